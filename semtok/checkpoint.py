@@ -1,0 +1,237 @@
+"""A checkpoint's files <-> configs, tensors and the encoder.
+
+A checkpoint is a folder, local or on the hub. `config.json`, `centroids.safetensors` and, unless the encoder has a hub id of
+its own, `encoder/` make a tokenizer; `config.json` and `vocoder.safetensors` make a vocoder. Every safetensors file carries
+the tokenizer's fingerprint, so that files of different checkpoints are never taken for one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from semtok.config import FORMAT_VERSION, CheckpointConfig, TokenizerConfig, VocoderConfig, read_config
+from semtok.errors import CheckpointError, ConfigError
+from semtok.files import written_aside
+from semtok.fingerprint import MASK_EMBEDDING
+from semtok.hub import Repository
+from semtok.modules.encoder_families import FAMILIES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CONFIG = "config.json"
+CENTROIDS = "centroids.safetensors"
+VOCODER = "vocoder.safetensors"
+ENCODER = "encoder"
+WEIGHTS = "model.safetensors"
+
+# For the state of transformers, which is global and changed while a model is loaded.
+_TRANSFORMERS_LOCK = threading.Lock()
+
+
+def read_checkpoint_config(repository: Repository) -> CheckpointConfig:
+    """Reads `config.json`.
+
+    Raises:
+        CheckpointError: it is missing, not JSON, or of another format.
+        ConfigError: it has unknown, missing or ill-typed entries, or some that contradict each other.
+    """
+    path = repository.file(CONFIG)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    version = entries.get("format_version") if isinstance(entries, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format_version {version!r}, this semtok reads {FORMAT_VERSION}: "
+            "it is no semtok checkpoint, or one of another version (upgrade semtok)"
+        )
+    return read_config(entries, CheckpointConfig, str(path))
+
+
+def add_to_config(folder: Path, section: TokenizerConfig | VocoderConfig) -> CheckpointConfig:
+    """The config of a folder once it holds this section; nothing is written yet.
+
+    Raises:
+        CheckpointError: the folder holds the other section with another fingerprint.
+    """
+    name = "tokenizer" if isinstance(section, TokenizerConfig) else "vocoder"
+    config = CheckpointConfig(FORMAT_VERSION)
+    if (folder / CONFIG).exists():
+        config = read_checkpoint_config(Repository(str(folder), folder))
+    try:
+        return dataclasses.replace(config, **{name: section})  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise CheckpointError(f"cannot save to {folder}: {error}; save to another folder") from error
+
+
+def write_checkpoint_config(folder: Path, config: CheckpointConfig) -> None:
+    """Writes `config.json`: last of a checkpoint's files, so that a folder without it is not whole."""
+    with written_aside(folder / CONFIG) as aside:
+        aside.write_text(json.dumps(_given(dataclasses.asdict(config)), indent=2) + "\n", encoding="utf-8")
+
+
+def _given(entries: dict[str, object]) -> dict[str, object]:
+    """Entries without those that are None."""
+    return {
+        key: _given(value) if isinstance(value, dict) else value for key, value in entries.items() if value is not None
+    }
+
+
+def read_tensors(path: Path, fingerprint: str, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Tensors of a checkpoint's safetensors file as float32, all of them or those named.
+
+    Raises:
+        CheckpointError: the file is truncated, no safetensors, of another tokenizer, or lacks a name.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = (file.metadata() or {}).get("fingerprint")
+            if found != fingerprint:
+                raise CheckpointError(
+                    f"{path} is of tokenizer {found}, {CONFIG} of tokenizer {fingerprint}: "
+                    "the files of a checkpoint belong together, fetch or save them anew"
+                )
+            names = list(file.keys()) if names is None else names
+            if missing := sorted(set(names) - set(file.keys())):
+                raise CheckpointError(f"{path} lacks the tensors {missing}; it has {sorted(file.keys())}")
+            # A copy, as the file's memory may change.
+            return {name: file.get_tensor(name).to(torch.float32, copy=True) for name in names}
+    except SafetensorError as error:
+        size = path.stat().st_size
+        raise CheckpointError(
+            f"{path} ({size} bytes) is truncated or no safetensors file: {error}; fetch it again"
+        ) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], fingerprint: str) -> None:
+    """Writes a safetensors file; a tensor that half precision holds without loss is stored in half precision."""
+    from safetensors.torch import save
+
+    stored = {name: _halved(tensor.detach().cpu()).contiguous() for name, tensor in tensors.items()}
+    with written_aside(path) as aside:
+        aside.write_bytes(save(stored, {"format": "pt", "fingerprint": fingerprint}))
+
+
+def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    """The floating-point type asked for, by name or as torch has it; float32 by default."""
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise CheckpointError(f"dtype must be 'float32', 'bfloat16' or 'float16', got {dtype!r}")
+    return found
+
+
+def check_exact(dtype: torch.dtype) -> None:
+    """Refuses to save weights that were rounded on loading."""
+    if dtype != torch.float32:
+        raise CheckpointError(
+            f"the weights are rounded to {dtype} and would be saved as if exact: load in float32 to save"
+        )
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if torch.equal(half.float(), tensor.float()) else tensor.float()
+
+
+def read_encoder(repository: Repository, layers: int) -> PreTrainedModel:
+    """The SSL model of a repository in transformers' layout with its lowest `layers` layers (at least one), in float32.
+
+    Raises:
+        CheckpointError: files are missing or corrupt, weights are missing in them, or the model is of no supported family.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModel
+
+    folder = repository.file(CONFIG).parent
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{folder / CONFIG} describes no encoder that transformers knows: {error}") from error
+    if config.model_type not in FAMILIES:
+        raise CheckpointError(
+            f"{repository.name}: an encoder of type {config.model_type!r} is not supported; those that are: {', '.join(FAMILIES)}"
+        )
+    if layers > config.num_hidden_layers:
+        raise CheckpointError(
+            f"the encoder {repository.name} has {config.num_hidden_layers} layers, {layers} are needed"
+        )
+    config.num_hidden_layers = max(layers, 1)
+    weights = repository.file(WEIGHTS, "pytorch_model.bin")
+    try:
+        with _quiet_transformers():
+            model, report = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=weights.suffix == ".safetensors",
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+    except (SafetensorError, UnpicklingError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{weights} ({weights.stat().st_size} bytes) cannot be loaded: {error}; fetch it again"
+        ) from error
+    if wrong := sorted(set(report["missing_keys"]) - {MASK_EMBEDDING}) + sorted(report["mismatched_keys"]):
+        raise CheckpointError(f"{weights} does not fit the {CONFIG} beside it; missing or of another shape: {wrong}")
+    return model  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bar, no report of the layers left out; and random numbers stay as they are."""
+    from transformers.utils import logging
+
+    with _TRANSFORMERS_LOCK, torch.random.fork_rng(devices=[]):
+        verbosity = logging.get_verbosity()
+        hook = logging.set_tqdm_hook(lambda factory, args, kwargs: logging.EmptyTqdm(*args, **kwargs))
+        logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logging.set_tqdm_hook(hook)
+            logging.set_verbosity(verbosity)
+
+
+def read_tokenizer_encoder(repository: Repository, config: TokenizerConfig, layers: int) -> PreTrainedModel:
+    """The lowest `layers` layers of a checkpoint's encoder, which is beside its config or has a hub id of its own."""
+    source = encoder_repository(repository, config)
+    if config.encoder == ENCODER:
+        read_tensors(source.file(WEIGHTS), config.fingerprint, names=[])
+    return read_encoder(source, layers)
+
+
+def encoder_repository(repository: Repository, config: TokenizerConfig) -> Repository:
+    """Where the encoder of a checkpoint's tokenizer is."""
+    if config.encoder == ENCODER:
+        return dataclasses.replace(repository, subfolder=ENCODER)
+    # Never a folder of that name: the revision is part of the tokenizer.
+    return dataclasses.replace(repository, name=config.encoder, folder=None, revision=config.encoder_revision)
+
+
+def write_encoder(folder: Path, model: PreTrainedModel, fingerprint: str) -> None:
+    """Writes the SSL model in transformers' layout to `folder/encoder`."""
+    target = folder / ENCODER
+    target.mkdir(parents=True, exist_ok=True)
+    write_tensors(target / WEIGHTS, model.state_dict(), fingerprint)
+    config = model.config.to_dict() | {"architectures": [type(model).__name__]}
+    config.pop("_name_or_path", None)
+    with written_aside(target / CONFIG) as aside:
+        aside.write_text(json.dumps(config, indent=2, default=str) + "\n", encoding="utf-8")

@@ -1,0 +1,56 @@
+"""The command `semtok`: every command parses its arguments, calls the library and prints.
+
+Torch and the library are imported inside the commands, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from semtok import __version__
+from semtok.cli.info import info
+from semtok.cli.learning import evaluate, train
+from semtok.cli.tokens import decode, encode, resynth
+from semtok.errors import SemtokError
+
+# Plain help and errors: rich's boxes would double the time that help takes.
+app = typer.Typer(
+    name="semtok", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+app.command()(encode)
+app.command()(decode)
+app.command()(resynth)
+app.command()(info)
+app.add_typer(train, name="train")
+app.add_typer(evaluate, name="evaluate")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"semtok {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def semtok(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Discrete speech tokens from the layers of self-supervised encoders, and back to speech from any of them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line, by default of this process, and exits.
+
+    Exit code 0: all done; 1: an error, or files that failed, each told in a line on stderr; 2: wrong usage; 130: Ctrl-C.
+    """
+    try:
+        app(arguments, prog_name="semtok")
+    except (SemtokError, OSError) as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)

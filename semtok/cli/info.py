@@ -1,0 +1,170 @@
+"""`semtok info`: what a checkpoint or a file of tokens holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semtok.cli.options import LocalFilesOnly, Revision
+from semtok.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from semtok.config import CheckpointConfig, TokenizerConfig, VocoderConfig
+    from semtok.hub import Repository
+
+
+def info(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A bundled name, folder or hub id; or a file of tokens.")],
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+) -> None:
+    """What a checkpoint or a file of tokens holds.
+
+    Of a checkpoint on the hub only config.json and README.md are downloaded.
+    """
+    if Path(name).is_file():
+        _print_tokens(Path(name))
+    else:
+        _print_checkpoint(name, revision, local_files_only)
+
+
+def _print_tokens(path: Path) -> None:
+    from semtok.tokens import Tokens
+
+    tokens = Tokens.load(path)
+    durations = tokens.durations
+    each = f" ({float(durations.min()):.2f} to {float(durations.max()):.2f} s each)" if len(tokens) > 1 else ""
+    facts = {
+        "tokens": str(path.resolve()),
+        "codes": f"{list(tokens.codes.shape)} = [batch, layers, frames]",
+        "duration": f"{float(durations.sum()):.2f} s{each}",
+        "frame rate": f"{tokens.frame_rate:g} Hz",
+        "bitrate": f"{tokens.bitrate:.0f} bit/s",
+        "fingerprint": f"{tokens.fingerprint} (of the tokenizer)",
+        "size on disk": _size([path]),
+    }
+    _print(facts, tokens.layers, tokens.codebook_sizes, tokens.frame_rate)
+
+
+def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -> None:
+    from semtok.checkpoint import CENTROIDS, CONFIG, ENCODER, VOCODER, read_checkpoint_config
+    from semtok.hub import resolve
+
+    repository = resolve(name, revision=revision, local_files_only=local_files_only)
+    config = read_checkpoint_config(repository)
+    tokenizer = config.tokenizer
+    section = tokenizer or config.vocoder
+    if section is None:
+        raise CheckpointError(f"{name} holds neither a tokenizer nor a vocoder")
+    card = repository.find("README.md")
+    # what follows is large: looked at where it is on disk, never fetched
+    on_disk = dataclasses.replace(repository, local_files_only=True)
+    encoder = dataclasses.replace(on_disk, subfolder=ENCODER)
+    if tokenizer and tokenizer.encoder != ENCODER:
+        encoder = resolve(tokenizer.encoder, revision=tokenizer.encoder_revision, local_files_only=True)
+    files = [card, *(_find(on_disk, file) for file in (CONFIG, CENTROIDS, VOCODER))]
+    files += [_find(encoder, file) for file in (CONFIG, "model.safetensors", "pytorch_model.bin")] if tokenizer else []
+
+    frame_rate = section.sample_rate / section.hop_length
+    bits = sum(map(math.log2, section.codebook_sizes))
+    facts = {
+        "checkpoint": name,
+        "path": str(repository.file(CONFIG).parent.resolve()),
+        "licence": _licence(card),
+        "encoder": _describe_encoder(tokenizer, encoder) if tokenizer else "none",
+        "vocoder": _describe_vocoder(config.vocoder, _find(on_disk, VOCODER)) if config.vocoder else "none",
+        "sample rate": f"{section.sample_rate} Hz",
+        "frame rate": f"{frame_rate:g} Hz (hop length {section.hop_length})",
+        "bitrate": f"{frame_rate * bits:.0f} bit/s with all layers",
+        "dim": f"{tokenizer.dim} (of features and centroids)" if tokenizer else "unknown",
+        "fingerprint": section.fingerprint,
+        "size on disk": _size([file for file in files if file]),
+    }
+    _print(facts, section.layers, section.codebook_sizes, frame_rate)
+
+
+def _describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
+    from semtok.checkpoint import CONFIG, ENCODER
+
+    where = "" if tokenizer.encoder == ENCODER else f"{tokenizer.encoder} at {tokenizer.encoder_revision}: "
+    path = _find(encoder, CONFIG)
+    if path is None:
+        return f"{where}not downloaded yet"
+    try:
+        model = json.loads(path.read_text())
+        shape = f"{model['model_type']}, {model['num_hidden_layers']} layers of {model['hidden_size']}"
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} describes no encoder: {error!r}") from error
+    return f"{where}{shape}{_parameters(_find(encoder, 'model.safetensors'))}"
+
+
+def _describe_vocoder(vocoder: VocoderConfig, weights: Path | None) -> str:
+    generator = "HiFi-GAN" if vocoder.generator.hifigan else "inverse STFT"
+    return f"{generator} generator, layers {', '.join(map(str, vocoder.layers))}{_parameters(weights)}"
+
+
+def _find(repository: Repository, name: str) -> Path | None:
+    """A file if it is on disk."""
+    try:
+        return repository.find(name)
+    except CheckpointError:
+        return None
+
+
+def _licence(card: Path | None) -> str:
+    """`license` of the front matter of a model card."""
+    if card is None:
+        return "not stated: no README.md"
+    import yaml
+    from huggingface_hub.repocard import metadata_load
+
+    try:
+        metadata = metadata_load(card) or {}
+    except (ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{card} has no readable front matter: {error}") from error
+    return str(metadata.get("license_name") or metadata.get("license") or "not stated in README.md")
+
+
+def _parameters(weights: Path | None) -> str:
+    """How many there are, as the header of a safetensors file says; nothing if it is not there."""
+    if weights is None:
+        return ""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="pt") as file:
+            count = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights} is truncated or no safetensors file: {error}") from error
+    return f", {count / 1e6:.1f} M parameters"
+
+
+def _size(files: Sequence[Path]) -> str:
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.2f} MB"
+
+
+def _print(facts: dict[str, str], layers: Sequence[int], codebook_sizes: Sequence[int], frame_rate: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # one fact a line for whatever reads it, however long
+        console.width = 1000
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(f"[bold]{name}[/]", value)
+    console.print(table)
+
+    table = Table("layer", "codebook size", "bit/s", box=None, pad_edge=False, padding=(0, 2))
+    for column in table.columns:
+        column.justify = "right"
+    for layer, size in zip(layers, codebook_sizes, strict=True):
+        table.add_row(str(layer), str(size), f"{frame_rate * math.log2(size):.0f}")
+    console.print("", table)

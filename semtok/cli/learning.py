@@ -1,0 +1,124 @@
+"""`semtok train` and `semtok evaluate`: everything that needs an extra."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semtok.cli.options import (
+    Checkpoint,
+    Device,
+    LocalFilesOnly,
+    Revision,
+    load_tokenizer,
+    load_vocoder,
+    parse_layers,
+)
+from semtok.errors import SemtokError
+
+train = typer.Typer(
+    no_args_is_help=True, help="Train an encoder, codebooks or a vocoder. Needs the extra semtok[train]."
+)
+evaluate = typer.Typer(no_args_is_help=True, help="Measure quality. Needs the extra semtok[eval].")
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", metavar="FILE", exists=True, dir_okay=False, help="YAML file of this step.")
+]
+
+
+@train.command()
+def encoder(config: ConfigFile) -> None:
+    """An encoder, by masked prediction.
+
+    Saved in transformers' layout. A run that was stopped goes on from its last saved state.
+    """
+    _train("encoder", config)
+
+
+@train.command()
+def kmeans(config: ConfigFile) -> None:
+    """A codebook for each chosen layer of an encoder, which makes a tokenizer."""
+    _train("kmeans", config)
+
+
+@train.command()
+def vocoder(config: ConfigFile) -> None:
+    """The vocoder of a tokenizer.
+
+    A run that was stopped goes on from its last saved state.
+    """
+    _train("vocoder", config)
+
+
+@evaluate.callback()
+def evaluate_group() -> None:
+    # With a callback typer keeps `resynthesis` a command of its own though it is the only one.
+    pass
+
+
+@evaluate.command()
+def resynthesis(
+    audio: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Speech, with texts if it has a manifest.csv (path, text).",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the report.")],
+    checkpoint: Checkpoint = "tiny",
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="1,3,7",
+            help="Layers to decode together; may be given several times. By default every single layer, some pairs, all.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "cpu",
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+) -> None:
+    """Encode and decode a folder of speech, and write what was kept of it as a table and a plot over bitrate."""
+    subsets = [parse_layers(subset) or () for subset in layers or []]
+    with _extra("eval"):
+        from semtok.evaluation import evaluate_resynthesis, write_report
+
+        access = {"device": device, "revision": revision, "local_files_only": local_files_only}
+        speech_vocoder = load_vocoder(checkpoint, **access)
+        tokenizer = load_tokenizer(checkpoint, layers=speech_vocoder.layers, **access)
+        result = evaluate_resynthesis(tokenizer, speech_vocoder, audio, subsets=subsets or None)
+        command = shlex.join(["semtok", *sys.argv[1:]])
+        report, *others = write_report(result, output, checkpoint=checkpoint, command=command)
+    typer.echo(report.read_text())
+    typer.echo("written: " + ", ".join(map(str, [report, *others])))
+
+
+def _train(step: str, config: Path) -> None:
+    with _extra("train"):
+        from semtok.training.__main__ import train as run_step
+
+        run_step(step, str(config))
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Turns a module that is not installed into the pip command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "semtok":
+            raise
+        raise SemtokError(
+            f"this command needs {error.name}, not installed here; install the extra: pip install 'semtok[{name}]'"
+        ) from error

@@ -1,0 +1,76 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from semtok.tokenizer import Tokenizer
+    from semtok.vocoder import Vocoder
+
+Inputs = Annotated[
+    list[Path], typer.Argument(metavar="IN", exists=True, help="Files, or folders to search for them.")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A folder, or a file for a single input file.")]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", "-c", metavar="NAME", help="Bundled name, folder, or hub id owner/name.")
+]
+Layers = Annotated[
+    str | None,
+    typer.Option("--layers", "-l", metavar="1,3,7", help="Encoder layers, all by default.", show_default=False),
+]
+Device = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, mps ...")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
+LocalFilesOnly = Annotated[
+    bool, typer.Option("--local-files-only", help="Use downloaded files alone; never ask the hub.")
+]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Keep outputs that are there: goes on after a stop.")
+]
+
+
+def parse_layers(text: str | None) -> tuple[int, ...] | None:
+    """ "1,3,7" -> (1, 3, 7); None stays None."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(layer) for layer in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"expected numbers such as 1,3,7, got {text!r}", param_hint="--layers") from None
+
+
+def load_tokenizer(
+    checkpoint: str, *, layers: tuple[int, ...] | None, device: str, revision: str | None, local_files_only: bool
+) -> Tokenizer:
+    """`Tokenizer.from_pretrained`, without transformers' own progress bars."""
+    _check_device(device)
+    from transformers.utils import logging
+
+    from semtok.tokenizer import Tokenizer
+
+    logging.disable_progress_bar()
+    return Tokenizer.from_pretrained(
+        checkpoint, layers=layers, device=device, revision=revision, local_files_only=local_files_only
+    )
+
+
+def load_vocoder(checkpoint: str, *, device: str, revision: str | None, local_files_only: bool) -> Vocoder:
+    """`Vocoder.from_pretrained`."""
+    _check_device(device)
+    from semtok.vocoder import Vocoder
+
+    return Vocoder.from_pretrained(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    # torch says "no such device" with either, in its own words
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise typer.BadParameter(f"torch cannot use {device!r} here: {reason}", param_hint="--device") from None

@@ -1,0 +1,185 @@
+"""`semtok encode`, `decode` and `resynth`: files and folders of speech to tokens and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semtok.cli.files import AUDIO, TOKENS, Job, plan
+from semtok.cli.options import (
+    Checkpoint,
+    Device,
+    Inputs,
+    Layers,
+    LocalFilesOnly,
+    Output,
+    Revision,
+    SkipExisting,
+    load_tokenizer,
+    load_vocoder,
+    parse_layers,
+)
+from semtok.errors import AudioError, SemtokError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from semtok.cli.progress import FileProgress
+    from semtok.tokenizer import Tokenizer
+    from semtok.tokens import Tokens
+
+# Read together, so that the tokenizer can batch clips of similar length; bounds memory, and what a stop loses.
+_POOL_SECONDS = 240
+
+
+def encode(
+    inputs: Inputs,
+    output: Output,
+    checkpoint: Checkpoint = "tiny",
+    layers: Layers = None,
+    device: Device = "cpu",
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+    skip_existing: SkipExisting = False,
+) -> None:
+    """Speech to tokens: a .safetensors file for each audio file.
+
+    Folders are searched for .wav, .flac, .ogg, .opus and .mp3 files, and their subfolders are kept in the output. Files
+    that cannot be read are reported and left out; the exit code is then 1.
+    """
+    jobs, chosen = plan(inputs, output, read=AUDIO, written=TOKENS), parse_layers(layers)
+    tokenizer = load_tokenizer(
+        checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
+    )
+    from semtok.cli.progress import FileProgress
+
+    with FileProgress("encoding", "encoded", len(jobs)) as progress:
+        for job, tokens in _encode(_needed(jobs, skip_existing, progress), tokenizer, progress):
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            tokens.save(job.target)
+            progress.succeed(float(tokens.durations))
+
+
+def decode(
+    inputs: Inputs,
+    output: Output,
+    checkpoint: Checkpoint = "tiny",
+    layers: Layers = None,
+    device: Device = "cpu",
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+    skip_existing: SkipExisting = False,
+) -> None:
+    """Tokens to speech: a .wav file for each file of tokens.
+
+    Decodes all layers that the tokens have, or those of --layers. The checkpoint must be the one that encoded. A file
+    of several utterances, which Tokens.save can write, gives NAME-0.wav, NAME-1.wav and so on.
+    """
+    jobs, chosen = plan(inputs, output, read=TOKENS, written=AUDIO), parse_layers(layers)
+    vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
+    from semtok.audio import save_audio
+    from semtok.cli.progress import FileProgress
+    from semtok.tokens import Tokens, check_layers
+
+    if chosen:
+        check_layers(chosen, vocoder.layers, owner=f"the vocoder of {checkpoint}")
+    with FileProgress("decoding", "decoded", len(jobs)) as progress:
+        for job in jobs:
+            try:
+                tokens = Tokens.load(job.source)
+                targets = _utterance_targets(job.target, len(tokens))
+                if skip_existing and all(target.exists() for target in targets):
+                    progress.skip()
+                    continue
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+                for target, utterance in zip(targets, tokens, strict=True):
+                    waveform = vocoder.decode(utterance, layers=chosen)
+                    save_audio(target, waveform, sample_rate=vocoder.sample_rate)
+                progress.succeed(float(tokens.durations.sum()))
+            except SemtokError as error:
+                progress.fail(job.source, error)
+
+
+def resynth(
+    inputs: Inputs,
+    output: Output,
+    checkpoint: Checkpoint = "tiny",
+    layers: Layers = None,
+    device: Device = "cpu",
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+    skip_existing: SkipExisting = False,
+) -> None:
+    """Speech to tokens and back: a .wav file for each audio file.
+
+    To hear what the tokens of some layers keep. Folders and broken files are treated as by `encode`.
+    """
+    jobs, chosen = plan(inputs, output, read=AUDIO, written=AUDIO), parse_layers(layers)
+    vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
+    tokenizer = load_tokenizer(
+        checkpoint, layers=chosen or vocoder.layers, device=device, revision=revision, local_files_only=local_files_only
+    )
+    from semtok.audio import save_audio
+    from semtok.cli.progress import FileProgress
+    from semtok.tokens import check_layers
+
+    check_layers(tokenizer.layers, vocoder.layers, owner=f"the vocoder of {checkpoint}")
+    with FileProgress("resynthesising", "resynthesised", len(jobs)) as progress:
+        for job, tokens in _encode(_needed(jobs, skip_existing, progress), tokenizer, progress):
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            save_audio(job.target, vocoder.decode(tokens), sample_rate=vocoder.sample_rate)
+            progress.succeed(float(tokens.durations))
+
+
+def _needed(jobs: Sequence[Job], skip_existing: bool, progress: FileProgress) -> Iterator[Job]:
+    for job in jobs:
+        if skip_existing and job.target.exists():
+            progress.skip()
+        else:
+            yield job
+
+
+def _utterance_targets(target: Path, utterances: int) -> list[Path]:
+    if utterances == 1:
+        return [target]
+    digits = len(str(utterances - 1))
+    return [target.with_stem(f"{target.stem}-{number:0{digits}}") for number in range(utterances)]
+
+
+def _encode(jobs: Iterator[Job], tokenizer: Tokenizer, progress: FileProgress) -> Iterator[tuple[Job, Tokens]]:
+    """Tokens of every file that can be encoded; the others are reported to `progress`."""
+    from semtok.audio import load_audio
+
+    pool: list[tuple[Job, Tensor]] = []
+    seconds = 0.0
+    for job in jobs:
+        try:
+            waveform = load_audio(job.source, sample_rate=tokenizer.sample_rate)
+        except AudioError as error:
+            progress.fail(job.source, error)
+            continue
+        pool.append((job, waveform))
+        seconds += len(waveform) / tokenizer.sample_rate
+        if seconds >= _POOL_SECONDS:
+            yield from _encode_pool(pool, tokenizer, progress)
+            pool, seconds = [], 0.0
+    yield from _encode_pool(pool, tokenizer, progress)
+
+
+def _encode_pool(
+    pool: Sequence[tuple[Job, Tensor]], tokenizer: Tokenizer, progress: FileProgress
+) -> Iterator[tuple[Job, Tokens]]:
+    if not pool:
+        return
+    try:
+        tokens = tokenizer.encode([waveform for _, waveform in pool])
+    except AudioError as error:
+        if len(pool) == 1:
+            progress.fail(pool[0][0].source, error)
+        # one by one, to find the clip that is at fault
+        else:
+            for clip in pool:
+                yield from _encode_pool([clip], tokenizer, progress)
+        return
+    yield from zip((job for job, _ in pool), tokens, strict=True)

@@ -1,0 +1,139 @@
+"""Speech encoder: waveforms -> the hidden states of the layers asked for, and of no layer above them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from semtok.errors import AudioError, CheckpointError, LayerError
+from semtok.frames import frame_count, frame_mask, minimum_samples
+from semtok.modules.encoder_families import FAMILIES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Encoder(nn.Module):
+    """A frozen self-supervised speech model of transformers that gives a clip the same features alone and in any batch.
+
+    Everything that looks across time (input normalisation, group norm, convolutions over frames, attention) sees the
+    valid samples and frames of its own clip only. On a single clip the features are those of the model itself.
+
+    Always in eval mode, `train()` included: dropout and layer drop would make features change from call to call.
+
+    Args:
+        model: Data2VecAudioModel, HubertModel, UniSpeechSatModel, Wav2Vec2Model, Wav2Vec2BertModel or WavLMModel. It is
+            taken over, not copied: put in eval mode and its parameters frozen. It may hold fewer layers than were
+            published, if only the lower ones are needed.
+        normalize: whether the checkpoint was trained on inputs of zero mean and unit variance (`do_normalize` of its
+            feature extractor); for w2v-BERT, whether its mel bands are so normalised (they are, in all published ones).
+
+    Raises:
+        CheckpointError: the model is of another family.
+    """
+
+    sample_rate = 16000
+    """Hz; all supported families were trained at this rate."""
+
+    def __init__(self, model: PreTrainedModel, *, normalize: bool) -> None:
+        super().__init__()
+        family = FAMILIES.get(model.config.model_type)
+        if family is None:
+            raise CheckpointError(
+                f"an encoder of type {model.config.model_type!r} is not supported; "
+                f"those that are: {', '.join(FAMILIES)}"
+            )
+        self.model = model
+        self.normalize = normalize
+        self._family = family(model)
+        self.requires_grad_(False).eval()
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+        return math.prod(self._family.strides)
+
+    @property
+    def minimum_samples(self) -> int:
+        """Samples of the shortest clip that gives one frame."""
+        return minimum_samples(self._family.kernels, self._family.strides)
+
+    @property
+    def dim(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    @property
+    def num_layers(self) -> int:
+        """The highest layer that can be asked for; 0, what enters layer 1, can be asked for too."""
+        return len(self._layers)
+
+    @property
+    def _layers(self) -> Sequence[nn.Module]:
+        return cast(Any, self.model).encoder.layers  # type: ignore[no-any-return]
+
+    def frame_count(self, samples: int) -> int:
+        """Frames that a clip of so many samples gives."""
+        return frame_count(samples, self._family.kernels, self._family.strides)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stays in eval mode, whatever the mode."""
+        return super().train(False)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor, layers: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+        """Features of each layer, from one run up to the deepest.
+
+        Args:
+            waveforms: float32 [batch, samples] at 16 kHz on the model's device; what lies past a clip's length is
+                ignored.
+            lengths: samples of each clip, int64 [batch].
+            layers: numbers from 0 to `num_layers`, in any order. 0 is what enters layer 1, and l the output of
+                transformer layer l: `hidden_states[l]` of transformers, without the final layer norm of pre-norm
+                encoders.
+
+        Returns:
+            Features [batch, frames, dim] of each layer in the order asked, 0 past each clip's frames, and with as many
+            frames as the longest clip has; frames of each clip, int64 [batch].
+
+        Raises:
+            AudioError: a clip is shorter than one frame, or longer than the waveforms.
+            LayerError: no layers were asked for, or some that the encoder has not.
+        """
+        samples = self._check(waveforms, lengths, layers)
+        frame_lengths = frame_count(lengths, self._family.kernels, self._family.strides).to(waveforms.device)
+        valid = frame_mask(frame_lengths, self.frame_count(max(samples)))
+        kept: dict[int, Tensor] = {}
+        with torch.inference_mode():
+            hidden = self._family.embed(waveforms[:, : max(samples)], samples, valid, self.normalize)
+            run_layer = self._family.layer_runner(valid, hidden.dtype)
+            for number in range(max(layers) + 1):
+                if number > 0:
+                    hidden = run_layer(self._layers[number - 1], hidden)
+                if number in layers:
+                    kept[number] = hidden
+        # Outside of inference mode: what it makes could not be trained on.
+        return [kept[number].masked_fill(~valid[:, :, None], 0) for number in layers], frame_lengths
+
+    def _check(self, waveforms: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[int]:
+        """The lengths as integers, once what arrived is found sound."""
+        if waveforms.ndim != 2 or len(waveforms) == 0 or lengths.shape != waveforms.shape[:1]:
+            raise AudioError(
+                "expected waveforms [batch >= 1, samples] and lengths [batch], "
+                f"got shapes {list(waveforms.shape)} and {list(lengths.shape)}"
+            )
+        samples: list[int] = lengths.tolist()
+        for clip, length in enumerate(samples):
+            if not self.minimum_samples <= length <= waveforms.shape[1]:
+                raise AudioError(
+                    f"clip {clip} has {length} samples; a clip needs at least {self.minimum_samples} "
+                    f"({self.minimum_samples / self.sample_rate:.3f} s), and these waveforms hold {waveforms.shape[1]}"
+                )
+        available = range(self.num_layers + 1)
+        if not layers or any(layer not in available for layer in layers):
+            raise LayerError(
+                f"asked for layers {list(layers)}; the encoder has layers {', '.join(map(str, available))}"
+            )
+        return samples

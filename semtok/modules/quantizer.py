@@ -1,0 +1,80 @@
+"""Nearest centroid: features of one encoder layer -> codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+# Bounds the scores [rows, codebook_size] held at a time: 64 MiB of float32.
+_SCORES_AT_A_TIME = 2**24
+
+
+class Quantizer(nn.Module):
+    """The k-means codebook of one layer: each frame becomes the number of its nearest centroid (Euclidean).
+
+    Args:
+        centroids: [codebook_size, dim], kept as a float32 buffer whatever dtype the module is moved to.
+    """
+
+    centroids: Tensor
+
+    def __init__(self, centroids: Tensor) -> None:
+        super().__init__()
+        if centroids.ndim != 2 or centroids.shape[0] < 2:
+            raise ValueError(f"centroids must be [codebook_size >= 2, dim], got shape {list(centroids.shape)}")
+        self.register_buffer("centroids", centroids.detach().to(torch.float32, copy=True))
+
+    @property
+    def codebook_size(self) -> int:
+        return self.centroids.shape[0]
+
+    @property
+    def dim(self) -> int:
+        return self.centroids.shape[1]
+
+    @torch.no_grad()
+    def forward(self, features: Tensor) -> Tensor:
+        """Codes of features [..., dim]: int64 [...] in [0, codebook_size); of equally near centroids the lowest number.
+
+        Computed in float32, exact up to its rounding: see `margins` for how near a frame is to changing its code.
+        """
+        # Squared distances up to each row's own constant: |c|^2 / 2 - x.c. A common offset of features and centroids
+        # cancels in the true distances but costs digits in the product, so both are centred.
+        centre = self.centroids.mean(dim=0)
+        centroids = self.centroids - centre
+        half_norms = centroids.square().sum(dim=1) / 2
+        codes = [
+            torch.addmm(half_norms, rows.float() - centre, centroids.T, alpha=-1).argmin(dim=1)
+            for rows in self._rows(features)
+        ]
+        return torch.cat(codes).reshape(features.shape[:-1])
+
+    @torch.no_grad()
+    def margins(self, features: Tensor) -> Tensor:
+        """How decided the codes of features [..., dim] are: float64 [...] in [0, 1], 0 for a tie.
+
+        (d2 - d1) / d2 for the squared distances d1 <= d2 to the two nearest centroids, computed in float64. Below about
+        1e-5 they are closer than the rounding of a float32 encoder, and the code may depend on the order of its sums.
+        """
+        centroids = self.centroids.double()
+        margins = []
+        for rows in self._rows(features):
+            # From the differences themselves: through a product, distances near zero would be rounding.
+            distances = torch.cdist(rows.double(), centroids, compute_mode="donot_use_mm_for_euclid_dist").square()
+            first, second = distances.topk(2, dim=1, largest=False).values.unbind(dim=1)
+            margins.append((second - first) / second.clamp(min=torch.finfo(torch.float64).tiny))
+        return torch.cat(margins).reshape(features.shape[:-1])
+
+    def _rows(self, features: Tensor) -> tuple[Tensor, ...]:
+        if features.ndim == 0 or features.shape[-1] != self.dim:
+            raise ValueError(f"features must be [..., dim] with dim {self.dim}, got shape {list(features.shape)}")
+        return features.reshape(-1, self.dim).split(max(1, _SCORES_AT_A_TIME // self.codebook_size))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Quantizer:
+        # Module.to(dtype) would round the centroids along with the rest of a model; devices are followed, dtypes not.
+        centroids = self.centroids
+        super()._apply(fn, recurse)
+        self.centroids = centroids.to(self.centroids.device)
+        return self

@@ -1,0 +1,63 @@
+"""Informed layer selector: codes of several layers -> one vector a frame, by attention over the layers present."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class LayerSelector(nn.Module):
+    """An embedding table a layer and an attention over layers (Mousavi et al., 2024, section 2.2).
+
+    e_l = E_l[code_l]; score_l = w . ReLU(W e_l + b), with no bias on w; weights = softmax over the layers present;
+    fused = sum_l weight_l e_l. A layer that is absent takes no part in the softmax.
+
+    Args:
+        codebook_sizes: of each layer.
+        dim: of the embeddings.
+        attention_dim: hidden size of the score.
+    """
+
+    def __init__(self, codebook_sizes: Sequence[int], dim: int, attention_dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.embeddings = nn.ModuleList(nn.Embedding(size, dim) for size in codebook_sizes)
+        self.score = nn.Sequential(nn.Linear(dim, attention_dim), nn.ReLU(), nn.Linear(attention_dim, 1, bias=False))
+
+    @torch.no_grad()
+    def start_from(self, centroids: Sequence[Tensor]) -> None:
+        """Starts each layer's table from its centroids [codebook_size, centroid_dim] instead of at random.
+
+        Centroids of another dimension are mapped by a random orthogonal projection, which keeps their distances as far
+        as it can; each table is brought to zero mean and unit variance, so that all layers start alike in scale.
+        """
+        for embedding, points in zip(self.embeddings, centroids, strict=True):
+            points = points.to(embedding.weight)  # type: ignore[arg-type]
+            if points.shape[1] != self.dim:
+                projection = torch.empty(points.shape[1], self.dim, device=points.device)
+                points = points @ nn.init.orthogonal_(projection)
+            embedding.weight.copy_((points - points.mean()) / points.std())  # type: ignore[operator]
+
+    def forward(
+        self, codes: Tensor, positions: Sequence[int] | None = None, present: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Fuses the layers given.
+
+        Args:
+            codes: int64 [batch, layers, frames], each in 0 ... codebook_size - 1.
+            positions: which of this selector's layers they are, in the order of `codes`; all of them by default.
+            present: bool [batch, layers], False for layers that an utterance goes without; at least one True a row.
+
+        Returns:
+            The fused vectors [batch, frames, dim] and the weights of the layers [batch, layers, frames], which sum to 1
+            over layers; averaged over frames they are the layers' importance.
+        """
+        chosen = range(len(self.embeddings)) if positions is None else positions
+        embedded = torch.stack([self.embeddings[p](codes[:, i]) for i, p in enumerate(chosen)], dim=1)
+        scores = self.score(embedded).squeeze(-1)
+        if present is not None:
+            scores = scores.masked_fill(~present[:, :, None], -torch.inf)
+        weights = scores.softmax(dim=1)
+        return (weights[..., None] * embedded).sum(dim=1), weights

@@ -1,0 +1,247 @@
+"""`Tokens`: what a tokenizer makes of speech and a vocoder takes, with all that is needed to read it."""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn.functional import pad
+
+from semtok.errors import LayerError, TokensError
+from semtok.files import written_aside
+from semtok.frames import frame_mask
+
+_FORMAT = "semtok-tokens"
+_VERSION = "1"
+_PADDING = -1
+
+
+def check_layers(layers: Iterable[int], available: Sequence[int], *, owner: str) -> tuple[int, ...]:
+    """The layers asked for, in the order asked, once it is sure that they can be had.
+
+    Args:
+        layers: encoder layer numbers, none twice.
+        available: those there are.
+        owner: who has them, as an error says it, e.g. "the vocoder".
+
+    Raises:
+        LayerError: anything but integers in a row, none at all, duplicates, or layers that are not available.
+    """
+    try:
+        asked = tuple(operator.index(layer) for layer in layers)
+    except TypeError:
+        raise LayerError(f"layers must be a list of integers such as [{available[0]}], got {layers!r}") from None
+    if not asked:
+        raise LayerError(f"no layers asked for: {owner} has {list(available)}")
+    missing = [layer for layer in asked if layer not in available]
+    if missing:
+        raise LayerError(f"{owner} has no layers {missing}, only {list(available)}")
+    if len(set(asked)) < len(asked):
+        raise LayerError(f"each layer can be asked for once, got {list(asked)}")
+    return asked
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tokens:
+    """Discrete speech tokens of a batch of utterances, one code a layer and frame.
+
+    `len(tokens)` is the batch; `tokens[i]`, a slice, and iteration give utterances as `Tokens` again, cut to the
+    longest of them.
+
+    Args:
+        codes: int64 [batch, layers, frames]; in 0 ... codebook_size - 1, and -1 past an utterance's length.
+        lengths: int64 [batch], frames of each utterance, on the device of the codes.
+        layers: encoder layer numbers, in the order of the codes.
+        frame_rate: frames a second.
+        codebook_sizes: of each layer, in the same order.
+        fingerprint: of the tokenizer that made them; only its vocoder can decode them.
+
+    Raises:
+        TokensError: any of that does not hold.
+    """
+
+    codes: Tensor
+    lengths: Tensor
+    layers: tuple[int, ...]
+    frame_rate: float
+    codebook_sizes: tuple[int, ...]
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        self._check_description()
+        self._check_tensors()
+        self._check_codes()
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, index: int | slice) -> Tokens:
+        if not isinstance(index, slice):
+            try:
+                position = operator.index(index)
+            except TypeError:
+                raise TypeError(
+                    f"tokens are indexed by an int or a slice of utterances, got {index!r}; select() takes layers"
+                ) from None
+            if not -len(self) <= position < len(self):
+                raise IndexError(f"there is no utterance {position} in a batch of {len(self)}")
+            position %= len(self)
+            index = slice(position, position + 1)
+        lengths = self.lengths[index]
+        if len(lengths) == 0:
+            raise IndexError(f"{index} takes no utterance of a batch of {len(self)}")
+        return replace(self, codes=self.codes[index, :, : int(lengths.max())], lengths=lengths)
+
+    def __iter__(self) -> Iterator[Tokens]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return (
+            f"Tokens(codes={list(self.codes.shape)} on {self.codes.device}, lengths={list(self.lengths.shape)}, "
+            f"layers={self.layers}, frame_rate={self.frame_rate}, codebook_sizes={self.codebook_sizes}, "
+            f"fingerprint={self.fingerprint!r})"
+        )
+
+    @property
+    def durations(self) -> Tensor:
+        """Seconds of each utterance, float32 [batch]."""
+        return self.lengths / self.frame_rate
+
+    @property
+    def bitrate(self) -> float:
+        """Bits a second of all layers together: the frame rate times the log2 of each codebook size, summed."""
+        return self.frame_rate * sum(math.log2(size) for size in self.codebook_sizes)
+
+    def select(self, layers: Iterable[int]) -> Tokens:
+        """The tokens of some layers, in the order asked; `LayerError` if one is not there or asked for twice."""
+        asked = check_layers(layers, self.layers, owner="this Tokens")
+        positions = [self.layers.index(layer) for layer in asked]
+        sizes = tuple(self.codebook_sizes[position] for position in positions)
+        return replace(self, codes=self.codes[:, positions], layers=asked, codebook_sizes=sizes)
+
+    def to(self, device: str | torch.device) -> Tokens:
+        """The same tokens on another device."""
+        return replace(self, codes=self.codes.to(device), lengths=self.lengths.to(device))
+
+    @staticmethod
+    def cat(batches: Sequence[Tokens]) -> Tokens:
+        """Join batches of one tokenizer, with the same layers, into one batch, padded to the most frames.
+
+        Raises:
+            TokensError: nothing to join, or batches that differ in more than their utterances.
+        """
+        if not batches or not all(isinstance(batch, Tokens) for batch in batches):
+            raise TokensError(f"cat joins a list of Tokens, got {[type(batch).__name__ for batch in batches]}")
+        for name in ("fingerprint", "layers", "codebook_sizes", "frame_rate"):
+            values = list(dict.fromkeys(getattr(batch, name) for batch in batches))
+            if len(values) > 1:
+                raise TokensError(f"cannot join batches that differ in their {name}: {values[0]!r} and {values[1]!r}")
+        frames = max(batch.codes.shape[2] for batch in batches)
+        codes = [pad(batch.codes, (0, frames - batch.codes.shape[2]), value=_PADDING) for batch in batches]
+        return replace(batches[0], codes=torch.cat(codes), lengths=torch.cat([batch.lengths for batch in batches]))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file, whole or not at all; `TokensError` if its folder does not exist."""
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise TokensError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
+        dtype = torch.int16 if max(self.codebook_sizes) <= 2**15 else torch.int32
+        tensors = {"codes": self.codes.to("cpu", dtype).contiguous(), "lengths": self.lengths.cpu().contiguous()}
+        metadata = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "layers": json.dumps(self.layers),
+            "frame_rate": json.dumps(self.frame_rate),
+            "codebook_sizes": json.dumps(self.codebook_sizes),
+            "fingerprint": self.fingerprint,
+        }
+        with written_aside(path) as aside:
+            aside.write_bytes(save(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Tokens:
+        """Read a file that `save` wrote.
+
+        Raises:
+            TokensError: no such file, a truncated one, one that holds something else, or one of another version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise TokensError(f"there is no file {path} (looked from {Path.cwd()})")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                kind = metadata.get("format"), metadata.get("version")
+                if kind != (_FORMAT, _VERSION):
+                    raise TokensError(
+                        f"its format and version are {kind}, expected {(_FORMAT, _VERSION)}: "
+                        "it holds no tokens, or those of another version of semtok"
+                    )
+                tokens = cls(
+                    codes=file.get_tensor("codes").long(),
+                    lengths=file.get_tensor("lengths").clone(),  # not a view of a file that may change
+                    layers=tuple(json.loads(metadata["layers"])),
+                    frame_rate=json.loads(metadata["frame_rate"]),
+                    codebook_sizes=tuple(json.loads(metadata["codebook_sizes"])),
+                    fingerprint=metadata["fingerprint"],
+                )
+        except KeyError as error:
+            raise TokensError(f"cannot read tokens from {path}: its metadata lack {error}") from error
+        except (SafetensorError, TypeError, ValueError) as error:
+            raise TokensError(f"cannot read tokens from {path} ({path.stat().st_size} bytes): {error}") from error
+        return tokens.to(device)
+
+    def _check_description(self) -> None:
+        for name, values, lowest in (("layers", self.layers, 0), ("codebook_sizes", self.codebook_sizes, 1)):
+            if not isinstance(values, tuple) or not all(type(value) is int and value >= lowest for value in values):
+                raise TokensError(f"{name} must be a tuple of integers of at least {lowest}, got {values!r}")
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise TokensError(f"layers must hold at least one layer and none twice, got {self.layers}")
+        if len(self.codebook_sizes) != len(self.layers):
+            raise TokensError(f"{len(self.layers)} layers need as many codebook_sizes, got {self.codebook_sizes}")
+        if not isinstance(self.frame_rate, (int, float)) or not 0 < self.frame_rate < math.inf:
+            raise TokensError(f"frame_rate must be a number above 0, got {self.frame_rate!r}")
+        if not isinstance(self.fingerprint, str):
+            raise TokensError(f"fingerprint must be a string, got {self.fingerprint!r}")
+
+    def _check_tensors(self) -> None:
+        for name, value in (("codes", self.codes), ("lengths", self.lengths)):
+            if not isinstance(value, Tensor) or value.dtype != torch.int64:
+                arrived = value.dtype if isinstance(value, Tensor) else type(value).__name__
+                raise TokensError(f"{name} must be an int64 tensor, got {arrived}")
+        if self.codes.ndim != 3 or self.codes.shape[1] != len(self.layers) or len(self.codes) == 0:
+            raise TokensError(
+                f"codes must be [batch, layers, frames] with {len(self.layers)} layers and a batch of one or more, "
+                f"got {list(self.codes.shape)}"
+            )
+        if self.lengths.shape != self.codes.shape[:1]:
+            raise TokensError(f"lengths must be [batch] = [{len(self.codes)}], got {list(self.lengths.shape)}")
+        if self.lengths.device != self.codes.device:
+            raise TokensError(f"codes are on {self.codes.device}, lengths on {self.lengths.device}: move one of them")
+
+    def _check_codes(self) -> None:
+        frames = self.codes.shape[2]
+        if self.lengths.min() < 0 or self.lengths.max() > frames:
+            raise TokensError(
+                f"lengths must lie in 0 ... {frames} frames, got {int(self.lengths.min())} to {int(self.lengths.max())}"
+            )
+        valid = frame_mask(self.lengths, frames)[:, None]
+        sizes = torch.tensor(self.codebook_sizes, device=self.codes.device)[:, None]
+        wrong = torch.where(valid, (self.codes < 0) | (self.codes >= sizes), self.codes != _PADDING)
+        if wrong.any():
+            utterance, position, frame = wrong.nonzero()[0].tolist()
+            within = frame < self.lengths[utterance]
+            allowed = f"0 ... {self.codebook_sizes[position] - 1}" if within else "-1 past the length"
+            raise TokensError(
+                f"code {int(self.codes[utterance, position, frame])} of layer {self.layers[position]} "
+                f"(utterance {utterance}, frame {frame}) is not allowed: expected {allowed}"
+            )

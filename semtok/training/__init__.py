@@ -1,0 +1,1 @@
+"""Training of encoders, codebooks and vocoders; needs the extra `train`. `python -m semtok.training --help`."""

@@ -1,0 +1,77 @@
+"""Discriminators of the adversarial phase: over periods of the waveform and over spectrograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+Judgement = tuple[list[Tensor], list[Tensor]]
+"""Scores, one map a discriminator, and their inner maps."""
+
+
+class PeriodDiscriminator(nn.Module):
+    """Sees every `period`-th sample together (HiFi-GAN; Kong et al., 2020)."""
+
+    def __init__(self, period: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.period = period
+        sizes = [1, *channels]
+        strides = [3] * (len(channels) - 1) + [1]
+        self.convs = nn.ModuleList(
+            weight_norm(nn.Conv2d(i, o, (5, 1), (stride, 1), padding=(2, 0)))
+            for i, o, stride in zip(sizes, channels, strides, strict=False)
+        )
+        self.score = weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))
+
+    def forward(self, waveforms: Tensor) -> tuple[Tensor, list[Tensor]]:
+        short = -waveforms.shape[1] % self.period
+        x = F.pad(waveforms[:, None], (0, short), mode="reflect").unflatten(-1, (-1, self.period))
+        return _judge(x, self.convs, self.score)
+
+
+class SpectrogramDiscriminator(nn.Module):
+    """Sees a complex spectrogram of one resolution (UnivNet, Jang et al., 2021; real and imaginary part as in EnCodec)."""
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, channels: int) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        self.register_buffer("window", torch.hann_window(n_fft))
+        layers = [(2, (1, 1)), (channels, (2, 1)), (channels, (2, 1)), (channels, (2, 2)), (channels, (1, 1))]
+        self.convs = nn.ModuleList(
+            weight_norm(nn.Conv2d(inputs, channels, (7, 3) if i == 0 else (3, 3), stride, padding=(3, 1) if i == 0 else 1))
+            for i, (inputs, stride) in enumerate(layers)
+        )
+        self.score = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
+
+    def forward(self, waveforms: Tensor) -> tuple[Tensor, list[Tensor]]:
+        spectrum = torch.stft(waveforms, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)
+        return _judge(torch.view_as_real(spectrum).permute(0, 3, 1, 2), self.convs, self.score)
+
+
+class Discriminators(nn.Module):
+    """Several discriminators of waveforms [batch, samples]."""
+
+    def __init__(
+        self, periods: Sequence[int], period_channels: Sequence[int], windows: Sequence[int], spectrogram_channels: int
+    ) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(PeriodDiscriminator(period, period_channels) for period in periods)
+        self.parts.extend(SpectrogramDiscriminator(n_fft, spectrogram_channels) for n_fft in windows)
+
+    def forward(self, waveforms: Tensor) -> Judgement:
+        judged = [part(waveforms) for part in self.parts]
+        return [score for score, _ in judged], [inner for _, maps in judged for inner in maps]
+
+
+def _judge(x: Tensor, convs: nn.ModuleList, score: nn.Module) -> tuple[Tensor, list[Tensor]]:
+    inner = []
+    for conv in convs:
+        x = F.leaky_relu(conv(x), 0.1)
+        inner.append(x)
+    return score(x), inner

@@ -1,0 +1,56 @@
+"""Losses of the vocoder: spectral distances and the least-squares adversarial game."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Window, mel bands: from fine in time to fine in frequency; hops are a quarter of the window.
+RESOLUTIONS = ((256, 32), (512, 64), (1024, 80), (2048, 128))
+
+
+class MelLoss(nn.Module):
+    """Mean absolute difference of log-mel spectra at several resolutions, for waveforms [batch, samples]."""
+
+    def __init__(self, sample_rate: int, resolutions: Sequence[tuple[int, int]] = RESOLUTIONS) -> None:
+        from transformers.audio_utils import mel_filter_bank
+
+        super().__init__()
+        self.windows = [window for window, _ in resolutions]
+        for window, bands in resolutions:
+            bank = mel_filter_bank(
+                window // 2 + 1, bands, 0.0, sample_rate / 2, sample_rate, norm="slaney", mel_scale="slaney"
+            )
+            self.register_buffer(f"bank_{window}", torch.tensor(bank, dtype=torch.float32))
+            self.register_buffer(f"window_{window}", torch.hann_window(window))
+
+    def log_mel(self, waveforms: Tensor, window: int) -> Tensor:
+        """[batch, samples] -> [batch, bands, frames]."""
+        shape: Tensor = self.get_buffer(f"window_{window}")
+        spectrum = torch.stft(waveforms, window, window // 4, window=shape, return_complex=True, pad_mode="reflect")
+        # The square root's slope is infinite at zero.
+        magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-10).sqrt()
+        return (magnitude.transpose(1, 2) @ self.get_buffer(f"bank_{window}")).clamp(min=1e-5).log().transpose(1, 2)
+
+    def forward(self, generated: Tensor, target: Tensor) -> Tensor:
+        losses = [F.l1_loss(self.log_mel(generated, w), self.log_mel(target, w)) for w in self.windows]
+        return torch.stack(losses).mean()
+
+
+def discriminator_loss(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
+    """Least squares (Mao et al., 2017): scores of real speech towards 1, of generated speech towards 0."""
+    return torch.stack([(1 - r.float()).square().mean() + g.float().square().mean() for r, g in zip(real, generated, strict=True)]).mean()
+
+
+def generator_loss(generated: Sequence[Tensor]) -> Tensor:
+    """Least squares: scores of generated speech towards 1."""
+    return torch.stack([(1 - score.float()).square().mean() for score in generated]).mean()
+
+
+def feature_matching_loss(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
+    """Mean absolute difference of the discriminators' inner maps, each relative to the size of the real one's."""
+    pairs = [(r.detach().float(), g.float()) for r, g in zip(real, generated, strict=True)]
+    return torch.stack([F.l1_loss(g, r) / r.abs().mean().clamp(min=1e-3) for r, g in pairs]).mean()

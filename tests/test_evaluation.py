@@ -1,0 +1,293 @@
+"""Metrics of resynthesised speech, the loop over layer subsets, and the report of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.image import imread
+
+from semtok.audio import load_audio
+from semtok.errors import AudioError, LayerError, SemtokError
+from semtok.evaluation import (
+    Clip,
+    default_subsets,
+    evaluate_resynthesis,
+    find_clips,
+    metrics,
+    report,
+    words,
+    write_report,
+)
+from semtok.tokens import Tokens
+
+DATA = Path(__file__).parent / "data"
+SPEECH = DATA / "arctic_axb_a0004.flac"
+TEXT = "Lord, but I'm glad to see you again, Phil."
+
+
+@pytest.fixture(scope="module")
+def speech() -> metrics.Waveform:
+    return load_audio(SPEECH).numpy()
+
+
+def noisy(waveform: metrics.Waveform, level: float) -> metrics.Waveform:
+    return waveform + level * np.random.default_rng(0).standard_normal(len(waveform)).astype(np.float32)
+
+
+# --- metrics
+
+
+@pytest.mark.parametrize(
+    ("metric", "best", "sign"),
+    [
+        (metrics.stoi, 1.0, 1),
+        (metrics.pesq, 4.644, 1),
+        (metrics.log_mel_distance, 0.0, -1),
+        (metrics.speaker_similarity, 1.0, 1),
+        (lambda _, output: metrics.dnsmos(output), None, 1),
+    ],
+    ids=["stoi", "pesq", "log_mel_distance", "speaker_similarity", "dnsmos"],
+)
+def test_the_original_scores_best_and_noise_worsens_every_metric(metric, best, sign, speech):
+    values = [sign * metric(speech, noisy(speech, level) if level else speech) for level in (0, 0.01, 0.1)]
+    assert values == sorted(values, reverse=True) and values[0] > values[1] > values[2]
+    if best is not None:
+        assert values[0] == pytest.approx(sign * best, abs=1e-3)
+
+
+def test_metrics_do_not_change_their_input(speech):
+    reference, output = speech.copy(), noisy(speech, 0.1)
+    kept = output.copy()
+    metrics.speaker_similarity(reference, output)
+    metrics.dnsmos(output * 3)
+    metrics.pesq(reference, output)
+    assert np.array_equal(reference, speech) and np.array_equal(output, kept)
+
+
+def test_log_mel_is_that_of_the_vocoder_loss(speech):
+    """Against torch's transform and the filters of transformers, a different implementation of both."""
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(513, 80, 0.0, 8000.0, 16000, norm="slaney", mel_scale="slaney")
+    window = torch.hann_window(1024)
+    spectrum = torch.stft(torch.from_numpy(speech), 1024, 256, window=window, return_complex=True).abs()
+    expected = torch.log((torch.from_numpy(filters.T).float() @ spectrum).clamp(min=1e-5))
+    np.testing.assert_allclose(metrics.log_mel(speech), expected.numpy(), atol=1e-3)
+
+
+def test_log_mel_distance_of_a_gain_is_its_logarithm(speech):
+    loud = noisy(speech, 0.01)
+    assert metrics.log_mel_distance(loud, loud / 2) == pytest.approx(math.log(2), abs=1e-3)
+
+
+@pytest.mark.parametrize("lag", [-40, -3, 0, 7, 40])
+def test_delay_finds_a_shift_in_milliseconds(lag, speech):
+    shifted = noisy(np.roll(speech, lag * 16), 0.005)
+    assert metrics.delay(speech, shifted) == lag
+
+
+def test_what_is_not_defined_is_nan(speech):
+    silence, short = np.zeros_like(speech), speech[8000:10400]
+    assert math.isnan(metrics.pesq(speech, silence))
+    assert math.isnan(metrics.speaker_similarity(speech, silence))
+    assert math.isnan(metrics.delay(speech, silence))
+    assert math.isnan(metrics.stoi(short, short))
+    assert math.isnan(metrics.pesq(short, short))
+    assert math.isnan(metrics.delay(short, short))
+
+
+def test_a_missing_package_says_the_pip_command(monkeypatch, tmp_path):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in ("pesq", "pystoi") else find_spec(name)
+    )
+    with pytest.raises(SemtokError, match=r"needs pesq, pystoi, not installed.*pip install 'semtok\[eval\]'"):
+        evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), tmp_path)
+
+
+# --- words
+
+
+def test_words_ignore_case_and_punctuation_but_not_digits():
+    assert words.split_words("God bless \u2019em, I\u2019ll go: twenty-one (or 21)?") == (
+        ["GOD", "BLESS", "EM", "I'LL", "GO", "TWENTY", "ONE", "OR", "21"]
+    )
+    assert words.split_words(" ... ") == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "errors"),
+    [("a b c", "a b c", 0), ("a b c", "", 3), ("", "a", 1), ("a b c", "a x c d", 2), ("a b c d", "b c d", 1)],
+)
+def test_word_errors_of_known_pairs(reference, hypothesis, errors):
+    assert words.word_errors(reference.split(), hypothesis.split()) == errors
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=8), st.lists(st.sampled_from("abc"), max_size=8))
+def test_word_errors_are_a_distance(first, second):
+    errors = words.word_errors(first, second)
+    assert errors == words.word_errors(second, first)
+    assert abs(len(first) - len(second)) <= errors <= max(len(first), len(second))
+    assert (errors == 0) == (first == second)
+
+
+def test_only_text_in_the_recognisers_language_counts():
+    assert words.is_recognisable(TEXT)
+    assert not words.is_recognisable("Das will sie am Mittwoch abgeben.")
+    assert not words.is_recognisable("")
+
+
+def test_transcripts_do_not_depend_on_the_clips_before(speech):
+    alone = words.transcribe(speech)
+    words.transcribe(noisy(speech, 0.2))
+    assert words.transcribe(speech) == alone
+    assert words.word_errors(words.split_words(TEXT), alone) < 9
+
+
+# --- clips and subsets
+
+
+def test_clips_come_from_the_manifest_where_there_is_one(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("b.wav", "deep/a.FLAC", "notes.txt"):
+        (tmp_path / name).touch()
+    assert find_clips(tmp_path) == [Clip(tmp_path / "b.wav"), Clip(tmp_path / "deep/a.FLAC")]
+    (tmp_path / "manifest.csv").write_text('path,text\nb.wav,"Yes, it is."\n', encoding="utf-8")
+    assert find_clips(tmp_path) == [Clip(tmp_path / "b.wav", "Yes, it is.")]
+
+
+def test_folders_without_clips_are_errors(tmp_path):
+    with pytest.raises(AudioError, match=r"no folder .*missing"):
+        find_clips(tmp_path / "missing")
+    with pytest.raises(AudioError, match=r"no audio in .* manifest\.csv"):
+        find_clips(tmp_path)
+    (tmp_path / "manifest.csv").write_text("file,text\nb.wav,\n", encoding="utf-8")
+    with pytest.raises(AudioError, match=r"no column 'path', only \['file', 'text'\]"):
+        find_clips(tmp_path)
+
+
+def test_default_subsets():
+    assert default_subsets([1, 3, 5, 7, 8]) == (
+        [(1,), (3,), (5,), (7,), (8,), (1, 5), (1, 8), (1, 3, 5), (1, 3, 5, 7, 8)]
+    )
+    assert default_subsets([7, 1]) == [(1,), (7,), (1, 7)]
+    assert default_subsets([6]) == [(6,)]
+
+
+# --- the loop and the report
+
+
+class FakeTokenizer:
+    """Keeps the waveform that it was given, for a fake vocoder to spoil."""
+
+    layers = (1, 3, 7)
+    codebook_sizes = (1024, 256, 256)
+    sample_rate = 16000
+    hop_length = 320
+    frame_rate = 50.0
+    fingerprint = "0123456789abcdef"
+    waveform = torch.zeros(0)
+
+    def encode(self, audio, *, sample_rate, layers):
+        assert sample_rate == self.sample_rate and layers == self.layers
+        FakeTokenizer.waveform = torch.as_tensor(audio)
+        frames = (len(audio) - 400) // self.hop_length + 1
+        codes = torch.zeros(1, len(layers), frames, dtype=torch.int64)
+        return Tokens(codes, torch.tensor([frames]), layers, self.frame_rate, self.codebook_sizes, self.fingerprint)
+
+
+class FakeVocoder:
+    """The original in noise, less of it with more layers."""
+
+    layers = FakeTokenizer.layers
+    sample_rate = 16000
+    hop_length = 320
+    fingerprint = FakeTokenizer.fingerprint
+
+    def decode(self, tokens, *, layers):
+        samples = int(tokens.lengths[0]) * self.hop_length
+        level = {1: 0.1, 2: 0.02, 3: 0.005}[len(layers)]
+        return torch.from_numpy(noisy(FakeTokenizer.waveform[:samples].numpy(), level))[None].clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / SPEECH.name).symlink_to(SPEECH)
+    (folder / "manifest.csv").write_text(f'path,text\n{SPEECH.name},"{TEXT}"\n', encoding="utf-8")
+    return evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), folder, subsets=[[1], [1, 7], [1, 3, 7]], workers=1)
+
+
+def test_resynthesis_measures_the_original_and_every_subset(result, speech):
+    assert [row.layers for row in result.rows] == [(), (1,), (1, 7), (1, 3, 7)]
+    assert [row.bitrate for row in result.rows] == [None, 500.0, 900.0, 1300.0]
+    assert (result.clips, result.fingerprint) == (1, FakeTokenizer.fingerprint)
+    assert result.seconds == len(speech) / 16000
+    original, one, two, three = (row.scores for row in result.rows)
+    assert original["stoi"] == pytest.approx(1) and 0 < original["wer"] < 1
+    assert one["stoi"] < two["stoi"] < three["stoi"] < 1
+    assert one["log_mel_distance"] > two["log_mel_distance"] > three["log_mel_distance"] > 0
+    assert [row.scores["delay"] for row in result.rows] == [0, 0, 0, 0]
+    assert all(set(row.clips.values()) == {1} for row in result.rows)
+
+
+def test_layers_that_the_vocoder_lacks_are_an_error(tmp_path):
+    with pytest.raises(LayerError, match=r"the vocoder has no layers \[4\], only \[1, 3, 7\]"):
+        evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), tmp_path, subsets=[[1, 4]])
+
+
+def test_report_holds_every_row_and_what_made_it(result, tmp_path):
+    command = "semtok evaluate resynthesis --checkpoint fake"
+    markdown, data, plot = write_report(result, tmp_path / "new", checkpoint="fake", command=command)
+    facts = json.loads(data.read_text(encoding="utf-8"))
+    assert [row["layers"] for row in facts["rows"]] == [[], [1], [1, 7], [1, 3, 7]]
+    assert facts["rows"][1]["scores"] == result.rows[1].scores
+    assert facts["command"] == command and facts["fingerprint"] == result.fingerprint
+    assert {"semtok", "torch"} < set(facts["versions"]) and facts["machine"]["cores"] >= 1
+
+    text = markdown.read_text(encoding="utf-8")
+    table = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    assert {len(row) for row in table} == {8}
+    assert [row[0].strip() for row in table[2:]] == ["original", "1", "1, 7", "1, 3, 7"]
+    assert table[4][2].strip() == f"{result.rows[2].scores['stoi']:.3f}"
+    assert command in text and "resynthesis.png" in text and "late" not in text
+
+    height, width, _ = imread(plot).shape
+    assert width > height > 500
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(p.name for p in (markdown, data, plot))
+
+
+def test_a_report_that_fails_leaves_the_old_one(result, tmp_path, monkeypatch):
+    old = write_report(result, tmp_path, checkpoint="fake", command="old")[0].read_text(encoding="utf-8")
+    monkeypatch.setattr(report, "_plot", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(result, tmp_path, checkpoint="fake", command="new")
+    assert (tmp_path / "resynthesis.md").read_text(encoding="utf-8") == old
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_report_tells_what_was_not_defined_and_what_is_late(result, tmp_path):
+    from dataclasses import replace
+
+    original, row, *_ = result.rows
+    odd = replace(
+        row,
+        scores=row.scores | {"pesq": math.nan, "wer": math.nan, "delay": 20.0},
+        clips=row.clips | {"pesq": 0, "wer": 0},
+    )
+    markdown, data, _ = write_report(
+        replace(result, rows=(original, odd)), tmp_path, checkpoint="fake", command="semtok"
+    )
+    text = markdown.read_text(encoding="utf-8")
+    assert "- PESQ of 1: 0 of 1 clips, not defined on others." in text
+    assert "- 1: output +20 ms late (median), not corrected." in text
+    scores = json.loads(data.read_text(encoding="utf-8"))["rows"][1]["scores"]
+    assert scores["pesq"] is None and scores["wer"] is None
