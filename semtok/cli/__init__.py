@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 
 from semtok import __version__
+from semtok.cli.importing import import_app
 from semtok.cli.info import info
 from semtok.cli.learning import evaluate, train
+from semtok.cli.models import models
 from semtok.cli.tokens import decode, encode, resynth
 from semtok.errors import SemtokError
 
@@ -25,6 +27,8 @@ app.command()(encode)
 app.command()(decode)
 app.command()(resynth)
 app.command()(info)
+app.command()(models)
+app.add_typer(import_app, name="import")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")
 
@@ -47,7 +51,7 @@ def semtok(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line, by default of this process, and exits.
 
-    Exit code 0: all done; 1: an error, or files that failed, each told in a line on stderr; 2: wrong usage; 130: Ctrl-C.
+    Exit code 0: all done; 1: an error, or files that failed, each told on stderr; 2: wrong usage; 130: Ctrl-C.
     """
     try:
         app(arguments, prog_name="semtok")

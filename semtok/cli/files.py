@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,8 @@ def plan(inputs: Sequence[Path], output: Path, *, read: Sequence[str], written: 
             folder are kept and suffixes become `written[0]`.
 
     Raises:
-        typer.BadParameter: no input in the folders, a file as output of several or of a folder, two inputs with the same
-            output, or an output that is an input.
+        typer.BadParameter: no input in the folders, a file as output of several or of a folder, two inputs with the
+            same output, or an output that is an input.
     """
     if output.is_dir():
         jobs = _into_folder(inputs, output, read, written[0])
@@ -43,7 +42,7 @@ def plan(inputs: Sequence[Path], output: Path, *, read: Sequence[str], written: 
         raise _wrong_output(f"{output} is a file: give a folder, or a file ending in {' or '.join(written)}")
     elif output.suffix and len(inputs) == 1 and inputs[0].is_file():
         raise _wrong_output(
-            f"{output} ends in neither of {', '.join(written)}: give one of these, or make the folder first if it is one"
+            f"{output} does not end in {' or '.join(written)}: give such a file, or make the folder first if it is one"
         )
     else:
         jobs = _into_folder(inputs, output, read, written[0])
@@ -70,10 +69,10 @@ def _find(inputs: Sequence[Path], suffixes: Sequence[str]) -> Iterator[tuple[Pat
 
 
 def _check_targets(jobs: Sequence[Job]) -> None:
-    sources = {os.path.abspath(job.source) for job in jobs}
+    sources = {job.source.resolve() for job in jobs}
     seen: dict[Path, Path] = {}
     for job in jobs:
-        if os.path.abspath(job.target) in sources:
+        if job.target.resolve() in sources:
             raise _wrong_output(f"{job.target} is an input and would be overwritten: give another folder or name")
         if job.target in seen:
             raise _wrong_output(

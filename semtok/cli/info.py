@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from semtok.cli.options import LocalFilesOnly, Revision
 from semtok.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from semtok.config import CheckpointConfig, TokenizerConfig, VocoderConfig
+    from semtok.config import TokenizerConfig, VocoderConfig
     from semtok.hub import Repository
 
 
@@ -28,7 +28,7 @@ def info(
 
     Of a checkpoint on the hub only config.json and README.md are downloaded.
     """
-    if Path(name).is_file():
+    if Path(name).is_file() or name.endswith(".safetensors"):
         _print_tokens(Path(name))
     else:
         _print_checkpoint(name, revision, local_files_only)
@@ -47,7 +47,7 @@ def _print_tokens(path: Path) -> None:
         "frame rate": f"{tokens.frame_rate:g} Hz",
         "bitrate": f"{tokens.bitrate:.0f} bit/s",
         "fingerprint": f"{tokens.fingerprint} (of the tokenizer)",
-        "size on disk": _size([path]),
+        "size on disk": describe_size([path]),
     }
     _print(facts, tokens.layers, tokens.codebook_sizes, tokens.frame_rate)
 
@@ -76,20 +76,21 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
     facts = {
         "checkpoint": name,
         "path": str(repository.file(CONFIG).parent.resolve()),
-        "licence": _licence(card),
-        "encoder": _describe_encoder(tokenizer, encoder) if tokenizer else "none",
+        "licence": state_licence(card),
+        "encoder": describe_encoder(tokenizer, encoder) if tokenizer else "none",
         "vocoder": _describe_vocoder(config.vocoder, _find(on_disk, VOCODER)) if config.vocoder else "none",
         "sample rate": f"{section.sample_rate} Hz",
         "frame rate": f"{frame_rate:g} Hz (hop length {section.hop_length})",
         "bitrate": f"{frame_rate * bits:.0f} bit/s with all layers",
         "dim": f"{tokenizer.dim} (of features and centroids)" if tokenizer else "unknown",
         "fingerprint": section.fingerprint,
-        "size on disk": _size([file for file in files if file]),
+        "size on disk": describe_size([file for file in files if file]),
     }
     _print(facts, section.layers, section.codebook_sizes, frame_rate)
 
 
-def _describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
+def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
+    """Family, layers and width, as far as they are on disk."""
     from semtok.checkpoint import CONFIG, ENCODER
 
     where = "" if tokenizer.encoder == ENCODER else f"{tokenizer.encoder} at {tokenizer.encoder_revision}: "
@@ -117,18 +118,23 @@ def _find(repository: Repository, name: str) -> Path | None:
         return None
 
 
-def _licence(card: Path | None) -> str:
+def state_licence(card: Path | None) -> str:
     """`license` of the front matter of a model card."""
     if card is None:
         return "not stated: no README.md"
+    metadata = read_metadata(card)
+    return str(metadata.get("license_name") or metadata.get("license") or "not stated in README.md")
+
+
+def read_metadata(card: Path) -> dict[str, Any]:
+    """The front matter of a model card."""
     import yaml
     from huggingface_hub.repocard import metadata_load
 
     try:
-        metadata = metadata_load(card) or {}
+        return metadata_load(card) or {}
     except (ValueError, yaml.YAMLError) as error:
         raise CheckpointError(f"{card} has no readable front matter: {error}") from error
-    return str(metadata.get("license_name") or metadata.get("license") or "not stated in README.md")
 
 
 def _parameters(weights: Path | None) -> str:
@@ -139,32 +145,22 @@ def _parameters(weights: Path | None) -> str:
 
     try:
         with safe_open(weights, framework="pt") as file:
-            count = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
+            names = list(file.keys())
+            count = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
     except SafetensorError as error:
         raise CheckpointError(f"{weights} is truncated or no safetensors file: {error}") from error
     return f", {count / 1e6:.1f} M parameters"
 
 
-def _size(files: Sequence[Path]) -> str:
-    return f"{sum(file.stat().st_size for file in files) / 1e6:.2f} MB"
+def describe_size(files: Sequence[Path]) -> str:
+    """Of all files together."""
+    size = sum(file.stat().st_size for file in files)
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.2f} kB"
 
 
 def _print(facts: dict[str, str], layers: Sequence[int], codebook_sizes: Sequence[int], frame_rate: float) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # one fact a line for whatever reads it, however long
-        console.width = 1000
-    table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
-        table.add_row(f"[bold]{name}[/]", value)
-    console.print(table)
-
-    table = Table("layer", "codebook size", "bit/s", box=None, pad_edge=False, padding=(0, 2))
-    for column in table.columns:
-        column.justify = "right"
+        typer.echo(typer.style(f"{name:<14}", bold=True) + value)
+    typer.secho("\nlayer   codebook size   bit/s", bold=True)
     for layer, size in zip(layers, codebook_sizes, strict=True):
-        table.add_row(str(layer), str(size), f"{frame_rate * math.log2(size):.0f}")
-    console.print("", table)
+        typer.echo(f"{layer:>5}   {size:>13}   {frame_rate * math.log2(size):>5.0f}")

@@ -32,8 +32,8 @@ ConfigFile = Annotated[
 ]
 
 
-@train.command()
-def encoder(config: ConfigFile) -> None:
+@train.command("encoder")
+def train_encoder(config: ConfigFile) -> None:
     """An encoder, by masked prediction.
 
     Saved in transformers' layout. A run that was stopped goes on from its last saved state.
@@ -41,14 +41,14 @@ def encoder(config: ConfigFile) -> None:
     _train("encoder", config)
 
 
-@train.command()
-def kmeans(config: ConfigFile) -> None:
+@train.command("kmeans")
+def train_kmeans(config: ConfigFile) -> None:
     """A codebook for each chosen layer of an encoder, which makes a tokenizer."""
     _train("kmeans", config)
 
 
-@train.command()
-def vocoder(config: ConfigFile) -> None:
+@train.command("vocoder")
+def train_vocoder(config: ConfigFile) -> None:
     """The vocoder of a tokenizer.
 
     A run that was stopped goes on from its last saved state.
@@ -81,7 +81,7 @@ def resynthesis(
             "--layers",
             "-l",
             metavar="1,3,7",
-            help="Layers to decode together; may be given several times. By default every single layer, some pairs, all.",
+            help="Layers to decode together; may be repeated. By default every single layer, some pairs, all.",
             show_default=False,
         ),
     ] = None,
@@ -94,10 +94,15 @@ def resynthesis(
     with _extra("eval"):
         from semtok.evaluation import evaluate_resynthesis, write_report
 
-        access = {"device": device, "revision": revision, "local_files_only": local_files_only}
-        speech_vocoder = load_vocoder(checkpoint, **access)
-        tokenizer = load_tokenizer(checkpoint, layers=speech_vocoder.layers, **access)
-        result = evaluate_resynthesis(tokenizer, speech_vocoder, audio, subsets=subsets or None)
+        vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
+        tokenizer = load_tokenizer(
+            checkpoint,
+            layers=vocoder.layers,
+            device=device,
+            revision=revision,
+            local_files_only=local_files_only,
+        )
+        result = evaluate_resynthesis(tokenizer, vocoder, audio, subsets=subsets or None)
         command = shlex.join(["semtok", *sys.argv[1:]])
         report, *others = write_report(result, output, checkpoint=checkpoint, command=command)
     typer.echo(report.read_text())

@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from semtok.tokenizer import Tokenizer
     from semtok.vocoder import Vocoder
 
-Inputs = Annotated[
-    list[Path], typer.Argument(metavar="IN", exists=True, help="Files, or folders to search for them.")
-]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A folder, or a file for a single input file.")]
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN", exists=True, help="Files, or folders to search for them.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A folder, or a file for a single one.")]
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", "-c", metavar="NAME", help="Bundled name, folder, or hub id owner/name.")
 ]

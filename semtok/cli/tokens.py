@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from semtok.tokens import Tokens
 
 # Read together, so that the tokenizer can batch clips of similar length; bounds memory, and what a stop loses.
-_POOL_SECONDS = 240
+_POOL_SECONDS = 120
 
 
 def encode(
@@ -82,7 +82,7 @@ def decode(
     from semtok.cli.progress import FileProgress
     from semtok.tokens import Tokens, check_layers
 
-    if chosen:
+    if chosen is not None:
         check_layers(chosen, vocoder.layers, owner=f"the vocoder of {checkpoint}")
     with FileProgress("decoding", "decoded", len(jobs)) as progress:
         for job in jobs:
@@ -117,14 +117,14 @@ def resynth(
     """
     jobs, chosen = plan(inputs, output, read=AUDIO, written=AUDIO), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
-    tokenizer = load_tokenizer(
-        checkpoint, layers=chosen or vocoder.layers, device=device, revision=revision, local_files_only=local_files_only
-    )
     from semtok.audio import save_audio
     from semtok.cli.progress import FileProgress
     from semtok.tokens import check_layers
 
-    check_layers(tokenizer.layers, vocoder.layers, owner=f"the vocoder of {checkpoint}")
+    chosen = check_layers(chosen or vocoder.layers, vocoder.layers, owner=f"the vocoder of {checkpoint}")
+    tokenizer = load_tokenizer(
+        checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
+    )
     with FileProgress("resynthesising", "resynthesised", len(jobs)) as progress:
         for job, tokens in _encode(_needed(jobs, skip_existing, progress), tokenizer, progress):
             job.target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import lzma
 import math
+import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,14 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semtok.errors import CheckpointError
+from semtok.interop.source import MAX_BYTES
 
 Array = NDArray[Any]
 Bytes = bytes | bytearray | memoryview
 
-# Of a file, and of what comes out of it decompressed. The largest k-means in use is some 100 MB.
-MAX_BYTES = 1 << 30
 MAX_DIMENSIONS = 8
 NPY_MAGIC = b"\x93NUMPY"
+_NPY_HEADER = re.compile(
+    r"\{'descr': '(?P<type>[^']*)', 'fortran_order': (?P<fortran>True|False), 'shape': \((?P<shape>[\dL, ]*)\),? ?\}\s*"
+)
+_NUMBER = re.compile(r"[<>|=]?[biufc]\d{1,2}")
+_MAX_HEADER = 1000
+ZIP_MAGIC = b"PK\3\4"
 
 
 def byte_count(shape: object, dtype: np.dtype[Any]) -> int:
@@ -40,36 +46,55 @@ def byte_count(shape: object, dtype: np.dtype[Any]) -> int:
     return count
 
 
+def number_type(name: str) -> np.dtype[Any]:
+    """The dtype of numbers that numpy writes as byte order, kind and bytes: `<f8`.
+
+    Raises:
+        CheckpointError: it is the dtype of something else, Python objects for instance, or of nothing.
+    """
+    hint = ", Python objects, which are pickles in disguise" if "O" in name else ""
+    if not _NUMBER.fullmatch(name):
+        raise CheckpointError(f"an array holds values of type {name[:20]!r}{hint}: expected numbers")
+    try:
+        return np.dtype(name)
+    except TypeError as error:
+        raise CheckpointError(f"an array holds values of unknown type {name!r}") from error
+
+
 def array_from(data: Bytes, dtype: np.dtype[Any], shape: object, *, fortran: bool) -> Array:
     """A read-only array on the bytes of `data`, none more and none less.
 
     Raises:
-        CheckpointError: the array takes more or fewer bytes than there are, or holds Python objects.
+        CheckpointError: the array takes more or fewer bytes than there are.
     """
-    if dtype.hasobject:
-        raise CheckpointError("the array holds Python objects, which are pickles in disguise: expected numbers")
     expected = byte_count(shape, dtype)
     if len(data) != expected:
         raise CheckpointError(f"an array of shape {shape} and type {dtype} takes {expected} bytes, found {len(data)}")
-    array: Array = np.frombuffer(data, dtype)
-    return array.reshape(shape, order="F" if fortran else "C")  # type: ignore[call-overload, no-any-return]
+    return np.ndarray(shape, dtype, buffer=data, order="F" if fortran else "C")  # type: ignore[arg-type]
 
 
 def read_npy(data: bytes) -> Array:
-    """The array of a `.npy` file's content.
+    """The array of a `.npy` file's content (format: numpy.lib.format).
 
     Raises:
-        CheckpointError: the header is malformed, or promises another size than there is.
+        CheckpointError: the header is malformed, or promises another size or other values than numbers.
     """
-    stream = io.BytesIO(data)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        version = np.lib.format.read_magic(stream)
-        shape, fortran, dtype = readers[version](stream)
-    # What Python's parser says of a nonsensical header depends on its version.
-    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as error:
-        raise CheckpointError(f"the .npy header is malformed: {error}") from error
-    return array_from(memoryview(data)[stream.tell() :], dtype, shape, fortran=fortran)
+    # Version 1 gives the header's length in two bytes, later ones in four.
+    start = 10 if data[6:7] == b"\1" else 12
+    end = start + int.from_bytes(data[8:start], "little")
+    header = data[start : min(end, start + _MAX_HEADER)].decode("latin-1")
+    found = _NPY_HEADER.fullmatch(header)
+    if found is None:
+        raise CheckpointError(f"the .npy header is malformed, or of no plain array: {header[:80]!r}")
+    shape = tuple(int(length) for length in re.findall(r"\d+", found["shape"]))
+    return array_from(memoryview(data)[end:], number_type(found["type"]), shape, fortran=found["fortran"] == "True")
+
+
+def is_npz(path: Path) -> bool:
+    """Whether it is a zip file, and none of `torch.save`'s, which hold a pickle."""
+    with path.open("rb") as file:
+        is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    return is_zip and not any(member.filename.endswith("data.pkl") for member in zip_members(path))
 
 
 def read_npz(path: Path) -> dict[str, Array]:
@@ -78,23 +103,37 @@ def read_npz(path: Path) -> dict[str, Array]:
     Raises:
         CheckpointError: it is damaged, or holds anything but `.npy` files, or more than `MAX_BYTES`.
     """
+    members = zip_members(path)
+    if (total := sum(member.file_size for member in members)) > MAX_BYTES:
+        raise CheckpointError(f"it unpacks to {total} bytes, the limit is {MAX_BYTES}: it may be hostile")
+    if others := [member.filename for member in members if not member.filename.endswith(".npy")]:
+        raise CheckpointError(
+            f"expected a zip file of .npy files (.npz) or one of torch.save, found {others[0]!r} in it"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            check_names([member.filename for member in members])
-            if (total := sum(member.file_size for member in members)) > MAX_BYTES:
-                raise CheckpointError(f"it unpacks to {total} bytes, the limit is {MAX_BYTES}")
-            if others := [member.filename for member in members if not member.filename.endswith(".npy")]:
-                raise CheckpointError(f"expected a zip file of .npy files (.npz), found {others[0]!r}")
             return {member.filename.removesuffix(".npy"): read_npy(archive.read(member)) for member in members}
-    # RuntimeError: encrypted; NotImplementedError: an unknown compression.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except CheckpointError:
+        raise
+    # RuntimeError: encrypted, or a compression that is not known.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the zip file is damaged or of an unusual kind: {error}") from error
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Refuses names of an archive's members that lead out of a folder. They are not used as paths, but mean no good."""
-    for name in names:
-        path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in name:
+def zip_members(path: Path) -> list[zipfile.ZipInfo]:
+    """What a zip file's directory lists.
+
+    Raises:
+        CheckpointError: it is damaged, or a name leads out of the archive: names are not used as paths here, but such
+            a one means no good.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, struct.error) as error:
+        raise CheckpointError(f"the zip file is damaged: {error}; fetch it again") from error
+    for name in (member.filename for member in members):
+        inner = PurePosixPath(name.replace("\\", "/"))
+        if inner.is_absolute() or ".." in inner.parts or ":" in name:
             raise CheckpointError(f"a member is named {name!r}, which leads out of the archive: it may be hostile")
+    return members

@@ -1,0 +1,86 @@
+"""`semtok models`: the checkpoints that go by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import typer
+
+from semtok.cli.info import describe_encoder, describe_size, read_metadata, state_licence
+
+if TYPE_CHECKING:
+    from semtok.interop.published import Published
+
+_SEE_PAGE = "see its page"
+
+
+def models() -> None:
+    """Checkpoints that go by name: those that come with semtok, and those known to be published.
+
+    The hub is not asked.
+    """
+    from semtok.hub import bundled_names
+    from semtok.interop.published import CODEBOOKS, PUBLISHED
+
+    for name in bundled_names():
+        _print(name, _bundled(name))
+    for name, published in PUBLISHED.items():
+        _print(name, _published(published))
+    _print(CODEBOOKS, _codebooks())
+
+
+def _bundled(name: str) -> dict[str, str]:
+    from semtok.checkpoint import ENCODER, read_checkpoint_config
+    from semtok.hub import resolve
+
+    repository = resolve(name)
+    tokenizer = read_checkpoint_config(repository).tokenizer
+    assert repository.folder is not None
+    assert tokenizer is not None
+    card = repository.find("README.md")
+    data = read_metadata(card).get("datasets") if card else None
+    return {
+        "encoder": describe_encoder(tokenizer, dataclasses.replace(repository, subfolder=ENCODER)),
+        "layers": ", ".join(map(str, tokenizer.layers)),
+        "K": ", ".join(map(str, sorted(set(tokenizer.codebook_sizes)))),
+        "data": ", ".join(data) if isinstance(data, list) else str(data or "-"),
+        "licence": state_licence(card),
+        "size": f"{describe_size([path for path in repository.folder.rglob('*') if path.is_file()])}, with semtok",
+    }
+
+
+def _published(published: Published) -> dict[str, str]:
+    layout = published.layout
+    holds = "tokenizer and vocoder" if layout.codebooks else f"vocoder alone, of tokens of {layout.origin}"
+    return {
+        "encoder": " or ".join(layout.encoders) + (", choose by encoder=" if len(layout.encoders) > 1 else ""),
+        "layers": ", ".join(map(str, layout.layers)),
+        "K": str(layout.codebook_size),
+        "data": f"{published.data} (k-means; vocoder)",
+        "holds": holds,
+        "licence": _SEE_PAGE,
+        "size": published.size or "-",
+    }
+
+
+def _codebooks() -> dict[str, str]:
+    from semtok.interop.published import ENCODERS
+
+    several = "several, choose by"
+    return {
+        "encoder": f"{several} encoder=: {', '.join(name for names in ENCODERS.values() for name in names)}",
+        "layers": _SEE_PAGE,
+        "K": f"{several} num_clusters=",
+        "data": f"{several} dataset=, such as LibriSpeech-100-360-500",
+        "holds": "tokenizers",
+        "licence": _SEE_PAGE,
+        "size": "-",
+    }
+
+
+def _print(name: str, facts: dict[str, str]) -> None:
+    typer.secho(name, bold=True)
+    for title, value in facts.items():
+        typer.echo(f"  {title:<9}{value}")
+    typer.echo()
