@@ -1,8 +1,8 @@
 """A checkpoint's files <-> configs, tensors and the encoder.
 
-A checkpoint is a folder, local or on the hub. `config.json`, `centroids.safetensors` and, unless the encoder has a hub id of
-its own, `encoder/` make a tokenizer; `config.json` and `vocoder.safetensors` make a vocoder. Every safetensors file carries
-the tokenizer's fingerprint, so that files of different checkpoints are never taken for one.
+A checkpoint is a folder, local or on the hub. `config.json`, `centroids.safetensors` and, unless the encoder has a hub
+id of its own, `encoder/` make a tokenizer; `config.json` and `vocoder.safetensors` make a vocoder. Every safetensors
+file carries the tokenizer's fingerprint, so that files of different checkpoints are never taken for one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from torch import Tensor
 from semtok.config import FORMAT_VERSION, CheckpointConfig, TokenizerConfig, VocoderConfig, read_config
 from semtok.errors import CheckpointError, ConfigError
 from semtok.files import written_aside
-from semtok.fingerprint import MASK_EMBEDDING
 from semtok.hub import Repository
 from semtok.modules.encoder_families import FAMILIES
 
@@ -35,6 +34,8 @@ VOCODER = "vocoder.safetensors"
 ENCODER = "encoder"
 WEIGHTS = "model.safetensors"
 
+# The one weight that serves training only; some published encoders go without.
+_MASK_EMBEDDING = "masked_spec_embed"
 # For the state of transformers, which is global and changed while a model is loaded.
 _TRANSFORMERS_LOCK = threading.Lock()
 
@@ -117,29 +118,30 @@ def read_tensors(path: Path, fingerprint: str, names: Sequence[str] | None = Non
         ) from error
 
 
+def read_centroids(repository: Repository, config: TokenizerConfig, layers: Sequence[int]) -> dict[int, Tensor]:
+    """Centroids [codebook_size, dim] of these layers, in this order; errors as of `read_tensors`."""
+    path = repository.file(CENTROIDS)
+    tensors = read_tensors(path, config.fingerprint, [f"layer_{layer}" for layer in layers])
+    return dict(zip(layers, tensors.values(), strict=True))
+
+
+def write_centroids(folder: Path, centroids: Mapping[int, Tensor], fingerprint: str) -> None:
+    """Writes centroids [codebook_size, dim] by layer."""
+    write_tensors(folder / CENTROIDS, {f"layer_{layer}": c for layer, c in sorted(centroids.items())}, fingerprint)
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], fingerprint: str) -> None:
     """Writes a safetensors file; a tensor that half precision holds without loss is stored in half precision."""
     from safetensors.torch import save
 
     stored = {name: _halved(tensor.detach().cpu()).contiguous() for name, tensor in tensors.items()}
+    content = memoryview(save(stored, {"format": "pt", "fingerprint": fingerprint}))
+    # safetensors draws the order of the metadata at random; in one order, the same tensors make the same file.
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(bytes(content[8:end])), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
     with written_aside(path) as aside:
-        aside.write_bytes(save(stored, {"format": "pt", "fingerprint": fingerprint}))
-
-
-def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
-    """The floating-point type asked for, by name or as torch has it; float32 by default."""
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise CheckpointError(f"dtype must be 'float32', 'bfloat16' or 'float16', got {dtype!r}")
-    return found
-
-
-def check_exact(dtype: torch.dtype) -> None:
-    """Refuses to save weights that were rounded on loading."""
-    if dtype != torch.float32:
-        raise CheckpointError(
-            f"the weights are rounded to {dtype} and would be saved as if exact: load in float32 to save"
-        )
+        aside.write_bytes(b"".join([len(header).to_bytes(8, "little"), header, content[end:]]))
 
 
 def _halved(tensor: Tensor) -> Tensor:
@@ -153,7 +155,7 @@ def read_encoder(repository: Repository, layers: int) -> PreTrainedModel:
     """The SSL model of a repository in transformers' layout with its lowest `layers` layers (at least one), in float32.
 
     Raises:
-        CheckpointError: files are missing or corrupt, weights are missing in them, or the model is of no supported family.
+        CheckpointError: files are missing or corrupt, do not fit each other, or hold a model of no supported family.
     """
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel
@@ -164,9 +166,8 @@ def read_encoder(repository: Repository, layers: int) -> PreTrainedModel:
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{folder / CONFIG} describes no encoder that transformers knows: {error}") from error
     if config.model_type not in FAMILIES:
-        raise CheckpointError(
-            f"{repository.name}: an encoder of type {config.model_type!r} is not supported; those that are: {', '.join(FAMILIES)}"
-        )
+        families = ", ".join(FAMILIES)
+        raise CheckpointError(f"{folder}: an encoder of type {config.model_type!r}, supported are {families}")
     if layers > config.num_hidden_layers:
         raise CheckpointError(
             f"the encoder {repository.name} has {config.num_hidden_layers} layers, {layers} are needed"
@@ -189,9 +190,12 @@ def read_encoder(repository: Repository, layers: int) -> PreTrainedModel:
         raise CheckpointError(
             f"{weights} ({weights.stat().st_size} bytes) cannot be loaded: {error}; fetch it again"
         ) from error
-    if wrong := sorted(set(report["missing_keys"]) - {MASK_EMBEDDING}) + sorted(report["mismatched_keys"]):
+    missing = set(report["missing_keys"])
+    if wrong := sorted(missing - {_MASK_EMBEDDING}) + sorted(report["mismatched_keys"]):
         raise CheckpointError(f"{weights} does not fit the {CONFIG} beside it; missing or of another shape: {wrong}")
-    return model  # type: ignore[no-any-return]
+    if _MASK_EMBEDDING in missing:
+        model.masked_spec_embed.data.zero_()  # it was drawn at random
+    return model
 
 
 @contextmanager
@@ -226,12 +230,15 @@ def encoder_repository(repository: Repository, config: TokenizerConfig) -> Repos
     return dataclasses.replace(repository, name=config.encoder, folder=None, revision=config.encoder_revision)
 
 
-def write_encoder(folder: Path, model: PreTrainedModel, fingerprint: str) -> None:
-    """Writes the SSL model in transformers' layout to `folder/encoder`."""
-    target = folder / ENCODER
+def write_encoder(folder: Path, model: PreTrainedModel, layers: int, fingerprint: str) -> None:
+    """Writes the lowest `layers` layers (at least one) of the SSL model in transformers' layout to `folder/encoder`."""
+    target, layers = folder / ENCODER, max(layers, 1)
     target.mkdir(parents=True, exist_ok=True)
-    write_tensors(target / WEIGHTS, model.state_dict(), fingerprint)
-    config = model.config.to_dict() | {"architectures": [type(model).__name__]}
+    above = tuple(f"encoder.layers.{number}." for number in range(layers, model.config.num_hidden_layers))
+    weights = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(above)}
+    write_tensors(target / WEIGHTS, weights, fingerprint)
+    config = model.config.to_dict()
+    config |= {"architectures": [type(model).__name__], "num_hidden_layers": layers, "dtype": "float32"}
     config.pop("_name_or_path", None)
     with written_aside(target / CONFIG) as aside:
         aside.write_text(json.dumps(config, indent=2, default=str) + "\n", encoding="utf-8")

@@ -29,6 +29,7 @@ class TokenizerConfig:
         hop_length: samples a frame.
         fingerprint: hash of encoder and centroids, which tokens and vocoders carry.
         encoder_revision: commit of the hub id; None for the folder.
+        normalize_epsilon: what normalising adds to the variance: 1e-7 in transformers, 1e-5 in fairseq and SpeechBrain.
     """
 
     encoder: str
@@ -40,14 +41,15 @@ class TokenizerConfig:
     hop_length: int
     fingerprint: str
     encoder_revision: str | None = None
+    normalize_epsilon: float = 1e-7
 
     def __post_init__(self) -> None:
         _check_codebooks(self.layers, self.codebook_sizes)
         _check_positive(self, "dim", "sample_rate", "hop_length")
         if (self.encoder == "encoder") != (self.encoder_revision is None):
             raise ConfigError(
-                f"encoder {self.encoder!r} with encoder_revision {self.encoder_revision!r}: expected 'encoder' with none, "
-                "for the folder beside, or a hub id with the commit to use"
+                f"encoder {self.encoder!r} with encoder_revision {self.encoder_revision!r}: "
+                "expected a hub id with the commit to use, or 'encoder', the folder beside, without"
             )
 
 
@@ -66,7 +68,7 @@ class HiFiGANConfig:
         # Otherwise a transposed convolution would not make exactly `factor` samples of each.
         if len(factors) != len(kernels) or any(k < f or (k - f) % 2 for f, k in zip(factors, kernels, strict=True)):
             raise ConfigError(
-                f"each of upsample_factors {factors} needs a kernel as large, or larger by an even number, got {kernels}"
+                f"each of upsample_factors {factors} needs a kernel as large or larger by an even number, got {kernels}"
             )
         if self.channels % 2 ** len(factors) or self.channels < 1:
             raise ConfigError(f"channels {self.channels} cannot be halved {len(factors)} times")
@@ -122,7 +124,10 @@ class GeneratorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class VocoderConfig:
-    """Vocoder section of `config.json`; `layers`, `codebook_sizes` and `fingerprint` are those of its tokenizer."""
+    """Vocoder section of `config.json`; `layers`, `codebook_sizes` and `fingerprint` are those of its tokenizer.
+
+    With `absent_embedding` absent layers are attended to by a learned embedding (SpeechBrain), else they are left out.
+    """
 
     layers: tuple[int, ...]
     codebook_sizes: tuple[int, ...]
@@ -132,6 +137,7 @@ class VocoderConfig:
     hop_length: int
     fingerprint: str
     generator: GeneratorConfig
+    absent_embedding: bool = False
 
     def __post_init__(self) -> None:
         _check_codebooks(self.layers, self.codebook_sizes)

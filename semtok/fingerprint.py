@@ -7,9 +7,6 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-MASK_EMBEDDING = "masked_spec_embed"
-"""The one weight of an encoder that serves training only; some published encoders go without."""
-
 
 def fingerprint_of(encoder: str, centroids: Mapping[int, Tensor]) -> str:
     """16 hexadecimal digits, from an encoder's identity and the centroids [codebook_size, dim] of each layer."""
@@ -24,9 +21,8 @@ def weights_identity(model: nn.Module) -> str:
     """A hash of an encoder's weights: its identity where it has no hub id."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if name != MASK_EMBEDDING:
-            digest.update(name.encode())
-            digest.update(_bytes(tensor))
+        digest.update(name.encode())
+        digest.update(_bytes(tensor))
     return "sha256:" + digest.hexdigest()
 
 

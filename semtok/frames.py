@@ -22,7 +22,7 @@ def frame_count(samples: Tensor, kernels: Sequence[int], strides: Sequence[int])
 
 
 def frame_count(samples: int | Tensor, kernels: Sequence[int], strides: Sequence[int]) -> int | Tensor:
-    """Frames that a stack of convolutions makes of so many samples (int, or int64 of any shape); 0 if they are too few."""
+    """Frames that a stack of convolutions makes of samples (an int, or int64 of any shape); 0 if they are too few."""
     for kernel, stride in zip(kernels, strides, strict=True):
         samples = (samples - kernel) // stride + 1
     return samples.clamp(min=0) if isinstance(samples, Tensor) else max(samples, 0)

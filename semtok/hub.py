@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from semtok.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "checkpoints"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _OFFLINE = (
     "To work offline, download it once while connected, or pass the path of a local folder; "
     "local_files_only=True or HF_HUB_OFFLINE=1 then uses what is there without asking the hub."
@@ -19,7 +22,11 @@ _OFFLINE = (
 
 @dataclass(frozen=True)
 class Repository:
-    """Where the files of a checkpoint or an encoder come from: a local folder, or a hub id at a revision."""
+    """Where the files of a checkpoint or an encoder come from: a local folder, or a hub id at a revision.
+
+    `commits` holds the commit at which the first file of a hub id and revision was found; the others are taken from
+    the same, even if a push changes the branch meanwhile.
+    """
 
     name: str
     folder: Path | None
@@ -28,13 +35,24 @@ class Repository:
     token: str | bool | None = None
     local_files_only: bool = False
     subfolder: str = ""
+    commits: dict[tuple[str, str | None], str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """The folder, or the hub id with the commit that its files are of: `owner/name@commit`."""
+        if self.folder is not None:
+            return str(self.folder.resolve())
+        return f"{self.name}@{self._commit or self.revision or 'main'}"
+
+    @property
+    def _commit(self) -> str | None:
+        return self.commits.get((self.name, self.revision))
 
     def file(self, *names: str) -> Path:
         """The local path of the first of these files that is there, downloaded if need be.
 
         Raises:
-            CheckpointError: none of them exists, nor perhaps the repository or the revision; access is refused; or there
-                is no connection and none of them in the cache.
+            CheckpointError: none of them exists, or not even the repository or the revision; access is refused; or
+                there is no connection and none of them is in the cache.
         """
         unreachable = None
         for name in names:
@@ -61,15 +79,21 @@ class Repository:
         return self._download(name)
 
     def _download(self, name: str) -> Path | None:
-        from huggingface_hub import errors, hf_hub_download
+        from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
 
         at = f"{self.name} at revision {self.revision}" if self.revision else self.name
+        cache_dir = None if self.cache_dir is None else Path(self.cache_dir)
+        revision = self._commit or self.revision
         try:
+            # Known from an earlier download, and for ever: a commit does not change, a branch may have got the file.
+            known = try_to_load_from_cache(self.name, name, cache_dir, revision)
+            if known is _CACHED_NO_EXIST and _COMMIT.fullmatch(revision or ""):
+                return None
             path = hf_hub_download(
                 self.name,
                 name,
-                revision=self.revision,
-                cache_dir=self.cache_dir,
+                revision=revision,
+                cache_dir=cache_dir,
                 token=self.token,
                 local_files_only=self.local_files_only,
             )
@@ -77,8 +101,8 @@ class Repository:
             raise CheckpointError(f"access to {at} is restricted: ask for it on its page, then pass token=") from error
         except errors.RepositoryNotFoundError as error:
             raise CheckpointError(
-                f"the hub has no repository {self.name}, or it is private (then pass token=), and there is no folder of "
-                f"that name (looked from {Path.cwd()}); bundled with semtok: {', '.join(bundled_names())}"
+                f"the hub has no repository {self.name}, or it is private (then pass token=), and there is no folder "
+                f"{self.name} (looked from {Path.cwd()}); bundled with semtok: {', '.join(bundled_names())}"
             ) from error
         except errors.RevisionNotFoundError as error:
             raise CheckpointError(f"{self.name} has no revision {self.revision!r}") from error
@@ -95,7 +119,28 @@ class Repository:
             raise CheckpointError(f"{self.name!r} is no hub id: {error}") from error
         except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
             raise CheckpointError(f"cannot fetch {name} of {at}: {error}. {_OFFLINE}") from error
+        if path != known:
+            _check_digest(Path(path), f"{name} of {at}")
+        # In the cache a file is snapshots/<commit>/<its name in the repository>.
+        self.commits.setdefault((self.name, self.revision), Path(path).parents[name.count("/")].name)
         return Path(path)
+
+
+def _check_digest(path: Path, what: str) -> None:
+    """Refuses and removes a large file of the cache whose content is not that of its SHA-256, by which it is kept."""
+    content = path.resolve()
+    if not _SHA256.fullmatch(content.name):
+        return
+    digest = hashlib.sha256()
+    with content.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    if digest.hexdigest() != content.name:
+        path.unlink()
+        content.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{what} arrived damaged: its SHA-256 is {digest.hexdigest()}, that of the hub's {content.name}; try again"
+        )
 
 
 def bundled_names() -> list[str]:

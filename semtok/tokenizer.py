@@ -13,45 +13,42 @@ from torch import Tensor
 
 from semtok import checkpoint
 from semtok.audio import AudioArray, AudioInput, to_waveforms
-from semtok.checkpoint import CENTROIDS, ENCODER
+from semtok.checkpoint import ENCODER
 from semtok.config import TokenizerConfig
-from semtok.errors import CheckpointError, TokensError
-from semtok.fingerprint import fingerprint_of, weights_identity
+from semtok.errors import CheckpointError
 from semtok.hub import resolve
 from semtok.modules.batches import run_batches
 from semtok.modules.encoder import Encoder
 from semtok.modules.quantizer import Quantizer
+from semtok.pretrained import Pretrained, parse_dtype
+from semtok.sources import new_tokenizer_config, tokenizer_parts
 from semtok.tokens import Tokens, check_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Tokenizer:
+class Tokenizer(Pretrained):
     """A frozen speech encoder and a k-means codebook for each chosen layer (Mousavi et al., 2024, section 2.1).
 
-    Made by `from_pretrained`, or from a model and its centroids by `from_centroids`.
-
-    Attributes:
-        config: what `config.json` says of the layers loaded.
-        encoder: `semtok.modules.encoder.Encoder`.
+    Made by `from_pretrained`, or from a model and its centroids by `from_centroids`. `config` is what `config.json`
+    says of the layers loaded, `encoder` the `semtok.modules.encoder.Encoder`.
     """
 
+    config: TokenizerConfig
+
     def __init__(self, config: TokenizerConfig, encoder: Encoder, centroids: Mapping[int, Tensor]) -> None:
-        """Centroids [codebook_size, dim] of some of the config's layers, in the order in which `encode` is to answer."""
+        """Centroids [codebook_size, dim] of layers of the config, in the order in which `encode` is to answer."""
+        made = (encoder.dim, encoder.sample_rate, encoder.hop_length)
+        if made != (said := (config.dim, config.sample_rate, config.hop_length)):
+            raise CheckpointError(f"(dim, sample_rate, hop_length) of the encoder are {made}, expected {said}")
         sizes = dict(zip(config.layers, config.codebook_sizes, strict=True))
         for layer, points in centroids.items():
-            if list(points.shape) != (expected := [sizes[layer], config.dim]):
-                raise CheckpointError(
-                    f"centroids of layer {layer} have shape {list(points.shape)}, expected {expected}"
-                )
-        for name in ("dim", "sample_rate", "hop_length"):
-            if getattr(encoder, name) != getattr(config, name):
-                raise CheckpointError(
-                    f"{name} of the encoder is {getattr(encoder, name)}, expected {getattr(config, name)}"
-                )
-        layers = tuple(sorted(centroids))
-        self.config = dataclasses.replace(config, layers=layers, codebook_sizes=tuple(sizes[layer] for layer in layers))
+            if list(points.shape) != (shape := [sizes[layer], config.dim]):
+                raise CheckpointError(f"centroids of layer {layer} must have shape {shape}, got {list(points.shape)}")
+        loaded = tuple(sorted(centroids))
+        config = dataclasses.replace(config, layers=loaded, codebook_sizes=tuple(sizes[layer] for layer in loaded))
+        super().__init__(config, encoder)
         self.encoder = encoder
         self._quantizers = {layer: Quantizer(points).to(self.device) for layer, points in centroids.items()}
 
@@ -67,19 +64,24 @@ class Tokenizer:
         local_files_only: bool = False,
         device: str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
+        encoder: str | None = None,
+        dataset: str | None = None,
+        num_clusters: int | None = None,
     ) -> Tokenizer:
         """Loads a tokenizer.
 
         Args:
-            name: a bundled name ("tiny"), a folder, or a hub id "owner/name".
+            name: a bundled name ("tiny"), a folder, or a hub id "owner/name"; semtok's own, or SpeechBrain's (see
+                `semtok models`).
             layers: load these layers alone, and the encoder up to the deepest of them; `encode` then answers in this
                 order. All by default, ascending.
-            revision: branch, tag or commit of a hub id.
-            cache_dir: where downloads are kept; by default where huggingface_hub keeps them.
-            token: access token for private repositories.
-            local_files_only: use downloaded files alone, without asking the hub.
+            revision: branch, tag or commit of a hub id; `cache_dir` says where downloads are kept, `token` opens
+                private repositories, and with `local_files_only` the hub is not asked: all as in huggingface_hub.
             device: where it runs; torch's default device (the CPU) by default.
             dtype: of the encoder, e.g. "bfloat16"; float32 by default, the only one whose tokens are exact.
+            encoder: hub id or folder of the encoder, instead of the one that the checkpoint names; needed where the
+                published sources disagree (SpeechBrain's wav2vec2).
+            dataset, num_clusters: which of several codebooks, in `speechbrain/SSL_Quantization` alone.
 
         Raises:
             CheckpointError: the name, a file or a revision does not exist; a file is corrupt, or of another tokenizer
@@ -87,20 +89,16 @@ class Tokenizer:
             ConfigError: `config.json` has unknown, missing or ill-typed entries, or some that contradict each other.
             LayerError: the checkpoint lacks a layer, or one is asked for twice.
         """
-        precision = checkpoint.parse_dtype(dtype)
-        repository = resolve(
-            name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+        precision = parse_dtype(dtype)
+        source = resolve(name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
+        config, model, centroids = tokenizer_parts(
+            source, layers, encoder=encoder, dataset=dataset, num_clusters=num_clusters
         )
-        config = checkpoint.read_checkpoint_config(repository).tokenizer
-        if config is None:
-            raise CheckpointError(f"{repository.name} holds a vocoder alone, no tokenizer")
-        chosen = config.layers if layers is None else check_layers(layers, config.layers, owner=repository.name)
-        tensors = checkpoint.read_tensors(
-            repository.file(CENTROIDS), config.fingerprint, [_name(layer) for layer in chosen]
-        )
-        model = checkpoint.read_tokenizer_encoder(repository, config, max(chosen))
-        encoder = Encoder(model, normalize=config.normalize).to(device or torch.get_default_device(), precision)
-        return cls(config, encoder, {layer: tensors[_name(layer)] for layer in chosen})
+        wrapped = Encoder(model, normalize=config.normalize, normalize_epsilon=config.normalize_epsilon)
+        wrapped.to(device or torch.get_default_device(), precision)
+        tokenizer = cls(config, wrapped, centroids)
+        tokenizer.source = str(source)
+        return tokenizer
 
     @classmethod
     def from_centroids(
@@ -121,42 +119,34 @@ class Tokenizer:
             encoder: hub id of the model, which is then saved by reference; by default its weights are saved beside.
             encoder_revision: commit of the hub id.
 
-        Raises:
-            CheckpointError: a model of an unsupported family, or centroids of another shape.
-            ConfigError: a hub id without a revision.
-            LayerError: centroids of a layer that the model has not.
+        Raises `CheckpointError` for a model of an unsupported family or centroids of another shape, `ConfigError` for a
+        hub id without a revision, and `LayerError` for a layer that the model has not.
         """
         wrapped = Encoder(model, normalize=normalize)
         layers = check_layers(sorted(centroids), range(wrapped.num_layers + 1), owner="the encoder")
-        identity = weights_identity(model) if encoder == ENCODER else f"{encoder}@{encoder_revision}"
-        config = TokenizerConfig(
-            encoder=encoder,
-            encoder_revision=encoder_revision,
-            normalize=normalize,
-            layers=layers,
-            codebook_sizes=tuple(len(centroids[layer]) for layer in layers),
-            dim=wrapped.dim,
-            sample_rate=wrapped.sample_rate,
-            hop_length=wrapped.hop_length,
-            fingerprint=fingerprint_of(identity, centroids),
-        )
+        config = new_tokenizer_config(wrapped, {layer: centroids[layer] for layer in layers}, encoder, encoder_revision)
         return cls(config, wrapped, {layer: centroids[layer] for layer in layers})
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Saves the layers loaded: config, centroids and, unless it is a hub id, the encoder; a vocoder there is kept.
+    def save_pretrained(self, folder: str | os.PathLike[str], *, include_encoder: bool = False) -> None:
+        """Saves config, centroids and, unless it is a hub id, the encoder up to the deepest layer, beside any vocoder.
+
+        With `include_encoder` also one that is a hub id; fingerprint and tokens stay the same.
 
         Raises:
             CheckpointError: the folder holds a vocoder of another tokenizer, or the encoder was rounded by `dtype`.
         """
         target = Path(folder)
-        config = checkpoint.add_to_config(target, self.config)
-        if self.config.encoder == ENCODER:
-            checkpoint.check_exact(self.encoder.model.dtype)
+        section = self.config
+        if include_encoder:
+            section = dataclasses.replace(section, encoder=ENCODER, encoder_revision=None)
+        config = checkpoint.add_to_config(target, section)
+        beside = section.encoder == ENCODER
+        if beside:
+            self._check_exact()
         target.mkdir(parents=True, exist_ok=True)
-        centroids = {_name(layer): self.centroids(layer) for layer in self.config.layers}
-        checkpoint.write_tensors(target / CENTROIDS, centroids, self.fingerprint)
-        if self.config.encoder == ENCODER:
-            checkpoint.write_encoder(target, self.encoder.model, self.fingerprint)
+        checkpoint.write_centroids(target, {layer: self.centroids(layer) for layer in self.layers}, self.fingerprint)
+        if beside:
+            checkpoint.write_encoder(target, self.encoder.model, max(self.layers), self.fingerprint)
         checkpoint.write_checkpoint_config(target, config)
 
     def __repr__(self) -> str:
@@ -164,7 +154,7 @@ class Tokenizer:
         return (
             f"Tokenizer(layers={self.layers}, codebook_sizes={self.codebook_sizes}, sample_rate={self.sample_rate}, "
             f"hop_length={self.hop_length}, fingerprint={self.fingerprint!r}, encoder={model.config.model_type} of "
-            f"{self.encoder.num_layers} layers of {self.encoder.dim}, {model.dtype}, on {self.device})"
+            f"{self.encoder.num_layers} layers of {self.encoder.dim}, {self.dtype} on {self.device})"
         )
 
     @property
@@ -176,31 +166,6 @@ class Tokenizer:
     def codebook_sizes(self) -> tuple[int, ...]:
         """Codebook size of each of `layers`."""
         return tuple(quantizer.codebook_size for quantizer in self._quantizers.values())
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the waveforms that the encoder takes; other rates are resampled to it."""
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        """Samples from one frame to the next."""
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.hop_length
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of encoder and centroids; tokens carry it, and a vocoder takes only those of its own tokenizer."""
-        return self.config.fingerprint
-
-    @property
-    def device(self) -> torch.device:
-        """Where the encoder is, and where tokens come out."""
-        return next(self.encoder.parameters()).device
 
     def centroids(self, layer: int) -> Tensor:
         """Centroids of one layer, float32 [codebook_size, dim]."""
@@ -218,9 +183,9 @@ class Tokenizer:
         """Speech -> tokens. A clip gets the same tokens alone and beside any others.
 
         Args:
-            audio: a path, a list of paths, a numpy array or torch tensor [samples] or [batch, samples], or a list of 1-D
-                arrays of any lengths; floating point in [-1, 1]. Two channels are not guessed to be a batch: see
-                `semtok.audio.to_waveforms`.
+            audio: a path, a list of paths, a numpy array or torch tensor [samples] or [batch, samples], or a list of
+                1-D arrays of any lengths; floating point in [-1, 1]. [2, samples] could be stereo, and is taken as a
+                batch only together with `lengths`.
             sample_rate: Hz of the arrays, which are resampled if it is not `self.sample_rate`; None says they are at
                 `self.sample_rate`. Files say their own rate.
             lengths: samples of each row of a [batch, samples] array.
@@ -260,7 +225,7 @@ class Tokenizer:
         chosen = self.layers if layers is None else check_layers(layers, self.layers, owner="this tokenizer")
         waveforms = to_waveforms(audio, sample_rate=sample_rate, target_sample_rate=self.sample_rate, lengths=lengths)
         shape = (len(waveforms), len(chosen), self.encoder.frame_count(max(map(len, waveforms))), self.encoder.dim)
-        result = torch.zeros(shape, dtype=self.encoder.model.dtype, device=self.device)
+        result = torch.zeros(shape, dtype=self.dtype, device=self.device)
         for clips, features, valid in run_batches(self.encoder, waveforms, chosen):
             result[clips, :, : valid.shape[1]] = torch.stack(features, dim=1)
         return result
@@ -269,19 +234,10 @@ class Tokenizer:
         """The centroids that tokens stand for: float32 [batch, layers, frames, dim], 0 past each utterance's length.
 
         Raises:
-            TokensError: the tokens are another tokenizer's.
+            TokensError: no tokens, or those of another tokenizer.
             LayerError: this tokenizer lacks a layer of theirs.
         """
-        if tokens.fingerprint != self.fingerprint:
-            raise TokensError(
-                f"tokens of tokenizer {tokens.fingerprint} cannot be read by tokenizer {self.fingerprint}"
-            )
-        check_layers(tokens.layers, self.layers, owner="this tokenizer")
+        tokens = self._take(tokens)
         codes = tokens.codes.to(self.device)
         vectors = [self.centroids(layer)[codes[:, i].clamp(min=0)] for i, layer in enumerate(tokens.layers)]
         return torch.stack(vectors, dim=1).masked_fill((codes < 0)[..., None], 0)
-
-
-def _name(layer: int) -> str:
-    """Of a layer's centroids in their file."""
-    return f"layer_{layer}"

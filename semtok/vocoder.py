@@ -12,17 +12,18 @@ from torch import Tensor
 from semtok import checkpoint
 from semtok.checkpoint import VOCODER
 from semtok.config import VocoderConfig
-from semtok.errors import CheckpointError, TokensError
+from semtok.errors import CheckpointError
 from semtok.hub import resolve
 from semtok.modules.scalable_vocoder import ScalableVocoder
-from semtok.tokens import Tokens, check_layers
-
+from semtok.pretrained import Pretrained, parse_dtype
+from semtok.sources import vocoder_parts
+from semtok.tokens import Tokens
 
 # Bounds memory where many utterances are given at once.
 _BATCH_FRAMES = 6000
 
 
-class Vocoder:
+class Vocoder(Pretrained):
     """Decodes tokens of its own tokenizer, from any subset of layers (Mousavi et al., 2024, section 2.3).
 
     Attributes:
@@ -30,9 +31,11 @@ class Vocoder:
         network: `semtok.modules.scalable_vocoder.ScalableVocoder`.
     """
 
+    config: VocoderConfig
+
     def __init__(self, config: VocoderConfig, network: ScalableVocoder) -> None:
-        self.config = config
-        self.network = network.requires_grad_(False).eval()
+        super().__init__(config, network)
+        self.network = network
 
     @classmethod
     def from_pretrained(
@@ -46,23 +49,22 @@ class Vocoder:
         device: str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
     ) -> Vocoder:
-        """Loads a vocoder; arguments and errors as of `Tokenizer.from_pretrained`. Waveforms are float32 in any dtype."""
-        precision = checkpoint.parse_dtype(dtype)
-        repository = resolve(
-            name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-        )
-        config = checkpoint.read_checkpoint_config(repository).vocoder
-        if config is None:
-            raise CheckpointError(f"{repository.name} holds a tokenizer alone, no vocoder")
-        path = repository.file(VOCODER)
-        tensors = checkpoint.read_tensors(path, config.fingerprint)
+        """Loads a vocoder; arguments and errors as of `Tokenizer.from_pretrained`.
+
+        Waveforms are float32 whatever the dtype of the network.
+        """
+        precision = parse_dtype(dtype)
+        source = resolve(name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
+        parts = vocoder_parts(source)
         with torch.device("meta"):  # no random weights are drawn
-            network = build_network(config)
+            network = build_network(parts.config)
         try:
-            network.load_state_dict(tensors, assign=True)
+            network.load_state_dict(parts.weights, assign=True)
         except RuntimeError as error:
-            raise CheckpointError(f"{path} does not fit config.json: {error}") from error
-        return cls(config, network.to(device or torch.get_default_device(), precision))
+            raise CheckpointError(f"the weights of {source.name} do not fit its config: {error}") from error
+        vocoder = cls(parts.config, network.to(device or torch.get_default_device(), precision))
+        vocoder.source = str(source)
+        return vocoder
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Saves config and weights; what a tokenizer saved there is kept.
@@ -72,7 +74,7 @@ class Vocoder:
         """
         target = Path(folder)
         config = checkpoint.add_to_config(target, self.config)
-        checkpoint.check_exact(self._dtype)
+        self._check_exact()
         target.mkdir(parents=True, exist_ok=True)
         checkpoint.write_tensors(target / VOCODER, self.network.state_dict(), self.fingerprint)
         checkpoint.write_checkpoint_config(target, config)
@@ -80,39 +82,15 @@ class Vocoder:
     def __repr__(self) -> str:
         generator = "hifigan" if self.config.generator.hifigan else "istft"
         return (
-            f"Vocoder(layers={self.layers}, codebook_sizes={self.config.codebook_sizes}, sample_rate={self.sample_rate}, "
-            f"hop_length={self.hop_length}, fingerprint={self.fingerprint!r}, generator={generator}, {self._dtype}, "
-            f"on {self.device})"
+            f"Vocoder(layers={self.layers}, codebook_sizes={self.config.codebook_sizes}, "
+            f"sample_rate={self.sample_rate}, hop_length={self.hop_length}, fingerprint={self.fingerprint!r}, "
+            f"generator={generator}, {self.dtype} on {self.device})"
         )
 
     @property
     def layers(self) -> tuple[int, ...]:
         """Encoder layers that it can decode."""
         return self.config.layers
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the waveforms it makes."""
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        """Samples a frame."""
-        return self.config.hop_length
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the tokenizer whose tokens it decodes."""
-        return self.config.fingerprint
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs, and where waveforms come out."""
-        return next(self.network.parameters()).device
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.network.parameters()).dtype
 
     def decode(self, tokens: Tokens, *, layers: Sequence[int] | None = None) -> Tensor:
         """Tokens -> speech. An utterance sounds the same alone and beside any others.
@@ -125,10 +103,12 @@ class Vocoder:
             float32 [batch, frames x hop_length] in [-1, 1], zero past each utterance's length, on `self.device`.
 
         Raises:
-            TokensError: the tokens are another tokenizer's.
+            TokensError: no tokens, or those of another tokenizer.
             LayerError: a layer that the tokens or the vocoder lack, or twice the same.
         """
-        tokens = self._check(tokens, layers)
+        tokens = self._take(tokens, layers)
+        # In one order, so that sums over layers are the same in whatever order they were asked for.
+        tokens = tokens.select(sorted(tokens.layers))
         positions = [self.layers.index(layer) for layer in tokens.layers]
         codes, lengths = tokens.codes.to(self.device), tokens.lengths
         waveforms = torch.zeros(len(codes), codes.shape[2] * self.hop_length, dtype=torch.float32, device=self.device)
@@ -140,26 +120,6 @@ class Vocoder:
                 waveforms[rows, : frames * self.hop_length] = decoded.float().clamp(-1, 1)
         return waveforms
 
-    def _check(self, tokens: Tokens, layers: Sequence[int] | None) -> Tokens:
-        """The tokens of the layers that are meant, ascending, once they are found to be of this vocoder's tokenizer."""
-        if not isinstance(tokens, Tokens):
-            raise TokensError(f"expected Tokens as Tokenizer.encode gives them, got {type(tokens).__name__}")
-        if tokens.fingerprint != self.fingerprint:
-            raise TokensError(
-                f"these tokens are of tokenizer {tokens.fingerprint}, this vocoder decodes those of {self.fingerprint}: "
-                "load tokenizer and vocoder from the same checkpoint"
-            )
-        if layers is not None:
-            tokens = tokens.select(layers)
-        # In one order, so that sums over layers are the same in whatever order they were asked for.
-        tokens = tokens.select(sorted(check_layers(tokens.layers, self.layers, owner="this vocoder")))
-        sizes = tuple(self.config.codebook_sizes[self.layers.index(layer)] for layer in tokens.layers)
-        if tokens.codebook_sizes != sizes:
-            raise TokensError(
-                f"the tokens of layers {tokens.layers} have codebook_sizes {tokens.codebook_sizes}, this vocoder's are {sizes}"
-            )
-        return tokens
-
 
 def build_network(config: VocoderConfig) -> ScalableVocoder:
     """The network that a config describes, with random weights."""
@@ -168,4 +128,5 @@ def build_network(config: VocoderConfig) -> ScalableVocoder:
         embedding_dim=config.embedding_dim,
         attention_dim=config.attention_dim,
         generator=config.generator,
+        absent_embedding=config.absent_embedding,
     )

@@ -1,4 +1,4 @@
-"""Tiny random-weight encoders of every supported family and form, with the front ends of the published ones but narrow."""
+"""Tiny random-weight encoders of every supported family and form, with the published front ends made narrow."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ENCODERS = tuple(_ENCODERS)
 
 
 def tiny_model(name: str, *, seed: int = 0, **config: Any) -> PreTrainedModel:
-    """The model of that name, dim 32 and 3 layers unless `config` says otherwise; the same weights for the same seed."""
+    """The model of that name, dim 32 and 3 layers unless `config` says otherwise; the same weights for a seed."""
     model_class, config_class, form = _ENCODERS[name]
     convolutions = {} if name == "wav2vec2-bert" else _CONVOLUTIONS
     with torch.random.fork_rng(devices=[]):

@@ -12,13 +12,23 @@ W2V_BERT = ((400, 2), (160, 2))
 
 # A kernel of at least its stride, as front ends have them: no sample is skipped.
 front_ends = st.lists(
-    st.integers(1, 10).flatmap(lambda stride: st.tuples(st.integers(stride, 20), st.just(stride))), min_size=1, max_size=7
+    st.integers(1, 10).flatmap(lambda stride: st.tuples(st.integers(stride, 20), st.just(stride))),
+    min_size=1,
+    max_size=7,
 ).map(lambda pairs: tuple(zip(*pairs, strict=True)))
 
 
 @pytest.mark.parametrize(
     ("front_end", "samples", "frames"),
-    [(USUAL, 399, 0), (USUAL, 400, 1), (USUAL, 719, 1), (USUAL, 720, 2), (USUAL, 16000, 49), (W2V_BERT, 560, 1), (USUAL, 0, 0)],
+    [
+        (USUAL, 399, 0),
+        (USUAL, 400, 1),
+        (USUAL, 719, 1),
+        (USUAL, 720, 2),
+        (USUAL, 16000, 49),
+        (W2V_BERT, 560, 1),
+        (USUAL, 0, 0),
+    ],
 )
 def test_published_front_ends(front_end, samples, frames):
     assert frame_count(samples, *front_end) == frames

@@ -228,7 +228,9 @@ def test_kmeans_is_as_good_as_scikit_learns():
     ours = KMeans(40, iterations=50).fit(points)
     reference = ReferenceKMeans(40, n_init=1, random_state=0).fit(points.numpy())
     assert ours.inertia_ < 1.05 * reference.inertia_ / len(points)
-    assert ours.inertia_ == pytest.approx(float((points - ours.centroids_[ours.predict(points)]).square().sum(1).mean()), rel=0.02)
+    assert ours.inertia_ == pytest.approx(
+        float((points - ours.centroids_[ours.predict(points)]).square().sum(1).mean()), rel=0.02
+    )
     assert len(ours.predict(points).unique()) == 40
 
 
@@ -274,7 +276,9 @@ def test_loudness_gain_respects_rms_and_peak():
     assert loudness_gain(peaky, 0.06) * 0.9 == pytest.approx(0.95)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("encoder", EncoderConfig), ("kmeans", KMeansConfig), ("vocoder", VocoderTrainingConfig)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("encoder", EncoderConfig), ("kmeans", KMeansConfig), ("vocoder", VocoderTrainingConfig)]
+)
 def test_configs_of_the_bundled_checkpoint_are_valid(name, kind):
     assert load_config(CONFIGS / "tiny" / f"{name}.yaml", kind).folder == f"runs/tiny/{name}"
 

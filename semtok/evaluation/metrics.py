@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from semtok.errors import SemtokError
 
@@ -63,10 +64,12 @@ def stoi(reference: Waveform, output: Waveform) -> float:
 def pesq(reference: Waveform, output: Waveform) -> float:
     """Perceptual evaluation of speech quality, wideband, 1.0 to 4.64, higher is better.
 
-    NaN below a quarter of a second or where no utterance is found. Source: ITU-T P.862.2.
+    NaN below a quarter of a second, for silence, or where no utterance is found. Source: ITU-T P.862.2.
     """
     import pesq as itu
 
+    if not (reference.any() and output.any()):
+        return float("nan")
     try:
         return float(itu.pesq(SAMPLE_RATE, reference, output, "wb"))
     except (itu.BufferTooShortError, itu.NoUtterancesError):
@@ -88,7 +91,14 @@ def log_mel(waveform: Waveform) -> npt.NDArray[np.float32]:
 
 
 def log_mel_distance(reference: Waveform, output: Waveform) -> float:
-    """Mean absolute difference of the `log_mel` spectrograms, from 0, lower is better."""
+    """Mean absolute difference of the `log_mel` spectrograms, from 0, lower is better.
+
+    The output is first brought to the root mean square of the reference: encoders that normalise their input make
+    tokens that do not say how loud it was.
+    """
+    loudness, target = np.sqrt(np.mean(output**2)), np.sqrt(np.mean(reference**2))
+    if loudness > 0:
+        output = output * (target / loudness)
     return float(np.abs(log_mel(reference) - log_mel(output)).mean())
 
 
@@ -142,7 +152,13 @@ def _speaker_embedding(waveform: Waveform) -> npt.NDArray[np.float32]:
     speech = preprocess_wav(waveform)
     if len(speech) == 0:
         return np.full(256, np.nan, np.float32)
-    embedding: npt.NDArray[np.float32] = encoder.embed_utterance(speech)
+    # an LSTM waits for all threads at every step: 0.1 s with one, up to 50 s with several on busy cores
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        embedding: npt.NDArray[np.float32] = encoder.embed_utterance(speech)
+    finally:
+        torch.set_num_threads(threads)
     return embedding
 
 

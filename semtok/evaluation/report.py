@@ -22,13 +22,17 @@ _PACKAGES = ("torch", "transformers", "pystoi", "pesq", "speechmos", "resemblyze
 
 @dataclass(frozen=True)
 class _Column:
-    """How one metric is shown: `scale` times its value, better the way `arrow` points."""
+    """How one metric is shown: `scale` times its value, better the way `arrow` points.
+
+    The originals have a figure of their own (`original`) where the metric does not compare with them.
+    """
 
     name: str
     title: str
     arrow: str
     decimals: int
     scale: float = 1.0
+    original: bool = False
 
     @property
     def heading(self) -> str:
@@ -39,9 +43,9 @@ _COLUMNS = (
     _Column("stoi", "STOI", "↑", 3),
     _Column("pesq", "PESQ", "↑", 2),
     _Column("log_mel_distance", "log-mel distance", "↓", 3),
-    _Column("dnsmos", "DNSMOS", "↑", 2),
+    _Column("dnsmos", "DNSMOS", "↑", 2, original=True),
     _Column("speaker_similarity", "speaker similarity", "↑", 3),
-    _Column("wer", "WER, %", "↓", 1, 100.0),
+    _Column("wer", "WER, %", "↓", 1, 100.0, original=True),
 )
 
 
@@ -110,7 +114,7 @@ def _markdown(result: Resynthesis, facts: dict[str, Any], plot: str) -> str:
         f"![quality over bitrate]({plot})",
         "",
         f"- {result.clips} clips, {result.seconds:.1f} s. Means over clips; first the recordings themselves.",
-        f"- WER: pocketsphinx on the {original.clips['wer']} clips with an English text, all errors over all words.",
+        f"- WER: pocketsphinx, all errors over all words, on the {original.clips['wer']} clips with an English text.",
         *_undefined(result),
         *(
             f"- {_name(row)}: output {row.scores['delay']:+.0f} ms late (median), not corrected."
@@ -169,10 +173,13 @@ def _plot(result: Resynthesis, checkpoint: str, path: Path) -> None:
                 color=colors(index),
                 label=f"layer {_name(row)}" if single else f"layers {_name(row)}",
             )
-        if not math.isnan(original.scores[column.name]):
+        if column.original and not math.isnan(original.scores[column.name]):
             axes.axhline(original.scores[column.name] * column.scale, color="gray", linestyle="--", label="original")
         axes.set(title=f"{column.title} ({'higher' if column.arrow == '↑' else 'lower'} is better)", xlabel="kbit/s")
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    legend = {
+        label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
     figure.savefig(path, format="png", dpi=120)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 
 from semtok.audio import load_audio
 from semtok.errors import AudioError
@@ -175,7 +174,7 @@ def _score_clips(
     """Samples and scores of each clip, in order. Decodes here while other processes measure."""
     # spawn, as forking a process with torch's threads can hang
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_use_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
         pending: deque[tuple[int, Future[dict[Subset, Scores]]]] = deque()
         for clip in clips:
             reference = load_audio(clip.path, sample_rate=SAMPLE_RATE).numpy()
@@ -205,11 +204,6 @@ def _resynthesise(
 
 def _score_outputs(reference: Waveform, outputs: dict[Subset, Waveform], text: str) -> dict[Subset, Scores]:
     return {subset: score(reference, output, text) for subset, output in outputs.items()}
-
-
-def _use_one_thread() -> None:
-    # in the measuring processes only: a core each, and threads that compete are up to 100 x slower
-    torch.set_num_threads(1)
 
 
 def _row(layers: Subset, bitrate: float | None, clips: Sequence[Scores]) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class Encoder(nn.Module):
             published, if only the lower ones are needed.
         normalize: whether the checkpoint was trained on inputs of zero mean and unit variance (`do_normalize` of its
             feature extractor); for w2v-BERT, whether its mel bands are so normalised (they are, in all published ones).
+        normalize_epsilon: what is then added to the variance, which matters for quiet clips: 1e-7 as in transformers,
+            1e-5 as in fairseq and SpeechBrain. w2v-BERT has its own.
 
     Raises:
         CheckpointError: the model is of another family.
@@ -39,7 +41,7 @@ class Encoder(nn.Module):
     sample_rate = 16000
     """Hz; all supported families were trained at this rate."""
 
-    def __init__(self, model: PreTrainedModel, *, normalize: bool) -> None:
+    def __init__(self, model: PreTrainedModel, *, normalize: bool, normalize_epsilon: float = 1e-7) -> None:
         super().__init__()
         family = FAMILIES.get(model.config.model_type)
         if family is None:
@@ -49,6 +51,7 @@ class Encoder(nn.Module):
             )
         self.model = model
         self.normalize = normalize
+        self.normalize_epsilon = normalize_epsilon
         self._family = family(model)
         self.requires_grad_(False).eval()
 
@@ -73,7 +76,9 @@ class Encoder(nn.Module):
 
     @property
     def _layers(self) -> Sequence[nn.Module]:
-        return cast(Any, self.model).encoder.layers  # type: ignore[no-any-return]
+        encoder: Any = self.model.encoder
+        layers: Sequence[nn.Module] = encoder.layers
+        return layers
 
     def frame_count(self, samples: int) -> int:
         """Frames that a clip of so many samples gives."""
@@ -107,7 +112,8 @@ class Encoder(nn.Module):
         valid = frame_mask(frame_lengths, self.frame_count(max(samples)))
         kept: dict[int, Tensor] = {}
         with torch.inference_mode():
-            hidden = self._family.embed(waveforms[:, : max(samples)], samples, valid, self.normalize)
+            waveforms = waveforms[:, : max(samples)]
+            hidden = self._family.embed(waveforms, samples, valid, self.normalize, self.normalize_epsilon)
             run_layer = self._family.layer_runner(valid, hidden.dtype)
             for number in range(max(layers) + 1):
                 if number > 0:

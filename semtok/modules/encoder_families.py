@@ -29,10 +29,12 @@ class Family(Protocol):
 
     strides: Sequence[int]
 
-    def embed(self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool) -> Tensor:
-        """waveforms float32 [batch, samples], lengths in samples, valid bool [batch, frames] -> layer 0.
+    def embed(
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool, epsilon: float
+    ) -> Tensor:
+        """Layer 0 [batch, frames, dim] of waveforms float32 [batch, samples] with lengths in samples.
 
-        Which is [batch, frames, dim].
+        Valid frames are True in `valid`, bool [batch, frames]; the others come out as they will.
         """
 
     def layer_runner(self, valid: Tensor, dtype: torch.dtype) -> RunLayer:
@@ -47,19 +49,21 @@ class Convolutional:
         self.kernels: Sequence[int] = model.config.conv_kernel
         self.strides: Sequence[int] = model.config.conv_stride
 
-    def embed(self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool) -> Tensor:
-        encoder, padding = self.model.encoder, ~valid[:, :, None]
-        hidden: Any = self._convolve(_clean_inputs(waveforms, lengths, normalize).to(self.model.dtype), lengths)
+    def embed(
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool, epsilon: float
+    ) -> Tensor:
+        padding = ~valid[:, :, None]
+        waveforms = _clean_inputs(waveforms, lengths, normalize, epsilon)
+        hidden: Any = self._convolve(waveforms.to(self.model.dtype), lengths)
         hidden = self.model.feature_projection(hidden)
         # Some families give the features before the projection as well.
         hidden = (hidden[0] if isinstance(hidden, tuple) else hidden).masked_fill(padding, 0)
         hidden = hidden + self._positions(hidden.transpose(1, 2), padding.transpose(1, 2)).transpose(1, 2)
-        if not _is_pre_norm(self.model):
-            hidden = encoder.layer_norm(hidden)
-        return hidden
+        layer_zero: Tensor = hidden if _is_pre_norm(self.model) else self.model.encoder.layer_norm(hidden)
+        return layer_zero
 
     def _convolve(self, waveforms: Tensor, lengths: Sequence[int]) -> Tensor:
-        """waveforms [batch, samples] -> [batch, frames, conv_dim]; without padding, so valid frames see their clip only."""
+        """waveforms [batch, samples] -> [batch, frames, conv_dim]. Unpadded, so valid frames see only their clip."""
         hidden = waveforms[:, None]
         for depth, layer in enumerate(self.model.feature_extractor.conv_layers, start=1):
             if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
@@ -128,18 +132,20 @@ class Filterbank:
                 "supported, only 'relative_key' as in w2v-BERT 2.0"
             )
         self.model = model
-        self.extractor: Any = SeamlessM4TFeatureExtractor()  # type: ignore[no-untyped-call]
+        self.extractor: Any = SeamlessM4TFeatureExtractor()
         # The extractor's window and hop, then its pairing of filterbank frames.
         self.kernels: Sequence[int] = (400, 2)
         self.strides: Sequence[int] = (160, 2)
 
-    def embed(self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool) -> Tensor:
+    def embed(
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool, epsilon: float
+    ) -> Tensor:
         clips = [waveform[:length].cpu().numpy() for waveform, length in zip(waveforms, lengths, strict=True)]
         # Clips are treated one by one in there, and padded afterwards.
         features = self.extractor(
             clips, sampling_rate=self.extractor.sampling_rate, do_normalize_per_mel_bins=normalize, return_tensors="pt"
         )["input_features"][:, : valid.shape[1]]
-        hidden, _ = self.model.feature_projection(features.to(waveforms.device, self.model.dtype))
+        hidden: Tensor = self.model.feature_projection(features.to(waveforms.device, self.model.dtype))[0]
         return hidden.masked_fill(~valid[:, :, None], 0)
 
     def layer_runner(self, valid: Tensor, dtype: torch.dtype) -> RunLayer:
@@ -159,21 +165,21 @@ FAMILIES: dict[str, Callable[[Any], Family]] = {
 """By `config.model_type` of transformers."""
 
 
-def _clean_inputs(waveforms: Tensor, lengths: Sequence[int], normalize: bool) -> Tensor:
-    """A copy, 0 past each length; if asked, each clip at zero mean and unit variance, as by Wav2Vec2FeatureExtractor."""
+def _clean_inputs(waveforms: Tensor, lengths: Sequence[int], normalize: bool, epsilon: float) -> Tensor:
+    """A copy, 0 past each length; if asked, clips have zero mean and unit variance, as of Wav2Vec2FeatureExtractor."""
     inputs = torch.zeros_like(waveforms)
     for row, waveform, length in zip(inputs, waveforms, lengths, strict=True):
         clip = waveform[:length]
-        row[:length] = (clip - clip.mean()) / torch.sqrt(clip.var(correction=0) + 1e-7) if normalize else clip
+        row[:length] = (clip - clip.mean()) / torch.sqrt(clip.var(correction=0) + epsilon) if normalize else clip
     return inputs
 
 
 def _is_pre_norm(model: Any) -> bool:
-    return getattr(model.config, "do_stable_layer_norm", False)
+    return bool(getattr(model.config, "do_stable_layer_norm", False))
 
 
 def _attention_mask(valid: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """What to add to attention scores: [batch, 1, 1, frames], -inf for padded keys; None, which is faster, without any."""
+    """Added to attention scores: [batch, 1, 1, frames], -inf for padded keys; None, which is faster, if all count."""
     if valid.all():
         return None
     return torch.zeros(valid.shape, dtype=dtype, device=valid.device).masked_fill(~valid, -torch.inf)[:, None, None]
@@ -182,17 +188,19 @@ def _attention_mask(valid: Tensor, dtype: torch.dtype) -> Tensor | None:
 def _gated_attention(attention: Any, hidden: Tensor, position_bias: Tensor, mask: Tensor | None) -> Tensor:
     """Self-attention of WavLM (Chen et al., 2022, arXiv 2110.13900, section III-B).
 
-    hidden [batch, frames, dim], position_bias [heads, frames, frames], mask of `_attention_mask` -> [batch, frames, dim].
+    hidden [batch, frames, dim], position_bias [heads, frames, frames], mask as of `_attention_mask` -> as hidden.
     Written out because transformers' module computes the attention weights only to average them.
     """
 
     def heads(projected: Tensor) -> Tensor:
-        return projected.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
+        return projected.reshape(*hidden.shape[:2], attention.num_heads, -1).transpose(1, 2)
 
     gates = attention.gru_rel_pos_linear(heads(hidden)).unflatten(3, (2, 4)).sum(4)
     gate_a, gate_b = torch.sigmoid(gates).chunk(2, dim=3)
     bias = (gate_a * (gate_b * attention.gru_rel_pos_const - 1) + 2) * position_bias
+    if mask is not None:
+        bias += mask
     query, key, value = (heads(project(hidden)) for project in (attention.q_proj, attention.k_proj, attention.v_proj))
-    attended = scaled_dot_product_attention(query, key, value, attn_mask=bias if mask is None else bias + mask)
+    attended = scaled_dot_product_attention(query, key, value, attn_mask=bias)
     output: Tensor = attention.out_proj(attended.transpose(1, 2).flatten(2))
     return output

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,13 +84,13 @@ class HiFiGAN(nn.Module):
         x = self.conv_pre(features.transpose(1, 2))
         for up, blocks in zip(self.ups, self.resblocks, strict=True):
             x = up(F.leaky_relu(x, 0.1))
-            x = torch.stack([block(x) for block in blocks]).mean(0)  # type: ignore[union-attr]
+            x = torch.stack([block(x) for block in cast(nn.ModuleList, blocks)]).mean(0)
         # The published vocoders use leaky ReLU's default slope here, unlike everywhere else.
         return torch.tanh(self.conv_post(F.leaky_relu(x))).squeeze(1)
 
 
 class ConvNeXtBlock(nn.Module):
-    """ConvNeXt block over frames (Liu et al., 2022): depthwise convolution, layer norm, two linear layers, scaled skip."""
+    """ConvNeXt block over frames (Liu et al., 2022): depthwise convolution, layer norm, two linear layers, scaled."""
 
     def __init__(self, width: int, hidden: int, scale: float) -> None:
         super().__init__()
@@ -102,7 +103,8 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[batch, frames, width] -> the same."""
         mixed = self.norm(self.depthwise(x.transpose(1, 2)).transpose(1, 2))
-        return x + self.scale * self.contract(F.gelu(self.expand(mixed)))
+        change: Tensor = self.scale * self.contract(F.gelu(self.expand(mixed)))
+        return x + change
 
 
 class ISTFTGenerator(nn.Module):

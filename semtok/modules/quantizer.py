@@ -70,11 +70,11 @@ class Quantizer(nn.Module):
     def _rows(self, features: Tensor) -> tuple[Tensor, ...]:
         if features.ndim == 0 or features.shape[-1] != self.dim:
             raise ValueError(f"features must be [..., dim] with dim {self.dim}, got shape {list(features.shape)}")
-        return features.reshape(-1, self.dim).split(max(1, _SCORES_AT_A_TIME // self.codebook_size))
+        return torch.split(features.reshape(-1, self.dim), max(1, _SCORES_AT_A_TIME // self.codebook_size))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Quantizer:
         # Module.to(dtype) would round the centroids along with the rest of a model; devices are followed, dtypes not.
         centroids = self.centroids
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.centroids = centroids.to(self.centroids.device)
         return self

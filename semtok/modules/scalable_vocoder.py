@@ -20,13 +20,20 @@ class ScalableVocoder(nn.Module):
         embedding_dim: of the embedding tables and the generator's input.
         attention_dim: hidden size of the attention over layers.
         generator: which generator and its sizes.
+        absent_embedding: whether one learned embedding stands for each absent layer (SpeechBrain's vocoders).
     """
 
     def __init__(
-        self, codebook_sizes: Sequence[int], *, embedding_dim: int, attention_dim: int, generator: GeneratorConfig
+        self,
+        codebook_sizes: Sequence[int],
+        *,
+        embedding_dim: int,
+        attention_dim: int,
+        generator: GeneratorConfig,
+        absent_embedding: bool = False,
     ) -> None:
         super().__init__()
-        self.selector = LayerSelector(codebook_sizes, embedding_dim, attention_dim)
+        self.selector = LayerSelector(codebook_sizes, embedding_dim, attention_dim, absent_embedding=absent_embedding)
         self.generator: HiFiGAN | ISTFTGenerator
         if generator.hifigan is not None:
             self.generator = HiFiGAN(embedding_dim, **dataclasses.asdict(generator.hifigan))

@@ -18,13 +18,18 @@ class LayerSelector(nn.Module):
         codebook_sizes: of each layer.
         dim: of the embeddings.
         attention_dim: hidden size of the score.
+        absent_embedding: each absent layer does take part, by one learned embedding that stands for any of them
+            (SpeechBrain's vocoders).
     """
 
-    def __init__(self, codebook_sizes: Sequence[int], dim: int, attention_dim: int) -> None:
+    def __init__(
+        self, codebook_sizes: Sequence[int], dim: int, attention_dim: int, *, absent_embedding: bool = False
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.embeddings = nn.ModuleList(nn.Embedding(size, dim) for size in codebook_sizes)
         self.score = nn.Sequential(nn.Linear(dim, attention_dim), nn.ReLU(), nn.Linear(attention_dim, 1, bias=False))
+        self.absent = nn.Parameter(torch.randn(dim)) if absent_embedding else None
 
     @torch.no_grad()
     def start_from(self, centroids: Sequence[Tensor]) -> None:
@@ -52,12 +57,25 @@ class LayerSelector(nn.Module):
 
         Returns:
             The fused vectors [batch, frames, dim] and the weights of the layers [batch, layers, frames], which sum to 1
-            over layers; averaged over frames they are the layers' importance.
+            over layers (with an embedding for absent layers: to 1 less the weight of those); averaged over frames they
+            are the layers' importance.
         """
         chosen = range(len(self.embeddings)) if positions is None else positions
         embedded = torch.stack([self.embeddings[p](codes[:, i]) for i, p in enumerate(chosen)], dim=1)
         scores = self.score(embedded).squeeze(-1)
         if present is not None:
             scores = scores.masked_fill(~present[:, :, None], -torch.inf)
+        if self.absent is not None:
+            embedded, scores = self._with_absent(embedded, scores, present)
         weights = scores.softmax(dim=1)
-        return (weights[..., None] * embedded).sum(dim=1), weights
+        return (weights[..., None] * embedded).sum(dim=1), weights[:, : len(chosen)]
+
+    def _with_absent(self, embedded: Tensor, scores: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Adds one embedding [batch, 1, frames, dim] for all absent layers, with the score of as many equal ones."""
+        batch, layers, frames = scores.shape
+        given = scores.new_full((batch,), layers) if present is None else present.sum(dim=1)
+        # n equal scores s weigh as much in the softmax as one of s + log n, and none as one of -inf.
+        score = self.score(self.absent) + (len(self.embeddings) - given).to(scores).log()[:, None]
+        assert self.absent is not None
+        absent = self.absent.expand(batch, 1, frames, -1)
+        return torch.cat([embedded, absent], dim=1), torch.cat([scores, score[:, None].expand(-1, 1, frames)], dim=1)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.checkpoint import read_encoder
+from semtok.checkpoint import ENCODER, read_encoder
 from semtok.hub import resolve
 from semtok.modules.encoder import Encoder
 from semtok.tokenizer import Tokenizer
@@ -17,26 +17,33 @@ from semtok.training.run import Run, best_device, steps_with_progress
 
 
 def train_kmeans(config: KMeansConfig) -> None:
-    """Fits the codebooks and saves a tokenizer to `<folder>/tokenizer`.
-
-    Encoder and centroids are rounded to half precision first, so that the saved files hold exactly what was used here.
-    """
+    """Fits the codebooks and saves a tokenizer to `<folder>/tokenizer`."""
     run, device = Run(config.folder), best_device()
-    model = read_encoder(resolve(config.encoder), max(config.layers)).half().float()
+    source = resolve(config.encoder, revision=config.encoder_revision)
+    model = read_encoder(source, max(config.layers))
+    if config.half_precision and source.folder is not None:
+        model = model.half().float()
     encoder = Encoder(model, normalize=config.normalize).to(device)
     corpus = load_corpus(config.data, run.folder.parent / "audio", sample_rate=encoder.sample_rate)
     features = collect_features(encoder, corpus, config)
     centroids = {}
     for layer, size, points in zip(config.layers, config.codebook_sizes, features, strict=True):
         kmeans = KMeans(size, iterations=config.iterations, seed=config.seed).fit(points.to(device).float())
-        centroids[layer] = kmeans.centroids_.cpu().half().float()
+        fitted = kmeans.centroids_.cpu()
+        centroids[layer] = fitted.half().float() if config.half_precision else fitted
         used = torch.bincount(kmeans.predict(points.to(device).float()), minlength=size)
         share = used / used.sum()
         entropy = float(-(share * share.clamp(min=1e-12).log2()).sum())
         explained = 1 - kmeans.inertia_ / float(points.float().var(0, correction=0).sum())
         run.log(layer, inertia=kmeans.inertia_, explained_variance=explained, entropy_bits=entropy)
-        print(f"layer {layer}: {explained:.1%} of the variance explained, {entropy:.2f} bits of {np.log2(size):.2f}")
-    Tokenizer.from_centroids(model, centroids, normalize=config.normalize).save_pretrained(run.folder / "tokenizer")
+    tokenizer = Tokenizer.from_centroids(
+        model,
+        centroids,
+        normalize=config.normalize,
+        encoder=ENCODER if source.folder else config.encoder,
+        encoder_revision=None if source.folder else config.encoder_revision,
+    )
+    tokenizer.save_pretrained(run.folder / "tokenizer")
 
 
 def collect_features(encoder: Encoder, corpus: Corpus, config: KMeansConfig) -> list[Tensor]:
@@ -52,4 +59,3 @@ def collect_features(encoder: Encoder, corpus: Corpus, config: KMeansConfig) -> 
         for kept, feature in zip(collected, features, strict=True):
             kept.append(feature[0].half().cpu())
     return [torch.cat(kept) for kept in collected]
-

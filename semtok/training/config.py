@@ -15,7 +15,7 @@ from semtok.errors import ConfigError
 class Target:
     """Classes that one encoder layer predicts: k-means of a feature, some of its principal components emphasised.
 
-    `masked` targets are predicted at masked frames first of all (HuBERT's objective), the others at visible frames only.
+    `masked` targets are predicted at masked frames first of all (HuBERT's objective), others at visible frames only.
     """
 
     layer: int
@@ -56,7 +56,11 @@ class EncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class KMeansConfig:
-    """One codebook for each of `layers`, fitted on `hours` of the data."""
+    """One codebook for each of `layers`, fitted on `hours` of the data.
+
+    `encoder` is a folder, saved with the tokenizer, or a hub id at the commit `encoder_revision`, saved by reference.
+    With `half_precision` centroids, and an encoder of a folder, are rounded to float16 first, which halves their files.
+    """
 
     folder: str
     data: list[str]
@@ -65,6 +69,8 @@ class KMeansConfig:
     codebook_sizes: list[int]
     normalize: bool
     hours: float
+    encoder_revision: str | None = None
+    half_precision: bool = False
     iterations: int = 30
     seed: int = 0
 
@@ -75,6 +81,7 @@ class VocoderTrainingConfig:
 
     Up to `adversarial_step` the spectral loss acts alone, on `batch_size` crops of `crop_frames`; from then on the
     discriminators act too, which cost several generator steps each, on batches of their own (usually smaller) shape.
+    `half_precision` rounds the saved weights to float16.
     """
 
     folder: str
@@ -102,6 +109,7 @@ class VocoderTrainingConfig:
     target_rms: float
     validation_clips: int
     save_every: int
+    half_precision: bool = False
     precision: str = "float32"
     average_decay: float = 0.999
     seed: int = 0

@@ -34,7 +34,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class SpectrogramDiscriminator(nn.Module):
-    """Sees a complex spectrogram of one resolution (UnivNet, Jang et al., 2021; real and imaginary part as in EnCodec)."""
+    """Sees the real and imaginary part of a spectrogram of one resolution (EnCodec; Défossez et al., 2022)."""
 
     window: Tensor
 
@@ -44,7 +44,9 @@ class SpectrogramDiscriminator(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft))
         layers = [(2, (1, 1)), (channels, (2, 1)), (channels, (2, 1)), (channels, (2, 2)), (channels, (1, 1))]
         self.convs = nn.ModuleList(
-            weight_norm(nn.Conv2d(inputs, channels, (7, 3) if i == 0 else (3, 3), stride, padding=(3, 1) if i == 0 else 1))
+            weight_norm(
+                nn.Conv2d(inputs, channels, (7, 3) if i == 0 else (3, 3), stride, padding=(3, 1) if i == 0 else 1)
+            )
             for i, (inputs, stride) in enumerate(layers)
         )
         self.score = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))

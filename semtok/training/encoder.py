@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,8 +46,8 @@ def build_encoder(config: EncoderConfig) -> HubertModel:
 def start_as_filterbank(weight: Tensor) -> None:
     """Starts a first convolution [channels, 1, samples] as windowed sinusoids, four phases of each frequency.
 
-    Frequencies are evenly spaced on the mel scale. A wide kernel learns such filters anyway, but slowly; the four phases
-    let the rectification after it keep the energy in each band.
+    Frequencies are evenly spaced on the mel scale. A wide kernel learns such filters anyway, but slowly; with four
+    phases the rectification that follows keeps the energy of each band.
     """
     channels, _, samples = weight.shape
     mels = torch.linspace(math.log1p(50 / 700), math.log1p(7600 / 700), math.ceil(channels / 4))
@@ -60,7 +60,7 @@ def start_as_filterbank(weight: Tensor) -> None:
 
 
 def draw_mask(batch: int, frames: int, probability: float, length: int, generator: torch.Generator) -> Tensor:
-    """bool [batch, frames]: spans of `length` frames, each frame starting one with `probability` (HuBERT, section II-B)."""
+    """bool [batch, frames]: spans of `length` frames; any frame starts one with `probability` (HuBERT, section II)."""
     starts = torch.rand(batch, frames, generator=generator) < probability
     spans = F.max_pool1d(F.pad(starts[:, None].float(), (length - 1, 0)), length, stride=1)
     return spans[:, 0] > 0
@@ -135,7 +135,9 @@ class Trainer:
         self.config, self.corpus, self.device = config, corpus, device
         self.model = build_encoder(config).to(device)
         dim = self.model.config.hidden_size
-        self.heads = nn.ModuleList(nn.Linear(dim, target.codebook_size) for target in config.targets).to(device)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed + 1)
+            self.heads = nn.ModuleList(nn.Linear(dim, target.codebook_size) for target in config.targets).to(device)
         parameters = [*self.model.parameters(), *self.heads.parameters()]
         self.optimizer = torch.optim.AdamW(
             parameters, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
@@ -143,7 +145,7 @@ class Trainer:
         self.index = Classes(corpus)
         self.classes: list[Tensor] = []
 
-    def load(self, state: dict | None) -> int:
+    def load(self, state: dict[str, Any] | None) -> int:
         """Restores a saved state, or fits the first round's classes; returns the last step done."""
         if state is None:
             self.classes = [
@@ -157,7 +159,7 @@ class Trainer:
         self.classes = [classes.cpu() for classes in state["classes"]]
         return int(state["step"])
 
-    def state(self, step: int) -> dict:
+    def state(self, step: int) -> dict[str, Any]:
         return {
             "step": step,
             "model": self.model.state_dict(),
@@ -193,7 +195,9 @@ class Trainer:
         mask = draw_mask(len(waveforms), frames, config.mask_probability, config.mask_length, generator).to(self.device)
         losses, accuracies = [], {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            states = self.model(waveforms.to(self.device), mask_time_indices=mask, output_hidden_states=True).hidden_states
+            states = self.model(
+                waveforms.to(self.device), mask_time_indices=mask, output_hidden_states=True
+            ).hidden_states
             for target, head, classes in zip(config.targets, self.heads, self.classes, strict=True):
                 wanted = self.index.crop(classes, clips, starts, frames).to(self.device)
                 logits = head(states[target.layer]).float()
@@ -238,4 +242,6 @@ class Trainer:
                 kmeans = KMeans(target.codebook_size, seed=self.config.seed, iterations=12).fit(points[chosen].float())
                 codes = [kmeans.predict(part.float()).short() for part in points.split(65536)]
                 self.classes[number] = torch.cat(codes)
-                self.heads[number].reset_parameters()  # type: ignore[operator]
+                with torch.random.fork_rng():
+                    torch.manual_seed(self.config.seed + 2)
+                    self.heads[number].reset_parameters()  # type: ignore[operator]

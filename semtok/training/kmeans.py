@@ -52,7 +52,8 @@ class KMeans:
 
     def predict(self, points: Tensor) -> Tensor:
         """int64 [points]: the nearest centroid of each of `points` [points, dim]."""
-        return Quantizer(self.centroids_)(points)
+        codes: Tensor = Quantizer(self.centroids_)(points)
+        return codes
 
     def _plus_plus(self, points: Tensor, generator: torch.Generator) -> Tensor:
         first = int(torch.randint(len(points), (1,), generator=generator))
@@ -68,7 +69,10 @@ class KMeans:
     def _iterate(self, points: Tensor) -> float:
         codes = self.predict(points)
         distances = torch.cat(
-            [(p - self.centroids_[c]).square().sum(1) for p, c in zip(points.split(65536), codes.split(65536), strict=True)]
+            [
+                (p - self.centroids_[c]).square().sum(1)
+                for p, c in zip(points.split(65536), codes.split(65536), strict=True)
+            ]
         )
         counts = torch.bincount(codes, minlength=self.codebook_size)
         sums = torch.zeros_like(self.centroids_).index_add_(0, codes, points)

@@ -42,7 +42,9 @@ class MelLoss(nn.Module):
 
 def discriminator_loss(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
     """Least squares (Mao et al., 2017): scores of real speech towards 1, of generated speech towards 0."""
-    return torch.stack([(1 - r.float()).square().mean() + g.float().square().mean() for r, g in zip(real, generated, strict=True)]).mean()
+    return torch.stack(
+        [(1 - r.float()).square().mean() + g.float().square().mean() for r, g in zip(real, generated, strict=True)]
+    ).mean()
 
 
 def generator_loss(generated: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every training step shares: a folder with the state to resume from and a log, written so that a kill loses nothing."""
+"""What every training step shares: a folder with the state to resume from, never half written, and a log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,13 @@ def steps_with_progress(first: int, last: int, description: str) -> Iterator[tup
     """Steps first + 1 .. last, each with a function that shows named numbers beside the progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[numbers]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+    )
     with Progress(*columns) as progress:
         task = progress.add_task(description, total=last, completed=first, numbers="")
 

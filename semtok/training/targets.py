@@ -1,7 +1,7 @@
 """What the encoder learns to predict: k-means classes of acoustic features, another view of them for each layer.
 
-HuBERT (Hsu et al., 2021) starts from k-means of MFCCs. Intermediate layers get targets of their own (Wang et al., ILS-SSL,
-2022), here chosen so that the layers' codebooks tell different things: the low layers fine spectral detail and the
+HuBERT (Hsu et al., 2021) starts from k-means of MFCCs. Intermediate layers get targets of their own (ILS-SSL; Wang et
+al., 2022), here chosen so that the layers' codebooks tell different things: the low layers fine spectral detail and the
 harmonics that carry pitch, the middle ones the envelope, the highest the phonetic content.
 """
 
@@ -26,7 +26,8 @@ def _power_frames(waveform: Tensor) -> Tensor:
     frames = (len(waveform) - WINDOW) // (2 * HALF_HOP) + 1
     padded = F.pad(waveform[None], (120, 200), mode="reflect")[0]
     windows = padded.unfold(0, WINDOW, HALF_HOP)[: 2 * frames]
-    return torch.fft.rfft(windows * torch.hann_window(WINDOW), FFT).abs()
+    magnitudes: Tensor = torch.fft.rfft(windows * torch.hann_window(WINDOW), FFT).abs()
+    return magnitudes
 
 
 def _log_mel(magnitudes: Tensor) -> Tensor:

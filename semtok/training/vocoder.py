@@ -6,6 +6,7 @@ import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,13 +52,13 @@ class TokenCorpus:
         return cls(corpus, codes, np.concatenate([[0], np.cumsum(frames)]), gains, tokenizer.hop_length)
 
     def crop(self, clip: int, start: int, frames: int) -> tuple[Tensor, Tensor]:
-        """Codes int64 [layers, frames] from a clip's frame `start`, and the samples they stand for, at common loudness."""
+        """Codes int64 [layers, frames] from frame `start` of a clip, and their samples at the common loudness."""
         first = self.frame_starts[clip] + start
         waveform = self.corpus.waveform(clip, start * self.hop_length, frames * self.hop_length)
         return self.codes[:, first : first + frames].long(), waveform * float(self.gains[clip])
 
     def batches(self, clips: np.ndarray, config: VocoderTrainingConfig, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless batches (codes [batch, layers, frames], waveforms [batch, samples]); step n always gives the same one."""
+        """Endless batches: codes [batch, layers, frames], waveforms [batch, samples]; step n always gives the same."""
         frames = np.diff(self.frame_starts)
         for step in itertools.count(first + 1):
             size, length = config.shape(step)
@@ -95,6 +96,7 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
     corpus = load_corpus(config.data, run.folder.parent / "audio", sample_rate=tokenizer.sample_rate)
     tokens = TokenCorpus.encode(corpus, tokenizer, config.target_rms, run.load("tokens"))
     run.save({"codes": tokens.codes}, "tokens")
+    tokenizer.save_pretrained(run.folder / "checkpoint")
     training, validation = corpus.split(config.validation_clips, config.seed)
     trainer = VocoderTrainer(config, tokenizer, device)
     first = trainer.load(run.load(device=device))
@@ -108,7 +110,6 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
             run.save(trainer.state(step))
             run.log(step, **trainer.validate(tokens, validation))
             trainer.export().save_pretrained(run.folder / "checkpoint")
-    tokenizer.save_pretrained(run.folder / "checkpoint")
 
 
 class VocoderTrainer:
@@ -142,11 +143,11 @@ class VocoderTrainer:
     def _optimizer(self, module: nn.Module) -> torch.optim.AdamW:
         return torch.optim.AdamW(module.parameters(), self.config.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
 
-    def state(self, step: int) -> dict:
+    def state(self, step: int) -> dict[str, Any]:
         parts = ("network", "average", "discriminators", "optimizer", "discriminator_optimizer")
         return {"step": step, **{name: getattr(self, name).state_dict() for name in parts}}
 
-    def load(self, state: dict | None) -> int:
+    def load(self, state: dict[str, Any] | None) -> int:
         """Restores a saved state; returns the last step done."""
         if state is None:
             return 0
@@ -194,12 +195,14 @@ class VocoderTrainer:
             scores, inner = self.discriminators(generated)
             adversarial, matching = generator_loss(scores), feature_matching_loss(real, inner)
         self.discriminators.requires_grad_(True)
-        numbers.update(discriminator=float(loss), adversarial=float(adversarial), matching=float(matching))
+        judged = {"discriminator": loss, "adversarial": adversarial, "matching": matching}
+        numbers.update((name, float(value.detach())) for name, value in judged.items())
         return adversarial, matching
 
     def export(self) -> Vocoder:
-        """The averaged network, rounded to half precision, in which it is stored."""
-        return Vocoder(self.description, copy.deepcopy(self.average).half().float())
+        """A vocoder of the averaged network."""
+        network = copy.deepcopy(self.average)
+        return Vocoder(self.description, network.half().float() if self.config.half_precision else network)
 
     @torch.no_grad()
     def validate(self, tokens: TokenCorpus, clips: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,77 @@
+"""Checkpoints that several tests read, made once a session; a test that changes one takes `copy`."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkpoints import save_checkpoint
+from hub_server import HubServer
+from huggingface_hub import close_session, constants
+
+from semtok import Tokenizer
+
+
+@pytest.fixture(scope="session")
+def istft_folder(tmp_path_factory) -> Path:
+    """A checkpoint whose vocoder has an inverse-STFT generator."""
+    return save_checkpoint(tmp_path_factory.mktemp("istft"), "istft")
+
+
+@pytest.fixture(scope="session")
+def hifigan_folder(tmp_path_factory) -> Path:
+    """A checkpoint whose vocoder has a HiFi-GAN generator, of the same tokenizer."""
+    return save_checkpoint(tmp_path_factory.mktemp("hifigan"), "hifigan")
+
+
+@pytest.fixture(scope="session")
+def other_folder(tmp_path_factory) -> Path:
+    """A checkpoint of the same shape and another tokenizer."""
+    return save_checkpoint(tmp_path_factory.mktemp("other"), "istft", seed=1)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(istft_folder) -> Tokenizer:
+    return Tokenizer.from_pretrained(istft_folder)
+
+
+@pytest.fixture
+def copy(istft_folder, tmp_path) -> Path:
+    """A checkpoint of one's own."""
+    return Path(shutil.copytree(istft_folder, tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    """Where what a hub sends is kept, empty at first."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def reach(cache, monkeypatch):
+    """Makes another address the hub's, with an empty cache and no waiting between attempts."""
+
+    def reach(endpoint):
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+
+    close_session()
+    yield reach
+    close_session()
+
+
+@pytest.fixture
+def hub_server(reach) -> Iterator[HubServer]:
+    """A hub on this machine, without repositories at first."""
+    server = HubServer()
+    reach(server.endpoint)
+    yield server
+    server.stop()
