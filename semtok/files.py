@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Which files hold audio; files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+"""What is taken for a recording where a folder is searched."""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from hub_server import HubServer
 from huggingface_hub import close_session, constants
 
 from semtok import Tokenizer
+from semtok.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +76,15 @@ def hub_server(reach) -> Iterator[HubServer]:
     reach(server.endpoint)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command as the shell would: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        return exit_.value.code, *capsys.readouterr()
+
+    return run

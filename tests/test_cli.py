@@ -39,18 +39,6 @@ def speech(tmp_path):
     return folder
 
 
-@pytest.fixture
-def run(capsys):
-    """Runs the command as the shell would: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        return exit_.value.code, *capsys.readouterr()
-
-    return run
-
-
 def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 

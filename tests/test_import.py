@@ -15,23 +15,10 @@ from published_layout import reference_clips, write_encoder
 from speechbrain_reference import LAYERS, Reference
 
 from semtok import Tokenizer, Vocoder
-from semtok.cli import main
 from semtok.interop import read_centroids
 
 KMEANS = Path(__file__).parent / "data" / "kmeans"
 DIM = 6  # of the files there
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs the command as the shell would: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        return exit_.value.code, *capsys.readouterr()
-
-    return run
 
 
 def save_encoder(folder: Path, name: str = "hubert-base", *, normalize: bool = True, **config: object) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import typer
 
-AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 TOKENS = (".safetensors",)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semtok.cli.files import AUDIO, TOKENS, Job, plan
+from semtok.cli.files import TOKENS, Job, plan
 from semtok.cli.options import (
     Checkpoint,
     Device,
@@ -21,6 +21,7 @@ from semtok.cli.options import (
     parse_layers,
 )
 from semtok.errors import AudioError, SemtokError
+from semtok.files import AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +49,7 @@ def encode(
     Folders are searched for .wav, .flac, .ogg, .opus and .mp3 files, and their subfolders are kept in the output. Files
     that cannot be read are reported and left out; the exit code is then 1.
     """
-    jobs, chosen = plan(inputs, output, read=AUDIO, written=TOKENS), parse_layers(layers)
+    jobs, chosen = plan(inputs, output, read=AUDIO_SUFFIXES, written=TOKENS), parse_layers(layers)
     tokenizer = load_tokenizer(
         checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
     )
@@ -76,7 +77,7 @@ def decode(
     Decodes all layers that the tokens have, or those of --layers. The checkpoint must be the one that encoded. A file
     of several utterances, which Tokens.save can write, gives NAME-0.wav, NAME-1.wav and so on.
     """
-    jobs, chosen = plan(inputs, output, read=TOKENS, written=AUDIO), parse_layers(layers)
+    jobs, chosen = plan(inputs, output, read=TOKENS, written=AUDIO_SUFFIXES), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio import save_audio
     from semtok.cli.progress import FileProgress
@@ -115,7 +116,7 @@ def resynth(
 
     To hear what the tokens of some layers keep. Folders and broken files are treated as by `encode`.
     """
-    jobs, chosen = plan(inputs, output, read=AUDIO, written=AUDIO), parse_layers(layers)
+    jobs, chosen = plan(inputs, output, read=AUDIO_SUFFIXES, written=AUDIO_SUFFIXES), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio import save_audio
     from semtok.cli.progress import FileProgress

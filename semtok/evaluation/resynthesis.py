@@ -19,6 +19,7 @@ from semtok.audio import load_audio
 from semtok.errors import AudioError
 from semtok.evaluation import metrics, words
 from semtok.evaluation.metrics import SAMPLE_RATE, Waveform
+from semtok.files import AUDIO_SUFFIXES
 from semtok.tokens import check_layers
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Subset: TypeAlias = tuple[int, ...]
 Scores: TypeAlias = dict[str, float]
 
-_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _ORIGINAL: Subset = ()
 
 
@@ -85,10 +85,10 @@ def find_clips(folder: str | os.PathLike[str]) -> list[Clip]:
                 raise AudioError(f"{manifest} has no column 'path', only {list(rows.fieldnames or [])}")
             clips = [Clip(folder / row["path"], row.get("text") or "") for row in rows]
     else:
-        clips = [Clip(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+        clips = [Clip(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
     if not clips:
         raise AudioError(
-            f"no audio in {folder}: expected a manifest.csv that lists it, or {', '.join(_SUFFIXES)} files"
+            f"no audio in {folder}: expected a manifest.csv that lists it, or {', '.join(AUDIO_SUFFIXES)} files"
         )
     return clips
 

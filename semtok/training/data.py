@@ -14,9 +14,7 @@ from torch import Tensor
 
 from semtok.audio import load_audio
 from semtok.errors import AudioError
-from semtok.files import written_aside
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+from semtok.files import AUDIO_SUFFIXES, written_aside
 
 
 def find_clips(folders: Sequence[str | Path]) -> list[Path]:
