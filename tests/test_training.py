@@ -7,23 +7,22 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.cluster import KMeans as ReferenceKMeans
 
 from semtok import Tokenizer, Vocoder
-from semtok.config import GeneratorConfig, ISTFTConfig
-from semtok.errors import AudioError, ConfigError
+from semtok.errors import CheckpointError, ConfigError
+from semtok.generator_config import GeneratorConfig, ISTFTConfig
 from semtok.training.__main__ import main
-from semtok.training.config import EncoderConfig, KMeansConfig, Target, VocoderTrainingConfig, load_config
-from semtok.training.data import Corpus, crop_batch, find_clips, length_batches, load_corpus
+from semtok.training.config import EncoderConfig, KMeansConfig, Target, load_config
+from semtok.training.discriminators import Discriminators
 from semtok.training.encoder import draw_mask, train_encoder
-from semtok.training.kmeans import KMeans
 from semtok.training.losses import MelLoss
 from semtok.training.targets import FEATURES
-from semtok.training.vocoder import draw_present, loudness_gain, train_vocoder
+from semtok.training.token_corpus import loudness_gain
+from semtok.training.vocoder import draw_present, train_vocoder
+from semtok.training.vocoder_config import VocoderTrainingConfig
 
 DATA = Path(__file__).parent / "data"
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -55,7 +54,7 @@ def encoder_config(clips, tmp_path_factory):
             "feat_extract_norm": "layer",
             "num_conv_pos_embeddings": 4,
             "num_conv_pos_embedding_groups": 2,
-            "hidden_dropout": 0.0,
+            "hidden_dropout": 0.1,
             "attention_dropout": 0.0,
             "activation_dropout": 0.0,
             "feat_proj_dropout": 0.0,
@@ -105,7 +104,7 @@ def kmeans_config(clips, trained_encoder):
 def tokenizer_folder(kmeans_config, tmp_path_factory):
     config = tmp_path_factory.mktemp("configs") / "kmeans.yaml"
     config.write_text(json.dumps(dataclasses.asdict(kmeans_config)))  # JSON is YAML
-    main(["kmeans", "--config", str(config)])
+    main(["kmeans", str(config)])
     return Path(kmeans_config.folder) / "tokenizer"
 
 
@@ -152,6 +151,23 @@ def test_steps_end_in_a_checkpoint_that_encodes_and_decodes(vocoder_config):
     assert {"valid_mel_all", "valid_mel_1", "valid_mel_2"} <= log[-1].keys()
 
 
+def test_a_published_vocoder_is_trained_on(vocoder_config, tmp_path):
+    train_vocoder(dataclasses.replace(vocoder_config, folder=str(tmp_path / "first")))
+    published = str(tmp_path / "first" / "checkpoint")
+    tuned = dataclasses.replace(
+        vocoder_config, folder=str(tmp_path / "second"), tokenizer=published, start_from=published, learning_rate=0.0,
+        embedding_dim=None, generator=None, steps=1,
+    )  # fmt: skip
+    train_vocoder(tuned)
+    first, second = (load_file(tmp_path / name / "checkpoint/vocoder.safetensors") for name in ("first", "second"))
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=0, atol=0)
+    with pytest.raises(ConfigError, match=r"embedding_dim of the vocoder .* is 8, the config asks for 9"):
+        train_vocoder(dataclasses.replace(tuned, embedding_dim=9))
+    with pytest.raises(CheckpointError, match="is of tokenizer"):
+        train_vocoder(dataclasses.replace(tuned, tokenizer="tiny"))
+
+
 def test_encoder_run_resumed_equals_an_unbroken_one(encoder_config, trained_encoder, tmp_path):
     broken = dataclasses.replace(encoder_config, folder=str(tmp_path / "encoder"))
     run = Stopping(stop_after=2)
@@ -183,62 +199,18 @@ class Stopping:
     def __call__(self, train, config):
         from semtok.training import encoder, vocoder
 
-        kind = encoder.Trainer if train is train_encoder else vocoder.VocoderTrainer
+        kind = encoder.EncoderTrainer if train is train_encoder else vocoder.VocoderTrainer
         original = kind.step
 
-        def step(trainer, *arguments):
+        def step(trainer, number):
             if self.left == 0:
                 raise KeyboardInterrupt
             self.left -= 1
-            return original(trainer, *arguments)
+            return original(trainer, number)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kind, "step", step)
             train(config)
-
-
-def test_unreadable_clips_are_skipped_and_listed(clips, tmp_path):
-    corpus = load_corpus([clips], tmp_path, sample_rate=16000)
-    assert len(corpus) == 3
-    skipped = json.loads((tmp_path / "index.json").read_text())["skipped"]
-    assert [Path(name).name for name in skipped] == ["broken.wav"]
-    with pytest.raises(AudioError, match=r"no audio below .*empty"):
-        find_clips([tmp_path / "empty"])
-
-
-def test_batches_hold_every_clip_once_an_epoch_on_the_frame_grid():
-    lengths = np.array([9000, 20000, 31000, 8000, 50000])
-    corpus = Corpus(np.arange(lengths.sum(), dtype=np.int64).astype(np.int16), np.concatenate([[0], lengths.cumsum()]))
-    batches = length_batches(lengths, np.arange(5), 40000, 32000, np.random.default_rng(0))
-    seen: list[int] = []
-    while len(seen) < 5:
-        clips = next(batches)
-        seen += clips.tolist()
-        crops, starts = crop_batch(corpus, clips, 32000, 320, np.random.default_rng(1))
-        assert crops.numel() <= 40000 or len(clips) == 1
-        for clip, start, crop in zip(clips, starts, crops, strict=True):
-            assert torch.equal(crop, corpus.waveform(clip, start * 320, len(crop)))
-    assert sorted(seen) == [0, 1, 2, 3, 4]
-
-
-def test_kmeans_is_as_good_as_scikit_learns():
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(30, 8, generator=generator) * 3
-    points = centres[torch.randint(30, (3000,), generator=generator)] + torch.randn(3000, 8, generator=generator)
-    ours = KMeans(40, iterations=50).fit(points)
-    reference = ReferenceKMeans(40, n_init=1, random_state=0).fit(points.numpy())
-    assert ours.inertia_ < 1.05 * reference.inertia_ / len(points)
-    assert ours.inertia_ == pytest.approx(
-        float((points - ours.centroids_[ours.predict(points)]).square().sum(1).mean()), rel=0.02
-    )
-    assert len(ours.predict(points).unique()) == 40
-
-
-def test_kmeans_fills_every_cluster_and_refuses_too_few_points():
-    points = torch.cat([torch.zeros(50, 2), torch.eye(2).repeat(3, 1) * torch.arange(1, 7)[:, None]])
-    assert len(KMeans(6).fit(points).predict(points).unique()) == 6
-    with pytest.raises(ValueError, match="3 points cannot make 4 clusters"):
-        KMeans(4).fit(torch.zeros(3, 2))
 
 
 def test_layer_dropout_is_uniform_and_never_drops_all():
@@ -263,7 +235,7 @@ def test_target_features_have_one_row_a_frame():
 
 
 def test_mel_loss_is_zero_for_equal_and_ordered_by_noise():
-    loss = MelLoss(16000)
+    loss = MelLoss(16000, [(512, 64), (1024, 80)])
     clean = torch.sin(torch.arange(8000) / 10)[None] * 0.1
     noise = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
     assert loss(clean, clean) == 0
@@ -276,11 +248,11 @@ def test_loudness_gain_respects_rms_and_peak():
     assert loudness_gain(peaky, 0.06) * 0.9 == pytest.approx(0.95)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("encoder", EncoderConfig), ("kmeans", KMeansConfig), ("vocoder", VocoderTrainingConfig)]
-)
-def test_configs_of_the_bundled_checkpoint_are_valid(name, kind):
-    assert load_config(CONFIGS / "tiny" / f"{name}.yaml", kind).folder == f"runs/tiny/{name}"
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_configs_are_valid(path):
+    kinds = {"encoder": EncoderConfig, "kmeans": KMeansConfig, "vocoder": VocoderTrainingConfig}
+    config = load_config(path, kinds[path.stem.partition("_")[0]])
+    assert config.folder.startswith(f"runs/{path.parent.name}/")
 
 
 def test_config_errors_name_the_file_and_the_key(tmp_path):
@@ -299,3 +271,36 @@ def test_config_errors_name_the_file_and_the_key(tmp_path):
             load_config(path, KMeansConfig)
     with pytest.raises(ConfigError, match="there is no config file"):
         load_config(tmp_path / "none.yaml", KMeansConfig)
+
+
+def test_entries_are_set_on_the_command_line():
+    path = CONFIGS / "tiny" / "vocoder.yaml"
+    changes = ["generator.istft.width=64", "learning_rate=1e-4", "data=[a, b]", "data.1=c", "precision=null"]
+    config = load_config(path, VocoderTrainingConfig, changes)
+    assert config.generator.istft.width == 64 and config.generator.istft.blocks == 6
+    assert (config.learning_rate, config.data, config.precision) == (1e-4, ["a", "c"], None)
+    for change, message in [
+        ("stepz=3", r"--set stepz=3: unknown keys \['stepz'\]; known are .*'steps'"),
+        ("generator.istft.widht=3", r"unknown keys \['widht'\]; known are .*'width'"),
+        ("steps", "expected key=value"),
+        ("steps.more=3", "steps.more cannot be set"),
+        ("steps=[", "steps cannot be set"),
+        ("steps=many", "steps: expected int, got 'many'"),
+        ("precision=half", "precision must be one of float32, bfloat16, float16, got 'half'"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            load_config(path, VocoderTrainingConfig, [change])
+
+
+def test_the_learning_rate_decays_an_epoch_at_a_time():
+    config = load_config(CONFIGS / "libritts-wavlm-large" / "vocoder.yaml", VocoderTrainingConfig)
+    rates = [config.learning_rate_at(step, 1000) for step in (1, 1000, 1001, 2001)]
+    assert rates == pytest.approx([2e-4, 2e-4, 2e-4 * 0.9999, 2e-4 * 0.9999**2], rel=1e-9)
+
+
+def test_discriminators_judge_periods_scales_and_spectrograms():
+    discriminators = Discriminators([2, 3], [2, 2], 3, [256], 2)
+    scores, inner = discriminators(torch.randn(2, 8960))
+    assert len(scores) == 6 and all(len(score) == 2 for score in scores)
+    assert [score.shape[-1] for score in scores[2:5]] == [140, 71, 36]
+    assert len(inner) == 2 * 2 + 3 * 7 + 5

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,40 +18,47 @@ from semtok.cli.options import (
     load_vocoder,
     parse_layers,
 )
-from semtok.errors import SemtokError
+from semtok.errors import needs_extra
 
 train = typer.Typer(
     no_args_is_help=True, help="Train an encoder, codebooks or a vocoder. Needs the extra semtok[train]."
 )
 evaluate = typer.Typer(no_args_is_help=True, help="Measure quality. Needs the extra semtok[eval].")
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", metavar="FILE", exists=True, dir_okay=False, help="YAML file of this step.")
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", exists=True, dir_okay=False, help="YAML file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change an entry of the config, steps=100 or generator.istft.width=64; may be repeated.",
+        show_default=False,
+    ),
 ]
 
 
 @train.command("encoder")
-def train_encoder(config: ConfigFile) -> None:
+def train_encoder(config: ConfigFile, changes: Changes = None) -> None:
     """An encoder, by masked prediction.
 
     Saved in transformers' layout. A run that was stopped goes on from its last saved state.
     """
-    _train("encoder", config)
+    _train("encoder", config, changes)
 
 
 @train.command("kmeans")
-def train_kmeans(config: ConfigFile) -> None:
+def train_kmeans(config: ConfigFile, changes: Changes = None) -> None:
     """A codebook for each chosen layer of an encoder, which makes a tokenizer."""
-    _train("kmeans", config)
+    _train("kmeans", config, changes)
 
 
 @train.command("vocoder")
-def train_vocoder(config: ConfigFile) -> None:
+def train_vocoder(config: ConfigFile, changes: Changes = None) -> None:
     """The vocoder of a tokenizer.
 
     A run that was stopped goes on from its last saved state.
     """
-    _train("vocoder", config)
+    _train("vocoder", config, changes)
 
 
 @evaluate.callback()
@@ -91,7 +96,7 @@ def resynthesis(
 ) -> None:
     """Encode and decode a folder of speech, and write what was kept of it as a table and a plot over bitrate."""
     subsets = [parse_layers(subset) or () for subset in layers or []]
-    with _extra("eval"):
+    with needs_extra("eval"):
         from semtok.evaluation import evaluate_resynthesis, write_report
 
         vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
@@ -109,21 +114,7 @@ def resynthesis(
     typer.echo("written: " + ", ".join(map(str, [report, *others])))
 
 
-def _train(step: str, config: Path) -> None:
-    with _extra("train"):
-        from semtok.training.__main__ import train as run_step
+def _train(step: str, config: Path, changes: list[str] | None) -> None:
+    from semtok.training.__main__ import train as run_step
 
-        run_step(step, str(config))
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Turns a module that is not installed into the pip command that installs it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "semtok":
-            raise
-        raise SemtokError(
-            f"this command needs {error.name}, not installed here; install the extra: pip install 'semtok[{name}]'"
-        ) from error
+    run_step(step, str(config), changes or [])

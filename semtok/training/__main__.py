@@ -1,37 +1,55 @@
-"""`python -m semtok.training STEP --config FILE`: the same as `semtok train`, for launchers that start modules."""
+"""`python -m semtok.training STEP CONFIG`: the same as `semtok train`, for launchers that start modules.
+
+Several GPUs or machines: `accelerate launch -m semtok.training vocoder config.yaml`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+
+from semtok.errors import SemtokError, needs_extra
 
 STEPS = ("encoder", "kmeans", "vocoder")
 
 
-def train(step: str, config: str) -> None:
-    """Runs one step of training with its YAML config; a run that was stopped goes on from its last saved state."""
-    from semtok.training.config import EncoderConfig, KMeansConfig, VocoderTrainingConfig, load_config
+def train(step: str, config: str, changes: Sequence[str] = ()) -> None:
+    """Runs one step of training with its YAML config; a run that was stopped goes on from its last saved state.
 
-    if step == "encoder":
-        from semtok.training.encoder import train_encoder
+    `changes` are "key=value" or "section.key=value".
 
-        train_encoder(load_config(config, EncoderConfig))
-    elif step == "kmeans":
-        from semtok.training.centroids import train_kmeans
+    Raises:
+        SemtokError: the extra `train` is not installed, the config is wrong, or there is no audio.
+    """
+    from semtok.training.config import EncoderConfig, KMeansConfig, load_config
+    from semtok.training.vocoder_config import VocoderTrainingConfig
 
-        train_kmeans(load_config(config, KMeansConfig))
-    else:
-        from semtok.training.vocoder import train_vocoder
+    with needs_extra("train"):
+        if step == "encoder":
+            from semtok.training.encoder import train_encoder
 
-        train_vocoder(load_config(config, VocoderTrainingConfig))
+            train_encoder(load_config(config, EncoderConfig, changes))
+        elif step == "kmeans":
+            from semtok.training.centroids import train_kmeans
+
+            train_kmeans(load_config(config, KMeansConfig, changes))
+        else:
+            from semtok.training.vocoder import train_vocoder
+
+            train_vocoder(load_config(config, VocoderTrainingConfig, changes))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m semtok.training", description=__doc__)
     parser.add_argument("step", choices=STEPS)
-    parser.add_argument("--config", required=True, help="YAML file of the step")
+    parser.add_argument("config", help="YAML file of the step")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change an entry; repeatable")
     options = parser.parse_args(arguments)
-    train(options.step, options.config)
+    try:
+        train(options.step, options.config, options.set)
+    except SemtokError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -2,16 +2,74 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semtok.config import Config, GeneratorConfig, read_config
+from semtok.config import Config, read_config
 from semtok.errors import ConfigError
+from semtok.training.changes import apply_change
+
+PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+"""What accelerate calls them."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
+class Dataset:
+    """Speech of a dataset of the Hugging Face Hub, or of a folder that `datasets` knows how to read.
+
+    `dataset`, `config`, `split` and `revision` are passed to `datasets.load_dataset`; `audio` is the column of
+    recordings. With `streaming` its files are read over the network and not stored; `hours` ends it early.
+    """
+
+    dataset: str
+    split: str
+    config: str | None = None
+    revision: str | None = None
+    audio: str = "audio"
+    streaming: bool = False
+    hours: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    """Every step's: the `folder` where it writes, and `data`: folders, manifests (.csv or .jsonl with a column `path`)
+    or datasets."""
+
+    folder: str
+    data: list[str | Dataset]
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientConfig(StepConfig):
+    """What the encoder and the vocoder have in common.
+
+    Every `save_every` steps a run is validated on `validation_clips` and its state saved; the last `keep` states are
+    kept, and the best. `precision` float32, bfloat16 or float16; by default what `accelerate launch` says, else
+    float32. A step adds up the gradients of `gradient_accumulation` batches in each process.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    validation_clips: int
+    save_every: int
+    log_every: int = 20
+    keep: int = 2
+    precision: str | None = None
+    gradient_accumulation: int = 1
+
+    def __post_init__(self) -> None:
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        for name in ("steps", "save_every", "log_every", "keep", "gradient_accumulation", "validation_clips"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class Target:
     """Classes that one encoder layer predicts: k-means of a feature, some of its principal components emphasised.
 
@@ -27,113 +85,71 @@ class Target:
     masked: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class EncoderConfig:
-    """Masked prediction. `model` is passed to transformers' HubertConfig; after `second_round_step` steps the masked
-    targets are replaced by k-means of the features of `second_round_layer` (HuBERT's second iteration)."""
+@dataclass(frozen=True)
+class Regression:
+    """An acoustic feature, each dimension at zero mean and unit variance, that a linear map of a layer approximates."""
 
-    folder: str
-    data: list[str]
+    layer: int
+    features: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(GradientConfig):
+    """Masked prediction. `model` is passed to transformers' HubertConfig; with `start_from`, a folder or hub id of a
+    HuBERT, training goes on from its weights. After `second_round_step` steps the masked targets are replaced by
+    k-means of the features of `second_round_layer` (HuBERT's second iteration). `regressions` keep acoustic detail in
+    the lower layers, which classes alone let go."""
+
     model: dict[str, Any]
     targets: list[Target]
-    steps: int
     batch_seconds: float
     crop_seconds: float
-    learning_rate: float
-    warmup_steps: int
     mask_probability: float
     mask_length: int
     visible_weight: float
     second_round_step: int
     second_round_layer: int
     target_hours: float
-    validation_clips: int
-    save_every: int
-    precision: str = "float32"
+    regressions: list[Regression] = field(default_factory=list)
+    start_from: str | None = None
     weight_decay: float = 0.01
-    seed: int = 0
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, then linear decay to a twentieth."""
+        left = (self.steps - step) / max(1, self.steps - self.warmup_steps)
+        return self.learning_rate * min(step / max(1, self.warmup_steps), 0.05 + 0.95 * left)
 
 
-@dataclasses.dataclass(frozen=True)
-class KMeansConfig:
-    """One codebook for each of `layers`, fitted on `hours` of the data.
+@dataclass(frozen=True, kw_only=True)
+class KMeansConfig(StepConfig):
+    """One codebook for each of `layers`, or, where `codebook_sizes` has a list for it, one for each residual stage.
 
     `encoder` is a folder, saved with the tokenizer, or a hub id at the commit `encoder_revision`, saved by reference.
     With `half_precision` centroids, and an encoder of a folder, are rounded to float16 first, which halves their files.
+    They are fitted to `hours` of the data (all by default). Features that fit in `memory_gib`, over all processes, get
+    `iterations` passes at most; more are fitted in such parts, one pass over the audio for each stage. Each process
+    encodes `batch_seconds` at a time, padding included.
     """
 
-    folder: str
-    data: list[str]
     encoder: str
     layers: list[int]
-    codebook_sizes: list[int]
+    codebook_sizes: list[int | list[int]]
     normalize: bool
-    hours: float
+    hours: float | None = None
     encoder_revision: str | None = None
     half_precision: bool = False
     iterations: int = 30
-    seed: int = 0
+    memory_gib: float = 4.0
+    batch_seconds: float = 60.0
 
 
-@dataclasses.dataclass(frozen=True)
-class VocoderTrainingConfig:
-    """The scalable vocoder on tokens of `tokenizer`, a checkpoint folder.
-
-    Up to `adversarial_step` the spectral loss acts alone, on `batch_size` crops of `crop_frames`; from then on the
-    discriminators act too, which cost several generator steps each, on batches of their own (usually smaller) shape.
-    `half_precision` rounds the saved weights to float16.
-    """
-
-    folder: str
-    data: list[str]
-    tokenizer: str
-    embedding_dim: int
-    attention_dim: int
-    embeddings_from_centroids: bool
-    generator: GeneratorConfig
-    steps: int
-    batch_size: int
-    crop_frames: int
-    learning_rate: float
-    warmup_steps: int
-    adversarial_step: int
-    adversarial_batch_size: int
-    adversarial_crop_frames: int
-    adversarial_learning_rate: float
-    mel_weight: float
-    feature_matching_weight: float
-    periods: list[int]
-    period_channels: list[int]
-    windows: list[int]
-    spectrogram_channels: int
-    target_rms: float
-    validation_clips: int
-    save_every: int
-    half_precision: bool = False
-    precision: str = "float32"
-    average_decay: float = 0.999
-    seed: int = 0
-
-    def shape(self, step: int) -> tuple[int, int]:
-        """Batch size and frames of a crop at a step."""
-        if step > self.adversarial_step:
-            return self.adversarial_batch_size, self.adversarial_crop_frames
-        return self.batch_size, self.crop_frames
-
-    def learning_rate_at(self, step: int) -> float:
-        """Warm-up, then a cosine to a tenth until the adversarial phase, which has a constant rate of its own."""
-        if step > self.adversarial_step:
-            return self.adversarial_learning_rate
-        progress = min(1.0, step / min(self.adversarial_step, self.steps))
-        cosine = 0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2
-        return self.learning_rate * min(1.0, step / self.warmup_steps) * cosine
-
-
-def load_config(path: str | Path, kind: type[Config]) -> Config:
-    """Reads a YAML file into `kind`.
+def load_config(path: str | Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
+    """Reads a YAML file into `kind`, with `changes` to it: "key=value" or "key.key=value", the values YAML.
 
     Raises:
-        ConfigError: if the file is missing or not YAML, or has unknown, missing or ill-typed entries.
+        ConfigError: if the file is missing or not YAML, has unknown, missing or ill-typed entries, or a change is no
+            such pair.
     """
     import yaml
 
@@ -143,4 +159,6 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
         raise ConfigError(f"there is no config file {path} (looked from {Path.cwd()})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    return read_config(entries, kind, str(path))
+    for change in changes:
+        apply_change(change, entries)
+    return read_config(entries, kind, str(path) if not changes else f"{path} with --set {' '.join(changes)}")

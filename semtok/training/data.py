@@ -1,8 +1,8 @@
-"""Speech for training: folders of audio decoded once into one memory-mapped file, then batches of crops."""
+"""Speech for training, decoded once into one memory-mapped file, and batches of crops of it."""
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,28 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.audio import load_audio
 from semtok.errors import AudioError
-from semtok.files import AUDIO_SUFFIXES, written_aside
-
-
-def find_clips(folders: Sequence[str | Path]) -> list[Path]:
-    """Audio files of `folders`: those its manifests (`manifest.csv`, column `path`) list, else every audio file below.
-
-    Raises:
-        AudioError: if a folder is missing or holds no audio.
-    """
-    clips: list[Path] = []
-    for folder in map(Path, folders):
-        manifests = sorted(folder.rglob("manifest.csv"))
-        if manifests:
-            found = [manifest.parent / row["path"] for manifest in manifests for row in csv.DictReader(manifest.open())]
-        else:
-            found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-        if not found:
-            raise AudioError(f"no audio below {folder}: expected {', '.join(AUDIO_SUFFIXES)} files or a manifest.csv")
-        clips += found
-    return clips
+from semtok.files import written_aside
+from semtok.training.config import Dataset
+from semtok.training.sources import find_clips, read_clips
 
 
 @dataclass(frozen=True)
@@ -58,46 +40,67 @@ class Corpus:
         return torch.from_numpy(self.samples[begin:end].astype(np.float32) / 32768)
 
     def split(self, validation_clips: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Clip numbers for training and for validation; the same seed gives the same split."""
+        """Clip numbers for training and for validation; the same seed gives the same split.
+
+        Raises:
+            AudioError: if none would be left for training.
+        """
+        if validation_clips >= len(self):
+            raise AudioError(
+                f"{len(self)} clips of audio, {validation_clips} of them for validation: none left to train on"
+            )
         order = np.random.default_rng(seed).permutation(len(self))
         return np.sort(order[validation_clips:]), np.sort(order[:validation_clips])
 
 
-def load_corpus(folders: Sequence[str | Path], cache: str | Path, *, sample_rate: int) -> Corpus:
-    """The corpus of `folders`, decoded into `cache` the first time.
+def load_corpus(data: Sequence[str | Path | Dataset], cache: str | Path, *, sample_rate: int) -> Corpus:
+    """The corpus of folders, manifests and datasets, decoded into `cache` the first time: 115 MB an hour at 16 kHz.
 
-    Clips that cannot be read or are shorter than half a second are skipped, and listed in `cache/index.json`.
+    Clips that cannot be read or are shorter than half a second are skipped, counted and listed in `cache/index.json`.
 
     Raises:
-        AudioError: if no clip could be read.
+        AudioError: if a source is missing or no clip could be read.
     """
-    from rich.progress import track
-
     cache = Path(cache)
     index_file, samples_file = cache / "index.json", cache / "samples.int16"
-    clips = find_clips(folders)
-    wanted = {"clips": [str(clip) for clip in clips], "sample_rate": sample_rate}
+    clips = find_clips(data)
+    named = [dataclasses.asdict(clip) if isinstance(clip, Dataset) else str(clip) for clip in clips]
+    wanted = {"clips": named, "sample_rate": sample_rate}
     if not (index_file.exists() and (index := json.loads(index_file.read_text()))["wanted"] == wanted):
         cache.mkdir(parents=True, exist_ok=True)
-        starts, skipped = [0], {}
-        with written_aside(samples_file) as aside, aside.open("wb") as out:
-            for clip in track(clips, description="decoding audio"):
-                try:
-                    waveform = load_audio(clip, sample_rate=sample_rate).numpy()
-                except AudioError as error:
-                    skipped[str(clip)] = str(error)
-                    continue
-                if len(waveform) < sample_rate // 2:
-                    skipped[str(clip)] = f"{len(waveform)} samples, less than half a second"
-                    continue
-                out.write((waveform.clip(-1, 1) * 32767).astype(np.int16).tobytes())
-                starts.append(starts[-1] + len(waveform))
+        with written_aside(samples_file) as aside:
+            starts, skipped = _decode(clips, aside, sample_rate)
+            # Were the run killed between the two files, the old index would speak of other samples.
+            index_file.unlink(missing_ok=True)
         index = {"wanted": wanted, "starts": starts, "skipped": skipped}
         with written_aside(index_file) as aside:
             aside.write_text(json.dumps(index))
     if len(index["starts"]) < 2:
-        raise AudioError(f"no readable audio in {', '.join(map(str, folders))}; skipped: {index['skipped']}")
+        raise AudioError(f"no readable audio in {', '.join(map(str, data))}; skipped: {index['skipped']}")
     return Corpus(np.memmap(samples_file, dtype=np.int16, mode="r"), np.asarray(index["starts"]))
+
+
+def _decode(clips: Sequence[Path | Dataset], target: Path, sample_rate: int) -> tuple[list[int], dict[str, str]]:
+    """Writes all clips one after the other; answers where each starts, and which were skipped, with the reason."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    starts, skipped = [0], {}
+    decoded = read_clips(clips, sample_rate=sample_rate)
+    length = None if any(isinstance(clip, Dataset) for clip in clips) else len(clips)
+    with target.open("wb") as out:
+        for name, waveform in track(decoded, "decoding audio", length, console=console):
+            if isinstance(waveform, AudioError):
+                skipped[name] = str(waveform)
+            elif len(waveform) < sample_rate // 2:
+                skipped[name] = f"{len(waveform)} samples, less than half a second"
+            else:
+                out.write((waveform.clamp(-1, 1) * 32767).short().numpy().tobytes())
+                starts.append(starts[-1] + len(waveform))
+    hours = starts[-1] / sample_rate / 3600
+    console.print(f"{len(starts) - 1} clips, {hours:.2f} h; {len(skipped)} skipped, the reasons are in index.json")
+    return starts, skipped
 
 
 def length_batches(
@@ -128,3 +131,8 @@ def crop_batch(
     starts = np.array([generator.integers(0, (corpus.lengths[clip] - length) // hop_length + 1) for clip in clips])
     crops = [corpus.waveform(c, int(s) * hop_length, length) for c, s in zip(clips, starts, strict=True)]
     return torch.stack(crops), starts
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A generator of its own for each tuple of numbers, such as (seed, step, share)."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))

@@ -1,4 +1,4 @@
-"""Discriminators of the adversarial phase: over periods of the waveform and over spectrograms."""
+"""Discriminators of the adversarial phase: over periods of the waveform, over its scales and over spectrograms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 Judgement = tuple[list[Tensor], list[Tensor]]
 """Scores, one map a discriminator, and their inner maps."""
@@ -33,6 +33,38 @@ class PeriodDiscriminator(nn.Module):
         return _judge(x, self.convs, self.score)
 
 
+class ScaleDiscriminator(nn.Module):
+    """Sees the waveform averaged over 2^`scale` samples (MelGAN; Kumar et al., 2019; here as in HiFi-GAN)."""
+
+    # Outputs, kernel size, stride, groups of each convolution.
+    LAYERS = (
+        (128, 15, 1, 1),
+        (128, 41, 2, 4),
+        (256, 41, 2, 16),
+        (512, 41, 4, 16),
+        (1024, 41, 4, 16),
+        (1024, 41, 1, 16),
+        (1024, 5, 1, 1),
+    )
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        norm = weight_norm if scale else spectral_norm
+        inputs = (1, *(outputs for outputs, *_ in self.LAYERS))
+        self.convs = nn.ModuleList(
+            norm(nn.Conv1d(i, o, kernel, stride, padding=kernel // 2, groups=groups))
+            for i, (o, kernel, stride, groups) in zip(inputs, self.LAYERS, strict=False)
+        )
+        self.score = norm(nn.Conv1d(inputs[-1], 1, 3, padding=1))
+
+    def forward(self, waveforms: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = waveforms[:, None]
+        for _ in range(self.scale):
+            x = F.avg_pool1d(x, 4, 2, padding=2)
+        return _judge(x, self.convs, self.score)
+
+
 class SpectrogramDiscriminator(nn.Module):
     """Sees the real and imaginary part of a spectrogram of one resolution (EnCodec; Défossez et al., 2022)."""
 
@@ -41,7 +73,7 @@ class SpectrogramDiscriminator(nn.Module):
     def __init__(self, n_fft: int, channels: int) -> None:
         super().__init__()
         self.n_fft = n_fft
-        self.register_buffer("window", torch.hann_window(n_fft))
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         layers = [(2, (1, 1)), (channels, (2, 1)), (channels, (2, 1)), (channels, (2, 2)), (channels, (1, 1))]
         self.convs = nn.ModuleList(
             weight_norm(
@@ -60,10 +92,16 @@ class Discriminators(nn.Module):
     """Several discriminators of waveforms [batch, samples]."""
 
     def __init__(
-        self, periods: Sequence[int], period_channels: Sequence[int], windows: Sequence[int], spectrogram_channels: int
+        self,
+        periods: Sequence[int],
+        period_channels: Sequence[int],
+        scales: int,
+        windows: Sequence[int],
+        spectrogram_channels: int,
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleList(PeriodDiscriminator(period, period_channels) for period in periods)
+        self.parts.extend(ScaleDiscriminator(scale) for scale in range(scales))
         self.parts.extend(SpectrogramDiscriminator(n_fft, spectrogram_channels) for n_fft in windows)
 
     def forward(self, waveforms: Tensor) -> Judgement:

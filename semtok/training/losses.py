@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Window, mel bands: from fine in time to fine in frequency; hops are a quarter of the window.
-RESOLUTIONS = ((256, 32), (512, 64), (1024, 80), (2048, 128))
-
 
 class MelLoss(nn.Module):
-    """Mean absolute difference of log-mel spectra at several resolutions, for waveforms [batch, samples]."""
+    """Mean absolute difference of log-mel spectra, for waveforms [batch, samples].
 
-    def __init__(self, sample_rate: int, resolutions: Sequence[tuple[int, int]] = RESOLUTIONS) -> None:
+    Args:
+        sample_rate: of the waveforms, Hz.
+        resolutions: window in samples and number of bands, each; hops are a quarter of the window.
+    """
+
+    def __init__(self, sample_rate: int, resolutions: Sequence[tuple[int, int]]) -> None:
         from transformers.audio_utils import mel_filter_bank
 
         super().__init__()
@@ -52,7 +54,10 @@ def generator_loss(generated: Sequence[Tensor]) -> Tensor:
     return torch.stack([(1 - score.float()).square().mean() for score in generated]).mean()
 
 
-def feature_matching_loss(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of the discriminators' inner maps, each relative to the size of the real one's."""
-    pairs = [(r.detach().float(), g.float()) for r, g in zip(real, generated, strict=True)]
-    return torch.stack([F.l1_loss(g, r) / r.abs().mean().clamp(min=1e-3) for r, g in pairs]).mean()
+def feature_matching_loss(real: Sequence[Tensor], generated: Sequence[Tensor], *, relative: bool) -> Tensor:
+    """Mean absolute difference of the discriminators' inner maps, each may be `relative` to the real one's size."""
+    losses = []
+    for wanted, made in zip(real, generated, strict=True):
+        difference = F.l1_loss(made.float(), wanted.float())
+        losses.append(difference / wanted.float().abs().mean().clamp(min=1e-3) if relative else difference)
+    return torch.stack(losses).mean()

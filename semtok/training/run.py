@@ -1,61 +1,215 @@
-"""What every training step shares: a folder with the state to resume from, never half written, and a log."""
+"""The runner of every training step: accelerate, a log, TensorBoard, states to resume from, and the loop."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import Tensor
 
 from semtok.files import written_aside
+from semtok.training.config import PRECISIONS, GradientConfig
+from semtok.training.progress import steps_with_progress
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Run:
-    """A training run in a folder: `state.pt` to resume from, `log.jsonl` with one line of numbers a report."""
+    """A training run in a folder, in as many processes as `accelerate launch` started; one by default.
 
-    def __init__(self, folder: str | Path) -> None:
+    `log.jsonl` there has a line for each report, `tensorboard/` the same and samples, `states/` what to resume from.
+
+    Attributes:
+        folder: where the run writes; all processes must see it.
+        accelerator: accelerate's; knows the device and the processes, and prepares models and optimisers.
+        first: the last step done before this run began: 0, or that of the state resumed from.
+    """
+
+    def __init__(self, folder: str | Path, *, precision: str | None = None, gradient_accumulation: int = 1) -> None:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+        from accelerate.utils import InitProcessGroupKwargs
+
+        # A run of another precision before this one in the same process would be an error otherwise.
+        AcceleratorState._reset_state()
+        self.accelerator = Accelerator(
+            mixed_precision=None if precision is None else PRECISIONS[precision],
+            gradient_accumulation_steps=gradient_accumulation,
+            # What one process does for all, such as decoding a corpus, may take long.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
+        )
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.first = 0
+        self._best: tuple[float, int] | None = None
 
-    def load(self, name: str = "state", device: str | torch.device = "cpu") -> dict[str, Any] | None:
-        """What `save` kept under that name, or None."""
-        path = self.folder / f"{name}.pt"
-        return torch.load(path, map_location=device, weights_only=True) if path.exists() else None
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.accelerator.device
+        return device
 
-    def save(self, state: dict[str, Any], name: str = "state") -> None:
-        """Keeps a dictionary of tensors and numbers; the earlier one is replaced only once this one is complete."""
-        with written_aside(self.folder / f"{name}.pt") as aside:
-            torch.save(state, aside)
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes; always so without `accelerate launch`."""
+        return bool(self.accelerator.is_main_process)
+
+    def shares(self) -> Iterator[int]:
+        """The numbers of this process's batches of a step; those of all processes number them from 0.
+
+        n batches of one process are thereby the same as one batch of each of n processes.
+        """
+        processes = self.accelerator.num_processes
+        for batch in range(self.accelerator.gradient_accumulation_steps):
+            yield batch * processes + self.accelerator.process_index
+
+    @property
+    def shares_a_step(self) -> int:
+        return int(self.accelerator.gradient_accumulation_steps * self.accelerator.num_processes)
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """A block that the main process has left before the others enter."""
+        with self.accelerator.main_process_first():
+            yield
+
+    @cached_property
+    def board(self) -> SummaryWriter:
+        """TensorBoard's writer, for the main process; what an earlier run wrote after `first` is dropped."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.folder / "tensorboard", purge_step=self.first + 1)
 
     def log(self, step: int, **numbers: float) -> None:
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps({"step": step, "time": round(time.time(), 1), **numbers}) + "\n")
+        """One line of `log.jsonl` and a TensorBoard scalar for each number."""
+        if self.is_main:
+            with (self.folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps({"step": step, "time": round(time.time(), 1), **numbers}) + "\n")
+            for name, number in numbers.items():
+                self.board.add_scalar(name, number, step)
+
+    def mean(self, numbers: dict[str, Tensor]) -> dict[str, float]:
+        """The mean of each number over the processes."""
+        return {name: float(self.accelerator.reduce(number.detach(), "mean")) for name, number in numbers.items()}
+
+    def kept(self, name: str, make: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """What `make` answers, in a file of that name: made once, by the main process, for all and for later runs."""
+        path = self.folder / f"{name}.pt"
+        with self.main_first():
+            if not path.exists():
+                with written_aside(path) as aside:
+                    torch.save(make(), aside)
+        tensors: list[Tensor] = torch.load(path, mmap=True, weights_only=True)
+        return tensors
+
+    def save(self, step: int, loss: float, *, keep: int) -> None:
+        """Saves all that was prepared or registered with the accelerator, and the random state of every process.
+
+        The state appears whole, by a rename, before older ones go: all but the last `keep` and the one of least loss.
+        """
+        states = self.folder / "states"
+        aside = states / f".{_name(step)}"
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(aside))
+        self.accelerator.wait_for_everyone()
+        if self.is_main:
+            if self.is_best(loss):
+                self._best = (loss, step)
+            assert self._best is not None
+            (aside / "best.json").write_text(json.dumps(self._best))
+            os.replace(aside, states / _name(step))
+            kept = {_name(self._best[1]), *[state.name for state in sorted(states.glob("step-*"))[-keep:]]}
+            for state in states.glob("step-*"):
+                if state.name not in kept:
+                    # Renamed first, so that no half-deleted state can be taken for one.
+                    os.replace(state, states / f".{state.name}")
+            self._remove_leftovers()
+
+    def resume(self) -> int:
+        """Restores the last saved state into what was prepared or registered; returns its step, 0 without one."""
+        states = self.folder / "states"
+        if self.is_main:
+            self._remove_leftovers()
+        self.accelerator.wait_for_everyone()
+        if saved := sorted(states.glob("step-*")):
+            self.accelerator.load_state(str(saved[-1]))
+            self.first = int(saved[-1].name.removeprefix("step-"))
+            loss, step = json.loads((saved[-1] / "best.json").read_text())
+            self._best = (loss, step)
+        if self.is_main:
+            self._forget_later_lines()
+        return self.first
+
+    def is_best(self, loss: float) -> bool:
+        """Whether no state saved so far has a lower loss."""
+        return self._best is None or loss < self._best[0]
+
+    def _remove_leftovers(self) -> None:
+        for leftover in (self.folder / "states").glob(".step-*"):
+            shutil.rmtree(leftover)
+
+    def _forget_later_lines(self) -> None:
+        """Drops from the log what an earlier run did after the state that this one resumes from."""
+        log = self.folder / "log.jsonl"
+        if log.exists():
+            lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            with written_aside(log) as aside:
+                aside.write_text("".join(line for line in lines if json.loads(line)["step"] <= self.first))
 
 
-def steps_with_progress(first: int, last: int, description: str) -> Iterator[tuple[int, Any]]:
-    """Steps first + 1 .. last, each with a function that shows named numbers beside the progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+class Trainer(Protocol):
+    """What `train` runs."""
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task(description, total=last, completed=first, numbers="")
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One step of the optimisers; numbers to report, the loss first."""
 
-        def show(**numbers: float) -> None:
-            progress.update(task, numbers=" ".join(f"{name} {value:.3g}" for name, value in numbers.items()))
+    def validate(self, step: int) -> dict[str, float]:
+        """Numbers over the validation clips, the one that decides which state is best first; main process only."""
 
-        for step in range(first + 1, last + 1):
-            yield step, show
-            progress.update(task, completed=step)
+    def export(self, folder: Path) -> None:
+        """Saves what was trained, for use; main process only."""
 
 
-def best_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def train(run: Run, trainer: Trainer, config: GradientConfig, *, step_name: str, product: str) -> None:
+    """Runs a trainer from where it stopped to `config.steps`; its product is in `<folder>/<product>`, the best of all
+    validated ones in `<folder>/best`."""
+    since = time.monotonic()
+    devices = [run.device] if run.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):  # the caller's random state stays as it is
+        torch.manual_seed(config.seed + run.accelerator.process_index)
+        for step, show in steps_with_progress(run.resume(), config.steps, step_name, visible=run.is_main):
+            numbers = trainer.step(step)
+            if step % config.log_every == 0:
+                reported = run.mean(numbers)
+                show(**reported)
+                run.log(step, **reported, steps_per_second=config.log_every / (time.monotonic() - since))
+                since = time.monotonic()
+            if step % config.save_every == 0 or step == config.steps:
+                _validate_and_save(run, trainer, config, step, product)
+                since = time.monotonic()
+
+
+def _validate_and_save(run: Run, trainer: Trainer, config: GradientConfig, step: int, product: str) -> None:
+    loss = 0.0
+    if run.is_main:
+        numbers = trainer.validate(step)
+        run.log(step, **numbers)
+        loss = next(iter(numbers.values()))
+        trainer.export(run.folder / product)
+        if run.is_best(loss):
+            trainer.export(run.folder / "best")
+        run.board.flush()
+    run.save(step, loss, keep=config.keep)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:09d}"

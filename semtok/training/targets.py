@@ -62,6 +62,7 @@ def mfcc(waveform: Tensor) -> Tensor:
 
 
 FEATURES: dict[str, Callable[[Tensor], Tensor]] = {"mel": mel, "harmonics": harmonics, "mfcc": mfcc}
+DIMENSIONS = {"mel": 160, "harmonics": 128, "mfcc": 39}
 
 
 @dataclass(frozen=True)
