@@ -1,0 +1,145 @@
+"""What the experiments share: their setting, clips encoded once, measuring, and files that keep what was found."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import yaml
+
+from semtok import Tokenizer, Tokens, Vocoder
+from semtok.checkpoint import read_encoder
+from semtok.config import Config, read_config
+from semtok.evaluation import metrics
+from semtok.files import written_aside
+from semtok.fingerprint import weights_identity
+from semtok.hub import resolve
+from semtok.modules.encoder import Encoder
+from semtok.training.data import Corpus, load_corpus
+from semtok.training.progress import steps_with_progress
+
+COMMON = Path(__file__).with_suffix(".yaml")
+
+Scores: TypeAlias = dict[str, list[float]]
+"""Of each metric, the value of every clip."""
+
+METRICS = ("stoi", "pesq", "log_mel_distance", "speaker_similarity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """`common.yaml`, where the entries are explained, and an experiment's own YAML over it."""
+
+    normalize: bool
+    layers: tuple[int, ...]
+    codebook_size: int
+    fit_frames: int
+    iterations: int
+    seeds: tuple[int, ...]
+    clip_seconds: float
+    vocoder: dict[str, Any]
+
+
+def parse_options(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, required=True, help="folder of speech to learn from")
+    parser.add_argument("--test", type=Path, required=True, help="folder of speech to measure on")
+    parser.add_argument("--encoder", default="tiny", help="a checkpoint, or a folder in transformers' layout")
+    parser.add_argument("--output", type=Path, default=Path("runs/experiments"))
+    parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
+    return parser.parse_args()
+
+
+def read_setting(*files: Path, kind: type[Config], quick: bool) -> Config:
+    """YAML files, each over those before it."""
+    entries: dict[str, Any] = {}
+    hurried: dict[str, Any] = {}
+    for path in files:
+        entries |= yaml.safe_load(path.read_text())
+        hurried |= entries.pop("quick", {})
+    return read_config(entries | hurried if quick else entries, kind, str(files[-1]))
+
+
+def digest(*about: Any) -> str:
+    """Eight bytes that tell what was made of one thing from what was made of another, for names of files."""
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+
+
+def kept(path: Path, wanted: dict[str, Any], make: Callable[[], Any]) -> Any:
+    """What `make` answers, or what an earlier call with an equal `wanted` has left in the file."""
+    wanted = json.loads(json.dumps(wanted))
+    if path.exists() and (record := json.loads(path.read_text()))["wanted"] == wanted:
+        return record["found"]
+    found = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps({"wanted": wanted, "found": found}))
+    return found
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Clips and their features float16 [frames, layers, dim], those of clip i from `frame_starts[i]`.
+
+    `folders` has for each clip the folder that it lies in, of those directly below the one given.
+    """
+
+    corpus: Corpus
+    folders: np.ndarray
+    features: np.ndarray
+    frame_starts: np.ndarray
+
+    @property
+    def description(self) -> list[int]:
+        """Tells one set of clips from another."""
+        return [len(self.corpus), len(self.features)]
+
+    def frames_in(self, folders: Sequence[str]) -> np.ndarray:
+        """bool [frames]: which lie in one of the folders; all of them if none are given."""
+        chosen = np.isin(self.folders, folders) if folders else np.ones(len(self.folders), bool)
+        return np.repeat(chosen, np.diff(self.frame_starts))
+
+
+def load_speech(folder: Path, encoder: Encoder, layers: Sequence[int], cache: Path) -> Speech:
+    """The clips of a folder, decoded and encoded into `cache` the first time."""
+    corpus = load_corpus([folder], cache, sample_rate=encoder.sample_rate)
+    index = json.loads((cache / "index.json").read_text())
+    names = [name for name in index["wanted"]["clips"] if name not in index["skipped"]]
+    frame_starts = np.cumsum([0, *(encoder.frame_count(int(length)) for length in corpus.lengths)])
+
+    path = cache / f"features-{digest(weights_identity(encoder.model), layers, names)}.float16"
+    if not path.exists():
+        with written_aside(path) as aside, aside.open("wb") as out, torch.inference_mode():
+            for step, _ in steps_with_progress(0, len(corpus), "features"):
+                waveform = corpus.waveform(step - 1)[None]
+                features, _ = encoder(waveform, torch.tensor([waveform.shape[1]]), layers)
+                out.write(torch.cat(features).transpose(0, 1).half().contiguous().numpy().tobytes())
+    features = np.memmap(path, np.float16, mode="r").reshape(frame_starts[-1], len(layers), -1)
+    folders = np.array([Path(name).relative_to(folder).parts[0] for name in names])
+    return Speech(corpus, folders, features, frame_starts)
+
+
+def load_encoder(name: str, layers: Sequence[int], *, normalize: bool) -> Encoder:
+    """The encoder of a semtok checkpoint, or of a folder in transformers' layout."""
+    source = resolve(name)
+    if "format_version" in json.loads(source.file("config.json").read_text()):
+        return Tokenizer.from_pretrained(name, layers=layers).encoder
+    return Encoder(read_encoder(source, max(layers)), normalize=normalize)
+
+
+def measure(vocoder: Vocoder, clips: Sequence[tuple[np.ndarray, Tokens]], layers: Sequence[int]) -> Scores:
+    """What a vocoder makes of some layers of each clip's tokens, compared with its waveform [samples]."""
+    scores: Scores = {name: [] for name in METRICS}
+    for waveform, tokens in clips:
+        output = vocoder.decode(tokens, layers=layers)[0].numpy()
+        length = min(len(waveform), len(output))
+        for name in METRICS:
+            scores[name].append(getattr(metrics, name)(waveform[:length], output[:length]))
+    return scores

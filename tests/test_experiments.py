@@ -1,0 +1,130 @@
+"""The experiments on seconds of audio: every command runs, keeps its runs, and writes table, numbers and figure."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from semtok import Tokenizer
+from semtok.layers import row_names
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+CLIPS = sorted((Path(__file__).parent / "data").glob("*.flac"))
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    """Training and test folders, named as `domain.yaml` has them, and an output folder for all experiments."""
+    folder = tmp_path_factory.mktemp("experiments")
+    for part, domains in {
+        "train": ("libri", "so762_adult", "emodb"),
+        "test": ("libri_dev-clean", "so762", "emodb"),
+    }.items():
+        for domain, clip in zip(domains, CLIPS, strict=True):
+            (folder / part / domain).mkdir(parents=True)
+            shutil.copy(clip, folder / part / domain)
+    return folder
+
+
+@pytest.fixture
+def start(monkeypatch, capsys):
+    """Runs a script as `python` would, with `--quick`; what it prints."""
+
+    def start(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script, "--quick", *map(str, arguments)])
+        monkeypatch.syspath_prepend(str(EXPERIMENTS))
+        runpy.run_path(str(EXPERIMENTS / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("script", "table"),
+    [
+        (
+            "scalable.py",
+            {
+                ("one scalable", "all"),
+                ("one scalable, 4 steps", "all"),
+                ("one a layer", "layer 1"),
+                ("all layers, no dropout", "layer 2"),
+            },
+        ),
+        ("embeddings.py", {("centroids", "layer 1"), ("random", "all")}),
+        ("codebook_size.py", {("layer 1", "4"), ("all layers", "8")}),
+        ("domain.py", {("LibriSpeech", "EmoDB"), ("EmoDB", "EmoDB"), ("speechocean762", "LibriSpeech")}),
+    ],
+)
+def test_an_experiment_writes_table_numbers_and_figure(script, table, speech, start):
+    output = speech / "output"
+    arguments = ("--train", speech / "train", "--test", speech / "test", "--output", output)
+    printed = start(script, *arguments)
+    runs = {path: path.stat().st_mtime_ns for path in (output / "runs").iterdir()}
+
+    check_results(output, script, printed, table)
+    # Started again it trains nothing.
+    assert start(script, *arguments) == printed
+    assert {path: path.stat().st_mtime_ns for path in (output / "runs").iterdir()} == runs
+
+
+def test_the_choice_of_layers_starts_with_the_best_layer(speech, start):
+    output = speech / "output"
+    printed = start("layers.py", "--test", speech / "test", "--output", output)
+
+    layers = [str(layer) for layer in Tokenizer.from_pretrained("tiny").layers]
+    rows = check_results(output, "layers.py", printed, {("all", ", ".join(layers))})
+    alone = {layer: rows["each alone", layer] for layer in layers}
+    best = max(alone, key=lambda layer: alone[layer]["stoi"]["mean"])
+    (pair,) = [point for series, point in rows if series == "greedy choice" and "," in point]
+    assert ("greedy choice", best) in rows
+    assert best in pair.split(", ")
+    assert rows["greedy choice", pair]["kbit_s"]["mean"] > alone[best]["kbit_s"]["mean"] > 0
+
+
+def check_results(output, script, printed, expected):
+    """Rows by series and point, once they stand in all three files."""
+    name = Path(script).stem
+    assert (output / f"{name}.md").read_text() in printed
+    assert (output / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    rows = {tuple(row.values())[:2]: row for row in json.loads((output / f"{name}.json").read_text())["rows"]}
+    assert rows.keys() >= expected
+    for (series, point), row in rows.items():
+        assert f"| {point} | {series} | " in printed
+        assert 0 < row["stoi"]["mean"] < 1
+    return rows
+
+
+def test_what_was_kept_is_made_again_only_for_another_setting(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    kept = importlib.import_module("common").kept
+    made = []
+
+    def make():
+        made.append(len(made))
+        return made[-1]
+
+    found = [kept(tmp_path / "run.json", {"seed": seed, "layers": (1, 2)}, make) for seed in (0, 0, 1, 1, 0)]
+    assert found == [0, 0, 1, 1, 2]
+
+
+def test_information_of_tokens_is_told_in_three_tables(speech, start):
+    printed = start("information.py", "--fit", speech / "train", "--test", speech / "test", "--hours", 0.001)
+
+    tokenizer = Tokenizer.from_pretrained("tiny")
+    for name, size in zip(row_names(tokenizer.layers, tokenizer.stages), tokenizer.codebook_sizes, strict=True):
+        found = re.search(rf"^\| {re.escape(name)} \| {math.log2(size):.2f} \| ([\d.]+) \| ([\d.]+) \|$", printed, re.M)
+        assert found
+        assert 0 < float(found[2]) <= float(found[1])
+    decoded = re.findall(r"^\| (.+) \| ([\d.]*) \| -?[\d.]+% \| [\d.]+ \|$", printed, re.M)
+    bits = dict(decoded)
+    assert bits["continuous features of all layers"] == ""
+    assert float(bits["all layers, 4 x K = 8"]) == 12 * len(tokenizer.layers)
