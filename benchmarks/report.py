@@ -16,12 +16,15 @@ import transformers
 import semtok
 
 
-def parse_options(description: str) -> argparse.Namespace:
+def parse_options(description: str, **flags: str) -> argparse.Namespace:
+    """The options of every benchmark, and flags of its own, given with their help."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads that torch uses")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs, of which the median counts")
     parser.add_argument("--quick", action="store_true", help="one second, one run, small networks: tries the script")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.repeats = 1.0, 1
@@ -42,9 +45,13 @@ def median_seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def print_machine(options: argparse.Namespace) -> None:
+def print_versions(threads: int) -> None:
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, semtok {semtok.__version__}"
-    print(f"{_processor()}, {options.threads} threads; Python {platform.python_version()}, {versions};")
+    print(f"{_processor()}, {threads} threads; Python {platform.python_version()}, {versions};")
+
+
+def print_machine(options: argparse.Namespace) -> None:
+    print_versions(options.threads)
     print(f"{datetime.datetime.now():%Y-%m-%d}; {options.seconds:g} s of audio, batch 1, median of {options.repeats}.")
 
 
@@ -52,7 +59,8 @@ def print_table(subject: str, seconds: dict[str, float], audio_seconds: float, p
     """A row for each run: how many times faster than the audio lasts, and than the run called `peer`."""
     print(f"\n| {subject} | x real time | x {peer} |\n|---|---:|---:|")
     for name, value in seconds.items():
-        print(f"| {name} | {audio_seconds / value:.1f} | {seconds[peer] / value:.2f} |")
+        speed = audio_seconds / value
+        print(f"| {name} | {speed:.{1 if speed >= 1 else 3}f} | {seconds[peer] / value:.2f} |")
 
 
 def _processor() -> str:

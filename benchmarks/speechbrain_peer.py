@@ -17,7 +17,12 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from semtok import Vocoder
+from semtok.hub import Repository
 from semtok.interop.centroids import read_centroids
+from semtok.interop.layouts import recognise
+from semtok.interop.speechbrain import read_vocoder
+from semtok.vocoder import build_network
 
 # Beside a CPU torch, torchaudio fails to load its binary extension, which neither transformers nor SpeechBrain needs.
 _EXTENSION = types.ModuleType("torchaudio._extension")
@@ -150,6 +155,26 @@ def load_speechbrain(folder: Path, naming: str, family: str, codebook_size: int)
         vocoder_repo_id=str(folder / naming),
         num_clusters=codebook_size,
     )
+
+
+def load_vocoders(
+    folder: Path, layers: Sequence[int], codebook_size: int, channels: int, dim: int = 1024
+) -> tuple[Any, Vocoder]:
+    """A UnitHIFIGAN of SpeechBrain of random weights, and semtok's vocoder of the same, read from the same files."""
+    centroids = {layer: torch.randn(codebook_size, 4) for layer in layers}
+    layout_files.write_codebooks(folder, centroids, f"kmeans/LibriSpeech_wavlm_k{codebook_size}_L{{layer}}.pt")
+    settings = layout_files.vocoder_settings(1 + len(layers) * codebook_size, dim, 128, channels)
+    layout_files.write_vocoder(folder, generator_weights(settings), settings)
+    vocoders = importlib.import_module("speechbrain.inference.vocoders")
+    theirs = vocoders.UnitHIFIGAN.from_hparams(source=str(folder), savedir=str(folder / "saved"))
+    theirs.tokenize = False
+    repository = Repository(str(folder), folder)
+    layout = recognise(repository)
+    assert layout is not None
+    parts = read_vocoder(repository, layout)
+    network = build_network(parts.config)
+    network.load_state_dict(parts.weights)
+    return theirs, Vocoder(parts.config, network)
 
 
 def speechbrain_waveforms(theirs: Any, codes: Tensor, layers: Sequence[int]) -> dict[tuple[int, ...], Tensor]:

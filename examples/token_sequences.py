@@ -19,14 +19,17 @@ def main() -> None:
     parser.add_argument("audio", nargs="?", type=Path, default=RECORDING)
     tokens = Tokenizer.from_pretrained("tiny").encode(parser.parse_args().audio)
 
-    # Each layer gets a range of the vocabulary to itself, since code 5 of layer 1 and code 5 of layer 7 share nothing.
+    # Each row of the codes, a layer or one of its residual stages, gets a range of the vocabulary to itself, since
+    # code 5 of one and code 5 of another share nothing.
     low_and_high = tokens.select([1, 7])
     offsets = [0, *accumulate(low_and_high.codebook_sizes)]
     vocabulary_size = offsets.pop()
     for utterance in low_and_high:  # cut to its length, so without the -1 of padding
-        codes = utterance.codes[0]  # [layers, frames]
-        sequence = (codes.T + codes.new_tensor(offsets)).flatten()  # frame by frame: [frames x layers]
-        print(f"layers 1 and 7: {len(sequence)} tokens of {vocabulary_size}: {sequence[:8].tolist()} ...")
+        codes = utterance.codes[0]  # [rows, frames]
+        sequence = (codes.T + codes.new_tensor(offsets)).flatten()  # frame by frame: [frames x rows]
+        print(
+            f"rows {', '.join(utterance.names)}: {len(sequence)} tokens of {vocabulary_size}: {sequence[:6].tolist()}"
+        )
 
     # Runs of one code say how long a sound lasts. Keep the counts, and speech can be made again at its own pace.
     for utterance in tokens.select([7]):

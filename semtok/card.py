@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semtok.config import CheckpointConfig, TokenizerConfig, VocoderConfig
+from semtok.config import CheckpointConfig, SpeakerConfig, TokenizerConfig, VocoderConfig
 from semtok.errors import CheckpointError
+from semtok.layers import row_slices
 
 CARD = "README.md"
 GENERATED = "<!-- Written by semtok, which writes it anew with each push; remove this line to keep changes. -->"
@@ -85,7 +86,7 @@ def _snippet(config: CheckpointConfig, name: str) -> str:
     names = [kind for kind, there in (("Tokenizer", config.tokenizer), ("Vocoder", config.vocoder)) if there]
     lines = [f"from semtok import {', '.join([*names, 'save_audio'] if config.vocoder else names)}", ""]
     if config.tokenizer:
-        shape = f"[1, {len(config.tokenizer.layers)}, frames]"
+        shape = f"[1, {len(config.tokenizer.codebook_sizes)}, frames]"
         lines += [
             f'tokenizer = Tokenizer.from_pretrained("{name}")',
             f'tokens = tokenizer.encode("speech.wav")  # tokens.codes: {shape}',
@@ -110,14 +111,26 @@ def _details(
         encoder = f"[{encoder}](https://huggingface.co/{encoder}) at `{config.tokenizer.encoder_revision}`"
     return {
         "Layers": ", ".join(map(str, section.layers)),
-        "Codebook sizes": ", ".join(map(str, section.codebook_sizes)),
+        "Codebook sizes": _codebooks(section),
         "Frame rate": f"{frame_rate:g} Hz, of speech at {section.sample_rate} Hz",
         "Bitrate": f"{bitrate / 1000:.2f} kbit/s with all layers, before any entropy coding",
+        **({"Speaker": _speaker(config.vocoder.speaker)} if config.vocoder and config.vocoder.speaker else {}),
         **({"Encoder": "in `encoder/`" if encoder == "encoder" else encoder} if encoder else {}),
         **({"Data": ", ".join(facts.datasets)} if facts.datasets else {}),
         **({"Licence": facts.license} if facts.license else {}),
         "Tokenizer fingerprint": f"`{section.fingerprint}`",
     }
+
+
+def _speaker(speaker: SpeakerConfig) -> str:
+    whence = "of `vocoder.speaker(audio)`" if speaker.channels else "made elsewhere"
+    return f"`decode(tokens, speaker=)` takes an embedding of {speaker.dim} numbers, {whence}"
+
+
+def _codebooks(section: TokenizerConfig | VocoderConfig) -> str:
+    sizes = [section.codebook_sizes[rows] for rows in row_slices(section.stages)]
+    residual = ", in residual stages where there are several" if max(section.stages) > 1 else ""
+    return ", ".join(" + ".join(map(str, stages)) for stages in sizes) + residual
 
 
 def _quality(path: Path, fingerprint: str) -> str:

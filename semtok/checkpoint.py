@@ -79,15 +79,9 @@ def add_to_config(folder: Path, section: TokenizerConfig | VocoderConfig) -> Che
 
 def write_checkpoint_config(folder: Path, config: CheckpointConfig) -> None:
     """Writes `config.json`: last of a checkpoint's files, so that a folder without it is not whole."""
+    entries = dataclasses.asdict(config, dict_factory=lambda pairs: {k: v for k, v in pairs if v is not None})
     with written_aside(folder / CONFIG) as aside:
-        aside.write_text(json.dumps(_given(dataclasses.asdict(config)), indent=2) + "\n", encoding="utf-8")
-
-
-def _given(entries: dict[str, object]) -> dict[str, object]:
-    """Entries without those that are None."""
-    return {
-        key: _given(value) if isinstance(value, dict) else value for key, value in entries.items() if value is not None
-    }
+        aside.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
 def read_tensors(path: Path, fingerprint: str, names: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -118,16 +112,27 @@ def read_tensors(path: Path, fingerprint: str, names: Sequence[str] | None = Non
         ) from error
 
 
-def read_centroids(repository: Repository, config: TokenizerConfig, layers: Sequence[int]) -> dict[int, Tensor]:
-    """Centroids [codebook_size, dim] of these layers, in this order; errors as of `read_tensors`."""
+def read_centroids(repository: Repository, config: TokenizerConfig, layers: Sequence[int]) -> dict[int, list[Tensor]]:
+    """Centroids [codebook_size, dim] of the stages of these layers, in this order; errors as of `read_tensors`."""
+    counts = dict(zip(config.layers, config.stages, strict=True))
+    names = {layer: [_centroids_name(layer, stage) for stage in range(counts[layer])] for layer in layers}
     path = repository.file(CENTROIDS)
-    tensors = read_tensors(path, config.fingerprint, [f"layer_{layer}" for layer in layers])
-    return dict(zip(layers, tensors.values(), strict=True))
+    tensors = read_tensors(path, config.fingerprint, [name for stages in names.values() for name in stages])
+    return {layer: [tensors[name] for name in stages] for layer, stages in names.items()}
 
 
-def write_centroids(folder: Path, centroids: Mapping[int, Tensor], fingerprint: str) -> None:
-    """Writes centroids [codebook_size, dim] by layer."""
-    write_tensors(folder / CENTROIDS, {f"layer_{layer}": c for layer, c in sorted(centroids.items())}, fingerprint)
+def write_centroids(folder: Path, centroids: Mapping[int, Sequence[Tensor]], fingerprint: str) -> None:
+    """Writes centroids [codebook_size, dim] by layer and stage."""
+    stored = {
+        _centroids_name(layer, stage): points
+        for layer, stages in sorted(centroids.items())
+        for stage, points in enumerate(stages)
+    }
+    write_tensors(folder / CENTROIDS, stored, fingerprint)
+
+
+def _centroids_name(layer: int, stage: int) -> str:
+    return f"layer_{layer}" if stage == 0 else f"layer_{layer}_stage_{stage + 1}"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], fingerprint: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from typing import Any, TypeVar
 
 from semtok.errors import ConfigError
+from semtok.generator_config import GeneratorConfig, check_positive
 
 FORMAT_VERSION = 1
 
@@ -23,13 +23,14 @@ class TokenizerConfig:
         encoder: a hub id, or "encoder" for the folder of that name beside `config.json`.
         normalize: whether the encoder takes input of zero mean and unit variance.
         layers: encoder layers that have a codebook, ascending.
-        codebook_sizes: of each layer.
+        codebook_sizes: of each layer; of each of its stages, one after the other, where `stages` says that it has some.
         dim: of the encoder's features and so of the centroids.
         sample_rate: of the waveforms, Hz.
         hop_length: samples a frame.
         fingerprint: hash of encoder and centroids, which tokens and vocoders carry.
         encoder_revision: commit of the hub id; None for the folder.
         normalize_epsilon: what normalising adds to the variance: 1e-7 in transformers, 1e-5 in fairseq and SpeechBrain.
+        stages: of residual k-means, for each layer; none given says one each.
     """
 
     encoder: str
@@ -42,10 +43,11 @@ class TokenizerConfig:
     fingerprint: str
     encoder_revision: str | None = None
     normalize_epsilon: float = 1e-7
+    stages: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_codebooks(self.layers, self.codebook_sizes)
-        _check_positive(self, "dim", "sample_rate", "hop_length")
+        _check_codebooks(self)
+        check_positive(self, "dim", "sample_rate", "hop_length")
         if (self.encoder == "encoder") != (self.encoder_revision is None):
             raise ConfigError(
                 f"encoder {self.encoder!r} with encoder_revision {self.encoder_revision!r}: "
@@ -54,79 +56,25 @@ class TokenizerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class HiFiGANConfig:
-    """Arguments of `modules.generator.HiFiGAN` beside the input's dimension."""
+class SpeakerConfig:
+    """How a vocoder is told whose voice: by an embedding of `dim` numbers.
 
-    channels: int
-    upsample_factors: tuple[int, ...]
-    upsample_kernel_sizes: tuple[int, ...]
-    resblock_kernel_sizes: tuple[int, ...]
-    resblock_dilations: tuple[int, ...]
+    With `channels` the vocoder has a `modules.speaker.SpeakerEncoder` of that width; without, embeddings are given.
+    """
 
-    def __post_init__(self) -> None:
-        factors, kernels = self.upsample_factors, self.upsample_kernel_sizes
-        # Otherwise a transposed convolution would not make exactly `factor` samples of each.
-        if len(factors) != len(kernels) or any(k < f or (k - f) % 2 for f, k in zip(factors, kernels, strict=True)):
-            raise ConfigError(
-                f"each of upsample_factors {factors} needs a kernel as large or larger by an even number, got {kernels}"
-            )
-        if self.channels % 2 ** len(factors) or self.channels < 1:
-            raise ConfigError(f"channels {self.channels} cannot be halved {len(factors)} times")
-        if not self.resblock_kernel_sizes or any(kernel % 2 == 0 for kernel in self.resblock_kernel_sizes):
-            raise ConfigError(f"resblock_kernel_sizes must be odd numbers, got {self.resblock_kernel_sizes}")
-
-    @property
-    def hop_length(self) -> int:
-        """Samples a frame."""
-        return math.prod(self.upsample_factors)
-
-
-@dataclasses.dataclass(frozen=True)
-class ISTFTConfig:
-    """Arguments of `modules.generator.ISTFTGenerator` beside the input's dimension."""
-
-    hop_length: int
-    width: int
-    hidden: int
-    blocks: int
-    n_fft: int
-    stft_hop_length: int
+    dim: int
+    channels: int | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(self, "hop_length", "width", "hidden", "blocks", "n_fft", "stft_hop_length")
-        if self.hop_length % self.stft_hop_length:
-            raise ConfigError(f"stft_hop_length {self.stft_hop_length} must divide the hop_length {self.hop_length}")
-        if self.n_fft % 2 or self.n_fft < 2 * self.stft_hop_length:
-            raise ConfigError(
-                f"n_fft {self.n_fft} must be even and at least twice the stft_hop_length {self.stft_hop_length}, "
-                "so that windows overlap everywhere"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class GeneratorConfig:
-    """Which generator, by the one entry that is there: `{"hifigan": {...}}` or `{"istft": {...}}`."""
-
-    hifigan: HiFiGANConfig | None = None
-    istft: ISTFTConfig | None = None
-
-    def __post_init__(self) -> None:
-        if (self.hifigan is None) == (self.istft is None):
-            raise ConfigError("a generator is given by exactly one of the entries 'hifigan' and 'istft'")
-
-    @property
-    def hop_length(self) -> int:
-        """Samples a frame."""
-        chosen = self.hifigan or self.istft
-        assert chosen is not None
-        return chosen.hop_length
+        check_positive(self, "dim", *([] if self.channels is None else ["channels"]))
 
 
 @dataclasses.dataclass(frozen=True)
 class VocoderConfig:
-    """Vocoder section of `config.json`; `layers`, `codebook_sizes` and `fingerprint` are those of its tokenizer.
+    """Vocoder section of `config.json`; `layers`, `codebook_sizes`, `stages`, `fingerprint` are those of its tokenizer.
 
     With `absent_embedding` absent layers are attended to by a learned embedding (SpeechBrain), else they are left out.
+    Without `speaker` it cannot be told whose voice.
     """
 
     layers: tuple[int, ...]
@@ -138,10 +86,12 @@ class VocoderConfig:
     fingerprint: str
     generator: GeneratorConfig
     absent_embedding: bool = False
+    stages: tuple[int, ...] = ()
+    speaker: SpeakerConfig | None = None
 
     def __post_init__(self) -> None:
-        _check_codebooks(self.layers, self.codebook_sizes)
-        _check_positive(self, "embedding_dim", "attention_dim", "sample_rate", "hop_length")
+        _check_codebooks(self)
+        check_positive(self, "embedding_dim", "attention_dim", "sample_rate", "hop_length")
         if self.generator.hop_length != self.hop_length:
             raise ConfigError(
                 f"the generator makes {self.generator.hop_length} samples a frame, expected {self.hop_length}"
@@ -173,7 +123,11 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
     if not isinstance(entries, dict):
         raise ConfigError(f"{where}: expected keys and values, got {entries!r}")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    required = {
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
     if unknown := sorted(map(str, entries.keys() - fields.keys())):
         raise ConfigError(f"{where}: unknown keys {unknown}; known are {sorted(fields)}")
     if missing := sorted(required - entries.keys()):
@@ -193,7 +147,14 @@ def _convert(value: Any, expected: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and types.NoneType in arguments:
             return None
-        return _convert(value, next(kind for kind in arguments if kind is not types.NoneType), where)
+        choices = [kind for kind in arguments if kind is not types.NoneType]
+        # of several kinds, the one that the value is of; keys and values are for a section
+        fitting = [
+            kind
+            for kind in choices
+            if (dict if dataclasses.is_dataclass(kind) else typing.get_origin(kind) or kind) is type(value)
+        ]
+        return _convert(value, (fitting or choices)[0], where)
     if dataclasses.is_dataclass(expected):
         return read_config(value, expected, where)  # type: ignore[arg-type]
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
@@ -210,16 +171,17 @@ def _convert(value: Any, expected: Any, where: str) -> Any:
     raise ConfigError(f"{where}: expected {getattr(expected, '__name__', expected)}, got {value!r}")
 
 
-def _check_codebooks(layers: tuple[int, ...], codebook_sizes: tuple[int, ...]) -> None:
+def _check_codebooks(config: TokenizerConfig | VocoderConfig) -> None:
+    """Checks layers, stages and codebook sizes, and sets stages that were not given to one each."""
+    layers, sizes = config.layers, config.codebook_sizes
     if not layers or layers[0] < 0 or list(layers) != sorted(set(layers)):
         raise ConfigError(f"layers must be ascending numbers from 0, none twice, got {list(layers)}")
-    if len(codebook_sizes) != len(layers) or min(codebook_sizes) < 2:
+    stages = config.stages or (1,) * len(layers)
+    if len(stages) != len(layers) or min(stages) < 1:
+        raise ConfigError(f"layers {list(layers)} need as many stages, each at least 1, got {list(stages)}")
+    if len(sizes) != sum(stages) or min(sizes) < 2:
         raise ConfigError(
-            f"layers {list(layers)} need as many codebook_sizes, each at least 2, got {list(codebook_sizes)}"
+            f"layers {list(layers)} with stages {list(stages)} need {sum(stages)} codebook_sizes, each at least 2, "
+            f"got {list(sizes)}"
         )
-
-
-def _check_positive(config: Any, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, got {getattr(config, name)}")
+    object.__setattr__(config, "stages", stages)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SemtokError(Exception):
     """Base of every error semtok raises on purpose."""
@@ -19,9 +22,26 @@ class TokensError(SemtokError, ValueError):
     """Raised when tokens, or a file of them, are malformed or come from another tokenizer."""
 
 
+class SpeakerError(SemtokError, ValueError):
+    """Raised when a speaker is asked for or given where there can be none, or as no embedding of the right size."""
+
+
 class CheckpointError(SemtokError, ValueError):
     """Raised when a checkpoint cannot be found, read or written, or its parts contradict each other."""
 
 
 class ConfigError(SemtokError, ValueError):
     """Raised when a config file has an unknown, missing or ill-typed entry."""
+
+
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Turns a module that is not installed into a `SemtokError` with the pip command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "semtok":
+            raise
+        raise SemtokError(
+            f"this needs {error.name}, not installed here; install the extra: pip install 'semtok[{name}]'"
+        ) from error

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 
-def fingerprint_of(encoder: str, centroids: Mapping[int, Tensor]) -> str:
-    """16 hexadecimal digits, from an encoder's identity and the centroids [codebook_size, dim] of each layer."""
+def fingerprint_of(encoder: str, centroids: Mapping[int, Sequence[Tensor]]) -> str:
+    """16 hexadecimal digits, from an encoder's identity and the centroids [codebook_size, dim] of all layers."""
     digest = hashlib.sha256(encoder.encode())
-    for layer, points in sorted(centroids.items()):
-        digest.update(f"|{layer}:{list(points.shape)}|".encode())
-        digest.update(_bytes(points))
+    for layer, stages in sorted(centroids.items()):
+        for points in stages:
+            digest.update(f"|{layer}:{list(points.shape)}|".encode())
+            digest.update(_bytes(points))
     return digest.hexdigest()[:16]
 
 

@@ -12,9 +12,9 @@ from semtok.errors import CheckpointError
 from semtok.hub import Repository, resolve
 from semtok.interop import read_centroids
 from semtok.interop.layouts import commit_of, read_json
+from semtok.layers import check_layers
 from semtok.sources import speechbrain_layout
 from semtok.tokenizer import Tokenizer
-from semtok.tokens import check_layers
 from semtok.vocoder import Vocoder
 
 _PREPROCESSOR = "preprocessor_config.json"

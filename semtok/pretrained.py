@@ -12,8 +12,9 @@ from torch import nn
 from semtok.card import CardFacts
 from semtok.config import TokenizerConfig, VocoderConfig
 from semtok.errors import CheckpointError, TokensError
+from semtok.layers import check_layers, row_slices
 from semtok.publish import publish
-from semtok.tokens import Tokens, check_layers
+from semtok.tokens import Tokens
 
 
 class Pretrained(ABC):
@@ -137,11 +138,12 @@ class Pretrained(ABC):
         if layers is not None:
             tokens = tokens.select(layers)
         check_layers(tokens.layers, self.config.layers, owner=owner)
-        codebooks = dict(zip(self.config.layers, self.config.codebook_sizes, strict=True))
-        if tokens.codebook_sizes != (sizes := tuple(codebooks[layer] for layer in tokens.layers)):
+        slices = dict(zip(self.config.layers, row_slices(self.config.stages), strict=True))
+        expected = [self.config.codebook_sizes[slices[layer]] for layer in tokens.layers]
+        if [tokens.codebook_sizes[rows] for rows in row_slices(tokens.stages)] != expected:
             raise TokensError(
-                f"these tokens of layers {tokens.layers} have codebook_sizes {tokens.codebook_sizes}, "
-                f"{owner} has {sizes}"
+                f"these tokens of layers {tokens.layers} with stages {tokens.stages} have codebook_sizes "
+                f"{tokens.codebook_sizes}, {owner} has {tuple(size for sizes in expected for size in sizes)}"
             )
         return tokens
 
@@ -156,3 +158,23 @@ def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise CheckpointError(f"dtype must be 'float32', 'bfloat16' or 'float16', got {dtype!r}")
     return found
+
+
+def check_compiler(device: str | torch.device) -> None:
+    """Makes sure that `torch.compile` works on a device, with the least that can be compiled.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    try:
+        # Without its cache: what was compiled before needs no compiler.
+        compiled = torch.compile(lambda x: -x, options={"fx_graph_cache": False})
+        compiled(torch.zeros(2, device=device))
+    except RuntimeError as error:
+        needed = "a C++ compiler (g++, say from your system's packages)"
+        if torch.device(device).type != "cpu":
+            needed = f"Triton (pip install triton) and {needed}"
+        raise CheckpointError(
+            f"compile=True needs {needed}; install it, or load without compile (torch.compile failed with: "
+            f"{str(error).strip().splitlines()[0]})"
+        ) from error

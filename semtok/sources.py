@@ -17,7 +17,7 @@ from semtok.interop.layouts import EXPECTED, encoder_repository, recognise
 from semtok.interop.listing import repository_files
 from semtok.interop.published import PUBLISHED, Layout
 from semtok.interop.speechbrain import VocoderParts, read_tokenizer, read_vocoder
-from semtok.tokens import check_layers
+from semtok.layers import check_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,8 +35,8 @@ def tokenizer_parts(
     encoder: str | None = None,
     dataset: str | None = None,
     num_clusters: int | None = None,
-) -> tuple[TokenizerConfig, PreTrainedModel, dict[int, Tensor]]:
-    """Config, encoder up to the deepest layer asked for, and the centroids of these layers in the order asked.
+) -> tuple[TokenizerConfig, PreTrainedModel, dict[int, list[Tensor]]]:
+    """Config, encoder up to the deepest layer asked for, and the centroids of these layers' stages in the order asked.
 
     Arguments and errors as of `Tokenizer.from_pretrained`; only the files that are needed are fetched.
     """
@@ -68,7 +68,7 @@ def vocoder_parts(repository: Repository) -> VocoderParts:
 
 
 def new_tokenizer_config(
-    encoder: Encoder, centroids: Mapping[int, Tensor], name: str, revision: str | None
+    encoder: Encoder, centroids: Mapping[int, Sequence[Tensor]], name: str, revision: str | None
 ) -> TokenizerConfig:
     """The config of a new tokenizer: centroids by layer, ascending; the encoder's hub id and commit, or `ENCODER`."""
     identity = weights_identity(encoder.model) if name == ENCODER else f"{name}@{revision}"
@@ -77,7 +77,8 @@ def new_tokenizer_config(
         encoder_revision=revision,
         normalize=encoder.normalize,
         layers=tuple(centroids),
-        codebook_sizes=tuple(len(points) for points in centroids.values()),
+        codebook_sizes=tuple(len(points) for stages in centroids.values() for points in stages),
+        stages=tuple(len(stages) for stages in centroids.values()),
         dim=encoder.dim,
         sample_rate=encoder.sample_rate,
         hop_length=encoder.hop_length,

@@ -16,54 +16,32 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import pad
 
-from semtok.errors import LayerError, TokensError
+from semtok.errors import TokensError
 from semtok.files import written_aside
 from semtok.frames import frame_mask
+from semtok.layers import check_layers, row_names, row_slices
 
 _FORMAT = "semtok-tokens"
 _VERSION = "1"
 _PADDING = -1
 
 
-def check_layers(layers: Iterable[int], available: Sequence[int], *, owner: str) -> tuple[int, ...]:
-    """The layers asked for, in the order asked, once it is sure that they can be had.
-
-    Args:
-        layers: encoder layer numbers, none twice.
-        available: those there are.
-        owner: who has them, as an error says it, e.g. "the vocoder".
-
-    Raises:
-        LayerError: anything but integers in a row, none at all, duplicates, or layers that are not available.
-    """
-    try:
-        asked = tuple(operator.index(layer) for layer in layers)
-    except TypeError:
-        raise LayerError(f"layers must be a list of integers such as [{available[0]}], got {layers!r}") from None
-    if not asked:
-        raise LayerError(f"no layers asked for: {owner} has {list(available)}")
-    missing = [layer for layer in asked if layer not in available]
-    if missing:
-        raise LayerError(f"{owner} has no layers {missing}, only {list(available)}")
-    if len(set(asked)) < len(asked):
-        raise LayerError(f"each layer can be asked for once, got {list(asked)}")
-    return asked
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Tokens:
-    """Discrete speech tokens of a batch of utterances, one code a layer and frame.
+    """Discrete speech tokens of a batch of utterances: one code a layer and frame, or one a residual stage of a layer.
 
     `len(tokens)` is the batch; `tokens[i]`, a slice, and iteration give utterances as `Tokens` again, cut to the
     longest of them.
 
     Args:
-        codes: int64 [batch, layers, frames]; in 0 ... codebook_size - 1, and -1 past an utterance's length.
+        codes: int64 [batch, rows, frames]; in 0 ... codebook_size - 1, and -1 past an utterance's length. A row is a
+            layer, or where residual k-means has several stages one of them, those of a layer together.
         lengths: int64 [batch], frames of each utterance, on the device of the codes.
         layers: encoder layer numbers, in the order of the codes.
         frame_rate: frames a second.
-        codebook_sizes: of each layer, in the same order.
+        codebook_sizes: of each row.
         fingerprint: of the tokenizer that made them; only its vocoder can decode them.
+        stages: of each layer; one each if none are given.
 
     Raises:
         TokensError: any of that does not hold.
@@ -75,8 +53,11 @@ class Tokens:
     frame_rate: float
     codebook_sizes: tuple[int, ...]
     fingerprint: str
+    stages: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.stages == ():
+            object.__setattr__(self, "stages", (1,) * len(self.layers))
         self._check_description()
         self._check_tensors()
         self._check_codes()
@@ -112,6 +93,11 @@ class Tokens:
         )
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of each row of the codes: "3" for a layer, "1.1" and "1.2" for the stages of a layer that has two."""
+        return row_names(self.layers, self.stages)
+
+    @property
     def durations(self) -> Tensor:
         """Seconds of each utterance, float32 [batch]."""
         return self.lengths / self.frame_rate
@@ -124,9 +110,19 @@ class Tokens:
     def select(self, layers: Iterable[int]) -> Tokens:
         """The tokens of some layers, in the order asked; `LayerError` if one is not there or asked for twice."""
         asked = check_layers(layers, self.layers, owner="this Tokens")
-        positions = [self.layers.index(layer) for layer in asked]
-        sizes = tuple(self.codebook_sizes[position] for position in positions)
-        return replace(self, codes=self.codes[:, positions], layers=asked, codebook_sizes=sizes)
+        slices = dict(zip(self.layers, row_slices(self.stages), strict=True))
+        return replace(
+            self,
+            codes=torch.cat([self.codes[:, slices[layer]] for layer in asked], dim=1),
+            layers=asked,
+            codebook_sizes=tuple(size for layer in asked for size in self.codebook_sizes[slices[layer]]),
+            stages=tuple(slices[layer].stop - slices[layer].start for layer in asked),
+        )
+
+    def cut(self, start: int, stop: int) -> Tokens:
+        """Frames start ... stop - 1 of every utterance, as far as it reaches; possibly none."""
+        lengths = self.lengths.clamp(max=stop) - self.lengths.clamp(max=start)
+        return replace(self, codes=self.codes[:, :, start : start + int(lengths.max())], lengths=lengths)
 
     def to(self, device: str | torch.device) -> Tokens:
         """The same tokens on another device."""
@@ -141,7 +137,7 @@ class Tokens:
         """
         if not batches or not all(isinstance(batch, Tokens) for batch in batches):
             raise TokensError(f"cat joins a list of Tokens, got {[type(batch).__name__ for batch in batches]}")
-        for name in ("fingerprint", "layers", "codebook_sizes", "frame_rate"):
+        for name in ("fingerprint", "layers", "stages", "codebook_sizes", "frame_rate"):
             values = list(dict.fromkeys(getattr(batch, name) for batch in batches))
             if len(values) > 1:
                 raise TokensError(f"cannot join batches that differ in their {name}: {values[0]!r} and {values[1]!r}")
@@ -162,6 +158,7 @@ class Tokens:
             "layers": json.dumps(self.layers),
             "frame_rate": json.dumps(self.frame_rate),
             "codebook_sizes": json.dumps(self.codebook_sizes),
+            "stages": json.dumps(self.stages),
             "fingerprint": self.fingerprint,
         }
         with written_aside(path) as aside:
@@ -193,6 +190,7 @@ class Tokens:
                     frame_rate=json.loads(metadata["frame_rate"]),
                     codebook_sizes=tuple(json.loads(metadata["codebook_sizes"])),
                     fingerprint=metadata["fingerprint"],
+                    stages=tuple(json.loads(metadata.get("stages", "[]"))),
                 )
         except KeyError as error:
             raise TokensError(f"cannot read tokens from {path}: its metadata lack {error}") from error
@@ -201,13 +199,18 @@ class Tokens:
         return tokens.to(device)
 
     def _check_description(self) -> None:
-        for name, values, lowest in (("layers", self.layers, 0), ("codebook_sizes", self.codebook_sizes, 1)):
+        numbers = (("layers", self.layers, 0), ("codebook_sizes", self.codebook_sizes, 1), ("stages", self.stages, 1))
+        for name, values, lowest in numbers:
             if not isinstance(values, tuple) or not all(type(value) is int and value >= lowest for value in values):
                 raise TokensError(f"{name} must be a tuple of integers of at least {lowest}, got {values!r}")
         if not self.layers or len(set(self.layers)) < len(self.layers):
             raise TokensError(f"layers must hold at least one layer and none twice, got {self.layers}")
-        if len(self.codebook_sizes) != len(self.layers):
-            raise TokensError(f"{len(self.layers)} layers need as many codebook_sizes, got {self.codebook_sizes}")
+        if len(self.stages) != len(self.layers):
+            raise TokensError(f"{len(self.layers)} layers need as many stages, got {self.stages}")
+        if len(self.codebook_sizes) != (rows := sum(self.stages)):
+            raise TokensError(
+                f"{rows} rows, one a layer and stage, need as many codebook_sizes, got {self.codebook_sizes}"
+            )
         if not isinstance(self.frame_rate, (int, float)) or not 0 < self.frame_rate < math.inf:
             raise TokensError(f"frame_rate must be a number above 0, got {self.frame_rate!r}")
         if not isinstance(self.fingerprint, str):
@@ -218,9 +221,9 @@ class Tokens:
             if not isinstance(value, Tensor) or value.dtype != torch.int64:
                 arrived = value.dtype if isinstance(value, Tensor) else type(value).__name__
                 raise TokensError(f"{name} must be an int64 tensor, got {arrived}")
-        if self.codes.ndim != 3 or self.codes.shape[1] != len(self.layers) or len(self.codes) == 0:
+        if self.codes.ndim != 3 or self.codes.shape[1] != sum(self.stages) or len(self.codes) == 0:
             raise TokensError(
-                f"codes must be [batch, layers, frames] with {len(self.layers)} layers and a batch of one or more, "
+                f"codes must be [batch >= 1, {sum(self.stages)} rows, frames], with a row a layer and stage, "
                 f"got {list(self.codes.shape)}"
             )
         if self.lengths.shape != self.codes.shape[:1]:
@@ -238,10 +241,10 @@ class Tokens:
         sizes = torch.tensor(self.codebook_sizes, device=self.codes.device)[:, None]
         wrong = torch.where(valid, (self.codes < 0) | (self.codes >= sizes), self.codes != _PADDING)
         if wrong.any():
-            utterance, position, frame = wrong.nonzero()[0].tolist()
+            utterance, row, frame = wrong.nonzero()[0].tolist()
             within = frame < self.lengths[utterance]
-            allowed = f"0 ... {self.codebook_sizes[position] - 1}" if within else "-1 past the length"
+            allowed = f"0 ... {self.codebook_sizes[row] - 1}" if within else "-1 past the length"
             raise TokensError(
-                f"code {int(self.codes[utterance, position, frame])} of layer {self.layers[position]} "
+                f"code {int(self.codes[utterance, row, frame])} of layer {self.names[row]} "
                 f"(utterance {utterance}, frame {frame}) is not allowed: expected {allowed}"
             )

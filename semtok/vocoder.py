@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from semtok import checkpoint
+from semtok.audio import AudioArray
 from semtok.checkpoint import VOCODER
 from semtok.config import VocoderConfig
 from semtok.errors import CheckpointError
 from semtok.hub import resolve
-from semtok.modules.scalable_vocoder import ScalableVocoder
-from semtok.pretrained import Pretrained, parse_dtype
+from semtok.modules.generator import ISTFTGenerator
+from semtok.modules.scalable_vocoder import ScalableVocoder, build_network
+from semtok.pretrained import Pretrained, check_compiler, parse_dtype
+from semtok.recordings import AudioInput
 from semtok.sources import vocoder_parts
+from semtok.speakers import check_speaker, embed_speakers
 from semtok.tokens import Tokens
+from semtok.vocoder_stream import VocoderStream
 
-# Bounds memory where many utterances are given at once.
-_BATCH_FRAMES = 6000
+# Longer utterances are decoded in windows of so many frames: few enough to bound memory, and to stay in a CPU's cache,
+# and so many that what windows overlap, some 40 frames, costs little.
+_WINDOW_FRAMES = 1500
+# Bounds memory where many windows and utterances are given at once.
+_BATCH_FRAMES = 3000
 
 
 class Vocoder(Pretrained):
@@ -48,6 +59,7 @@ class Vocoder(Pretrained):
         local_files_only: bool = False,
         device: str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
+        compile: bool = False,
     ) -> Vocoder:
         """Loads a vocoder; arguments and errors as of `Tokenizer.from_pretrained`.
 
@@ -62,7 +74,14 @@ class Vocoder(Pretrained):
             network.load_state_dict(parts.weights, assign=True)
         except RuntimeError as error:
             raise CheckpointError(f"the weights of {source.name} do not fit its config: {error}") from error
-        vocoder = cls(parts.config, network.to(device or torch.get_default_device(), precision))
+        network.to(device or torch.get_default_device(), precision)
+        if compile:
+            check_compiler(device or torch.get_default_device())
+            generator = network.generator
+            # torch.compile leaves the complex numbers of an inverse STFT as they are, and warns.
+            for part in generator.blocks if isinstance(generator, ISTFTGenerator) else [generator]:
+                part.compile(dynamic=True)
+        vocoder = cls(parts.config, network)
         vocoder.source = str(source)
         return vocoder
 
@@ -92,12 +111,33 @@ class Vocoder(Pretrained):
         """Encoder layers that it can decode."""
         return self.config.layers
 
-    def decode(self, tokens: Tokens, *, layers: Sequence[int] | None = None) -> Tensor:
+    def speaker(
+        self,
+        audio: AudioInput,
+        *,
+        sample_rate: int | None = None,
+        lengths: Sequence[int] | AudioArray | None = None,
+    ) -> Tensor:
+        """Embeddings of the voices in recordings, which `decode` can be given.
+
+        Arguments as of `Tokenizer.encode`; some seconds of one speaker each are best.
+
+        Returns:
+            float32 [batch, dim] of unit length, on `self.device`; zeros, which stand for no speaker, for silence.
+
+        Raises:
+            SpeakerError: this vocoder has no speaker encoder.
+            AudioError: as of `Tokenizer.encode`.
+        """
+        return embed_speakers(self.network, audio, sample_rate, lengths, self.sample_rate)
+
+    def decode(self, tokens: Tokens, *, layers: Sequence[int] | None = None, speaker: Tensor | None = None) -> Tensor:
         """Tokens -> speech. An utterance sounds the same alone and beside any others.
 
         Args:
             tokens: of this vocoder's tokenizer, on any device.
             layers: use these alone, in any order; by default all that the tokens have.
+            speaker: embedding [dim] for all utterances, or [batch, dim] with zeros for no speaker; none by default.
 
         Returns:
             float32 [batch, frames x hop_length] in [-1, 1], zero past each utterance's length, on `self.device`.
@@ -105,28 +145,96 @@ class Vocoder(Pretrained):
         Raises:
             TokensError: no tokens, or those of another tokenizer.
             LayerError: a layer that the tokens or the vocoder lack, or twice the same.
+            SpeakerError: this vocoder takes no speaker, or an embedding of another shape.
         """
         tokens = self._take(tokens, layers)
+        speaker = check_speaker(speaker, self.config.speaker, len(tokens))
         # In one order, so that sums over layers are the same in whatever order they were asked for.
         tokens = tokens.select(sorted(tokens.layers))
         positions = [self.layers.index(layer) for layer in tokens.layers]
-        codes, lengths = tokens.codes.to(self.device), tokens.lengths
+        codes = tokens.codes.to(self.device)
         waveforms = torch.zeros(len(codes), codes.shape[2] * self.hop_length, dtype=torch.float32, device=self.device)
         # Together only what is equally long: nothing then depends on padding.
-        for frames in sorted(set(lengths.tolist()) - {0}):
-            for rows in (lengths == frames).nonzero()[:, 0].to(self.device).split(max(1, _BATCH_FRAMES // frames)):
-                with torch.inference_mode():
-                    decoded = self.network(codes[rows, :, :frames], positions)
-                waveforms[rows, : frames * self.hop_length] = decoded.float().clamp(-1, 1)
+        windows = defaultdict(list)
+        for row, length in enumerate(tokens.lengths.tolist()):
+            for window in _plan_windows(row, length, self.network.generator.receptive_frames):
+                windows[window.last - window.first].append(window)
+        for frames, equal in sorted(windows.items()):
+            size = max(1, _BATCH_FRAMES // frames)
+            for start in range(0, len(equal), size):
+                self._decode_windows(codes, positions, speaker, equal[start : start + size], waveforms)
         return waveforms
 
+    def _decode_windows(
+        self,
+        codes: Tensor,
+        positions: Sequence[int],
+        speaker: Tensor | None,
+        windows: Sequence[_Window],
+        waveforms: Tensor,
+    ) -> None:
+        """Writes the samples of equally long windows of codes [batch, rows, frames] to where they belong."""
+        hop_length = self.hop_length
+        voices = None if speaker is None else speaker[[w.row for w in windows]].to(self.device)
+        with torch.inference_mode():
+            cut = torch.stack([codes[w.row, :, w.first : w.last] for w in windows])
+            decoded = self.network(cut, positions, speaker=voices)
+        for waveform, window in zip(decoded.float().clamp(-1, 1), windows, strict=True):
+            skipped = (window.start - window.first) * hop_length
+            start, stop = window.start * hop_length, window.stop * hop_length
+            waveforms[window.row, start:stop] = waveform[skipped : skipped + stop - start]
 
-def build_network(config: VocoderConfig) -> ScalableVocoder:
-    """The network that a config describes, with random weights."""
-    return ScalableVocoder(
-        config.codebook_sizes,
-        embedding_dim=config.embedding_dim,
-        attention_dim=config.attention_dim,
-        generator=config.generator,
-        absent_embedding=config.absent_embedding,
-    )
+    def stream(
+        self,
+        *,
+        layers: Sequence[int] | None = None,
+        speaker: Tensor | None = None,
+        look_ahead_seconds: float | None = None,
+    ) -> VocoderStream:
+        """Tokens -> speech as they arrive: `with vocoder.stream() as stream: waveform = stream.push(tokens)`.
+
+        Args:
+            layers: as of `decode`; by default all that the first tokens have.
+            speaker: as of `decode`, [dim].
+            look_ahead_seconds: how much of the tokens after a frame its samples wait for, rounded to frames. None waits
+                for all that they depend on, some 0.4 s; with less the waveform is only close to that of `decode`.
+
+        Raises:
+            TokensError: a look-ahead that makes no sense.
+            SpeakerError: as of `decode`.
+        """
+        speaker = check_speaker(speaker, self.config.speaker, 1)
+        return VocoderStream(
+            lambda tokens: self._take(tokens, layers).to(self.device),
+            functools.partial(self.decode, speaker=speaker),
+            receptive_frames=self.network.generator.receptive_frames,
+            look_ahead_seconds=look_ahead_seconds,
+            hop_length=self.hop_length,
+            sample_rate=self.sample_rate,
+        )
+
+
+class _Window(NamedTuple):
+    """Frames `first` to `last` of an utterance, decoded for its frames `start` to `stop`."""
+
+    row: int
+    first: int
+    start: int
+    stop: int
+    last: int
+
+
+def _plan_windows(row: int, length: int, receptive_frames: tuple[int, int]) -> Iterator[_Window]:
+    """Windows of one size, which answer each frame once and show it all that its samples depend on.
+
+    The last one reaches back as far as it must to be as long as the others.
+    """
+    before, after = receptive_frames
+    size = min(length, max(_WINDOW_FRAMES, 2 * (before + after)))
+    stop = 0
+    while stop < length:
+        start = stop
+        first = min(max(start - before, 0), length - size)
+        last = first + size
+        stop = length if last == length else last - after
+        yield _Window(row, first, start, stop, last)

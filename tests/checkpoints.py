@@ -8,7 +8,8 @@ import torch
 from encoders import tiny_model
 
 from semtok import Tokenizer, Vocoder, load_audio
-from semtok.config import GeneratorConfig, HiFiGANConfig, ISTFTConfig, VocoderConfig
+from semtok.config import VocoderConfig
+from semtok.generator_config import GeneratorConfig, HiFiGANConfig, ISTFTConfig
 from semtok.vocoder import build_network
 
 CLIPS = sorted((Path(__file__).parent / "data").glob("*.flac"))
@@ -51,6 +52,7 @@ def make_vocoder(tokenizer: Tokenizer, generator: str, *, seed: int = 0) -> Voco
         hop_length=tokenizer.hop_length,
         fingerprint=tokenizer.fingerprint,
         generator=GENERATORS[generator],
+        stages=tokenizer.stages,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

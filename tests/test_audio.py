@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semtok.audio import load_audio, save_audio, to_waveforms
+from semtok.audio import load_audio, save_audio
 from semtok.errors import AudioError, SemtokError
+from semtok.recordings import open_recordings
 
 DATA = Path(__file__).parent / "data"
 CLIPS = sorted(DATA.glob("*.flac"))
@@ -21,7 +24,8 @@ SPEECH = DATA / "arctic_axb_a0004.flac"
 
 
 def waveforms(audio, sample_rate=None, lengths=None, target_sample_rate=16000):
-    return to_waveforms(audio, sample_rate=sample_rate, target_sample_rate=target_sample_rate, lengths=lengths)
+    recordings = open_recordings(audio, sample_rate=sample_rate, target_sample_rate=target_sample_rate, lengths=lengths)
+    return [recording.load() for recording in recordings]
 
 
 def refuses(*parts):
@@ -87,6 +91,15 @@ def test_truncated_file_gives_the_reason(tmp_path):
         load_audio(tmp_path / "cut.flac")
 
 
+def test_stream_of_unknown_length_is_read_to_its_end(tmp_path):
+    content = bytearray(SPEECH.read_bytes())
+    content[21] &= 0xF0  # its samples in all, 36 bits, are not known
+    content[22:26] = bytes(4)
+    (tmp_path / "stream.flac").write_bytes(content)
+    assert soundfile.info(tmp_path / "stream.flac").frames > 2**60
+    assert torch.equal(load_audio(tmp_path / "stream.flac"), load_audio(SPEECH))
+
+
 @pytest.mark.parametrize(
     "samples, message",
     [
@@ -131,6 +144,32 @@ def test_wav_is_16_bit_and_clipped(tmp_path):
 def test_minutes_of_vorbis_are_written(tmp_path):
     save_audio(tmp_path / "long.ogg", torch.zeros(16000 * 600), sample_rate=16000)
     assert soundfile.info(tmp_path / "long.ogg").frames == 16000 * 600
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".ogg"])
+def test_pieces_are_written_as_the_whole_is(tmp_path, suffix):
+    whole = torch.from_numpy(sine(16000))
+    save_audio(tmp_path / f"whole{suffix}", whole)
+    save_audio(tmp_path / f"pieces{suffix}", iter([whole[:100], whole[100:101], whole[101:].numpy()]))
+    assert torch.equal(load_audio(tmp_path / f"pieces{suffix}"), load_audio(tmp_path / f"whole{suffix}"))
+
+
+@pytest.mark.parametrize(
+    "pieces, part",
+    [
+        ([], "the waveform is empty"),
+        ([torch.zeros(9), torch.zeros(0)], "the waveform is empty"),
+        ([torch.zeros(9), torch.zeros(2, 9)], "shape [2, 9]"),
+        ([torch.zeros(9), torch.tensor([torch.nan])], "the waveform holds nan"),
+    ],
+)
+def test_a_bad_piece_leaves_the_old_file_and_nothing_else(tmp_path, pieces, part):
+    old = tmp_path / "a.wav"
+    old.write_bytes(b"old")
+    with refuses(part):
+        save_audio(old, iter(pieces))
+    assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]
 
 
 @pytest.mark.parametrize(
@@ -238,6 +277,74 @@ def test_the_callers_arrays_stay_as_they_are():
             assert not any(waveform.requires_grad for waveform in waveforms(array, sample_rate=sample_rate))
         assert torch.tensor(array.tolist()).equal(before)
     assert leaf.requires_grad
+
+
+# --- in blocks
+
+
+@pytest.mark.parametrize("suffix, file_rate", [(".wav", 16000), (".flac", 44100), (".ogg", 8000), (".mp3", 22050)])
+@pytest.mark.parametrize("seconds", [0.001, 0.013, 0.7, 100.0])
+def test_blocks_of_a_file_join_to_the_whole(tmp_path, suffix, file_rate, seconds):
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * file_rate)
+    save_audio(path, noise, sample_rate=file_rate)
+    (recording,) = open_recordings(path, sample_rate=None, target_sample_rate=16000)
+    blocks = list(recording.blocks(seconds))
+    assert all(block.dtype == torch.float32 and len(block) > 0 for block in blocks)
+    assert torch.equal(torch.cat(blocks), recording.load())
+    assert torch.equal(recording.load(), load_audio(path))
+    whole = soundfile.read(path, dtype="float32")[0]
+    np.testing.assert_allclose(recording.load(), soxr.resample(whole, file_rate, 16000, quality="HQ"), atol=1e-6)
+    assert max(map(len, blocks)) <= seconds * 16000 + 2000  # what a resampler holds back
+    assert recording.samples == len(recording.load())
+    assert recording.name == str(path)
+
+
+@given(st.integers(1, 3000), st.sampled_from([8000, 11025, 16000, 22050, 44100]), st.floats(1e-5, 0.1))
+def test_blocks_of_an_array_join_to_the_whole(samples, sample_rate, seconds):
+    array = np.random.default_rng(samples).uniform(-1, 1, samples).astype(np.float32)
+    if samples * 16000 < sample_rate / 2:
+        samples = 2 * samples
+        array = np.tile(array, 2)
+    (recording,) = open_recordings(array, sample_rate=sample_rate, target_sample_rate=16000)
+    whole = recording.load()
+    assert recording.samples == len(whole)
+    assert torch.equal(torch.cat(list(recording.blocks(seconds))), whole)
+    if sample_rate != 16000:
+        np.testing.assert_array_equal(whole, soxr.resample(array, sample_rate, 16000, quality="HQ"))
+
+
+def test_errors_count_samples_from_the_start_of_the_file(tmp_path):
+    samples = np.zeros(16000 * 35, np.float32)
+    samples[16000 * 33] = np.nan
+    soundfile.write(tmp_path / "bad.wav", samples, 16000, subtype="FLOAT")
+    with refuses("bad.wav holds nan at sample 528000"):
+        load_audio(tmp_path / "bad.wav")
+    (recording,) = open_recordings(tmp_path / "bad.wav", sample_rate=None, target_sample_rate=16000)
+    blocks = recording.blocks(30)
+    assert len(next(blocks)) == 480000
+    with refuses("bad.wav holds nan at sample 528000"):
+        next(blocks)
+
+
+def test_a_file_is_never_held_whole(tmp_path):
+    path = tmp_path / "long.wav"
+    save_audio(path, torch.zeros(44100 * 120), sample_rate=44100)
+    (recording,) = open_recordings(path, sample_rate=None, target_sample_rate=16000)
+    next(recording.blocks(1))
+    tracemalloc.start()
+    assert sum(map(len, recording.blocks(1))) == 16000 * 120
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6  # 8 bytes for each of 44100 samples, a few times over; the whole has 21 MB
+
+
+def test_content_is_read_when_asked_for(tmp_path):
+    (tmp_path / "text.wav").write_bytes(b"no audio at all")
+    (recording,) = open_recordings(tmp_path / "text.wav", sample_rate=None, target_sample_rate=16000)
+    for read in (recording.load, lambda: next(recording.blocks(1)), lambda: recording.samples):
+        with refuses("cannot read", "text.wav", "corrupt or of an unknown format"):
+            read()
 
 
 # --- every refused input

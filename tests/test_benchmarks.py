@@ -31,3 +31,31 @@ def test_a_benchmark_prints_where_and_how_fast(script, peer, subjects, monkeypat
     assert rows.keys() >= {peer, *subjects}
     assert rows[peer][1] == "1.00"
     assert all(float(speed) > 0 for speed, _ in rows.values())
+
+
+def test_many_clips_are_compared_with_a_loop(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["many_clips.py", "--quick"])
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    runpy.run_path(str(BENCHMARKS / "many_clips.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+
+    assert "6 clips of 0.5 to 2 s" in printed
+    rows = dict(re.findall(r"^\| (.+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|$", printed, re.M))
+    assert rows.pop("loop, one by one") == "1.00"
+    assert len(rows) == 1
+    assert re.search(r"^\d+ of \d+ tokens differ, 0 of them without a tie", printed, re.M)
+    assert re.search(r"^\| decoding audio \| [\d.]+ \| \d+ % \|$", printed, re.M)
+
+
+def test_kmeans_is_compared_with_scikit_learn_and_faiss(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["kmeans.py", "--quick"])
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    runpy.run_path(str(BENCHMARKS / "kmeans.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+
+    assert re.search(r"^593 frames, K = 20\.$", printed, re.M)
+    rows = re.findall(r"^\| (.+) \| ([\d.]+) \| ([\d.]+) \| [\d.]+ \| ([\d.]+) \| [\d.]+ \|$", printed, re.M)
+    assert len(rows) == 12
+    for method, mean, worst, faster in rows:
+        assert 0.5 < float(mean) <= float(worst) < (1.2 if method != "semtok, one pass of partial_fit" else 2)
+        assert method != "scikit-learn, fit" or faster == "1.00"

@@ -318,7 +318,7 @@ HIFIGAN = {
         (
             ["tokenizer", "codebook_sizes"],
             [40, 30],
-            ["tokenizer: layers [1, 3, 4] need as many codebook_sizes, each at least 2, got [40, 30]"],
+            ["tokenizer: layers [1, 3, 4] with stages [1, 1, 1] need 3 codebook_sizes, each at least 2, got [40, 30]"],
         ),
         (["tokenizer", "codebook_sizes"], [40, 30, 1], ["each at least 2, got [40, 30, 1]"]),
         (["tokenizer", "hop_length"], 0, ["tokenizer: hop_length must be at least 1, got 0"]),
@@ -371,7 +371,7 @@ def test_config_entries_that_are_refused(edit, keys, value, parts):
 @pytest.mark.parametrize(
     ("keys", "value", "parts"),
     [
-        (["codebook_sizes"], [40, 31, 12], ["centroids of layer 3 must have shape [31, 32], got [30, 32]"]),
+        (["codebook_sizes"], [40, 31, 12], ["centroids of layer 3 must have shapes [[31, 32]], got [[30, 32]]"]),
         (["layers"], [1, 2, 4], ["centroids.safetensors lacks the tensors ['layer_2']; it has ['layer_1', 'layer_3'"]),
         (
             ["dim"],

@@ -20,6 +20,9 @@ from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.cli import main
 from semtok.hub import bundled_names
 from semtok.interop.published import CODEBOOKS, PUBLISHED
+from semtok.modules.batches import Schedule
+
+SMOKE = Path(__file__).parent.parent / "configs" / "smoke"
 
 
 @pytest.fixture
@@ -69,8 +72,8 @@ def test_encode_one_file_to_one_file_with_the_layers_asked_for(run, checkpoint, 
     assert_same_tokens(Tokens.load(target), Tokenizer.from_pretrained(checkpoint).encode(CLIPS[0], layers=[3, 1]))
 
 
-def test_encode_reads_more_than_one_pool(run, checkpoint, speech, tmp_path, monkeypatch):
-    monkeypatch.setattr("semtok.cli.tokens._POOL_SECONDS", 1)
+def test_encode_reads_more_than_one_batch(run, checkpoint, speech, tmp_path, monkeypatch):
+    monkeypatch.setattr("semtok.modules.batches.CPU", Schedule(batch_seconds=1, workers=2, running=2))
     code, out, _ = run("encode", speech, CLIPS[2], "-o", tmp_path / "tokens", "-c", checkpoint)
     assert (code, out[:15]) == (0, "encoded 3 files")
     assert len(files_in(tmp_path / "tokens")) == 3
@@ -88,7 +91,7 @@ def test_encode_reports_bad_files_and_goes_on(run, checkpoint, speech, tmp_path)
     assert files_in(tmp_path / "tokens") == ["female/two.v1.safetensors", "one.safetensors"]
     told = dict(line.removeprefix("failed: ").removeprefix("cannot read ").split(".", 1) for line in err.splitlines())
     assert {Path(name).name for name in told} == {"broken", "empty", "short", "silent"}
-    assert f"failed: {speech / 'short.wav'}: clip 0 has 300 samples at 16000 Hz, fewer than the 400" in err
+    assert f"failed: {speech / 'short.wav'} has 300 samples at 16000 Hz, fewer than the 400" in err
     assert f"failed: {speech / 'silent.wav'} is empty (0 samples)" in err
 
 
@@ -264,14 +267,14 @@ def test_train_runs_the_step_of_the_training_module(run, tmp_path, monkeypatch, 
     monkeypatch.setattr(training, "train", called := create_autospec(training.train))
     config = tmp_path / "step.yaml"
     config.touch()
-    assert run("train", step, "--config", config) == (0, "", "")
-    called.assert_called_once_with(step, str(config))
+    assert run("train", step, config, "--set", "steps=3", "--set", "a.b=c") == (0, "", "")
+    called.assert_called_once_with(step, str(config), ["steps=3", "a.b=c"])
 
 
 def test_train_tells_what_is_wrong_in_a_config(run, tmp_path):
     config = tmp_path / "step.yaml"
     config.write_text("stepz: 3\n")
-    code, _, err = run("train", "kmeans", "--config", config)
+    code, _, err = run("train", "kmeans", config)
     assert code == 1
     assert err.startswith(f"error: {config}: ")
     assert "stepz" in err
@@ -301,7 +304,7 @@ def test_evaluate_measures_the_subsets_asked_for(run, checkpoint, speech, tmp_pa
 @pytest.mark.parametrize(
     ("module", "extra", "command"),
     [
-        ("yaml", "train", ("train", "vocoder", "--config", CLIPS[0])),
+        ("accelerate", "train", ("train", "vocoder", SMOKE / "vocoder.yaml")),
         ("pystoi", "eval", ("evaluate", "resynthesis", "--audio", CLIPS[0].parent, "-o", "report")),
     ],
 )
@@ -337,9 +340,9 @@ def test_a_missing_extra_prints_the_pip_command(run, checkpoint, tmp_path, monke
         ("resynth one.flac -o one.flac", "one.flac is an input and would be overwritten"),
         ("resynth female wavs -o wavs", "wavs/three.wav is an input and would be overwritten"),
         ("decode wavs -o out", "there are no .safetensors files in wavs"),
-        ("train kmeans", "Missing option"),
-        ("train kmeans --config none.yaml", "'none.yaml' does not exist"),
-        ("train everything --config notes.txt", "No such command"),
+        ("train kmeans", "Missing argument"),
+        ("train kmeans none.yaml", "'none.yaml' does not exist"),
+        ("train everything notes.txt", "No such command"),
         ("evaluate resynthesis --audio none -o out", "'none' does not exist"),
         ("listen", "No such command"),
     ],

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from semtok import Tokenizer
 from semtok.errors import AudioError, CheckpointError, LayerError
 from semtok.modules.encoder import Encoder
+from semtok.modules.front_end import PositionConvolution
 from semtok.modules.quantizer import Quantizer
+from semtok.pretrained import check_compiler
 
+SPEECH = sorted((Path(__file__).parent / "data").glob("*.flac"))
 LAYERS = (0, 1, 2, 3)
 ROUNDING = 1e-5
 FOUR_CONVOLUTIONS = {"conv_dim": (8, 16, 16, 16), "conv_kernel": (20, 16, 4, 4), "conv_stride": (10, 8, 2, 2)}
@@ -236,3 +242,83 @@ def test_other_families_are_told():
     model = tiny_model("wav2vec2-bert", position_embeddings_type="rotary")
     with pytest.raises(CheckpointError, match="'rotary' is not supported, only 'relative_key'"):
         Encoder(model, normalize=True)
+
+
+@every_encoder
+def test_the_model_keeps_its_weights_and_its_answers(name):
+    model, clip = tiny_model(name), make_clip(0, 6000)
+    before = copy.deepcopy(model.state_dict())
+    encoder = Encoder(model, normalize=True)
+    encode_alone(encoder, clip)
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("name", ["hubert-base", "wavlm-large", "data2vec-audio"])
+def test_convolutions_in_blocks_are_those_of_whole_batches(name, monkeypatch):
+    encoder = tiny_encoder(name)
+    clips = torch.stack([make_clip(1, 9000), make_clip(2, 9000, loudness=0.01)])
+    statistics = [encoder.statistics([clip]) for clip in clips]
+    with torch.inference_mode():
+        front_end = encoder._family._front_end
+        monkeypatch.setattr("semtok.modules.front_end._BLOCK_FRAMES", 5)
+        found = front_end(clips, [9000, 9000], statistics)
+        normalised = torch.stack([(c - s.mean) / s.deviation for c, s in zip(clips, statistics, strict=True)])
+        whole = front_end._convolve(normalised.float(), statistics)  # as on a GPU
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-5 * float(whole.abs().max()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(kernel=st.integers(1, 40), groups=st.sampled_from([1, 2, 4]), frames=st.integers(1, 200), bias=st.booleans())
+def test_positions_by_spectra_are_those_of_the_convolution(kernel, groups, frames, bias):
+    convolution = torch.nn.Conv1d(8, 8, kernel, padding=kernel // 2, groups=groups, bias=bias)
+    hidden = torch.randn(2, frames, 8)
+    with torch.inference_mode():
+        wanted = convolution(hidden.transpose(1, 2)).transpose(1, 2)[:, :frames]
+        torch.testing.assert_close(PositionConvolution(convolution)(hidden), wanted, rtol=0, atol=1e-5)
+
+
+@every_encoder
+def test_half_precision_is_near(name):
+    clips = [make_clip(1, 1600, loudness=0.3, offset=0.05), make_clip(2, 24000, loudness=0.01)]
+    exact, rounded = tiny_encoder(name), tiny_encoder(name).to(torch.bfloat16)
+    for wanted, found in zip(exact(*make_batch(clips), LAYERS)[0], rounded(*make_batch(clips), LAYERS)[0], strict=True):
+        assert found.dtype == torch.bfloat16
+        assert float((found.float() - wanted).square().mean().sqrt()) < 0.03 * float(wanted.square().mean().sqrt())
+
+
+def test_most_tokens_of_speech_stay_in_half_precision():
+    exact = Tokenizer.from_pretrained("tiny").encode(SPEECH)
+    rounded = Tokenizer.from_pretrained("tiny", dtype="bfloat16").encode(SPEECH)
+    valid = exact.codes >= 0
+    equal = (exact.codes == rounded.codes)[valid].float().mean()
+    assert equal > 0.9, f"{equal:.3f} of the tokens are those of float32"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own, on importing its compiler
+def test_compiled_layers_give_the_same_tokens_for_all_lengths():
+    encoder, compiled = tiny_encoder("wavlm-large"), tiny_encoder("wavlm-large")
+    compiled.compile_layers()
+    encode_alone(compiled, make_clip(0, 4000))
+    for samples in (9000, 2500):
+        clip = make_clip(samples, samples)
+        with torch.compiler.set_stance("fail_on_recompile"):
+            features = encode_alone(compiled, clip)
+        for alone, found in zip(encode_alone(encoder, clip), features, strict=True):
+            assert count_flips(alone, found, draw_quantizer(alone)) == 0
+
+
+def test_a_missing_compiler_is_told(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\n\nand much more")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(
+        CheckpointError, match=r"needs a C\+\+ compiler .* \(torch.compile failed with: InvalidCxxC.* found\)$"
+    ):
+        check_compiler("cpu")
+    with pytest.raises(CheckpointError, match=r"needs Triton \(pip install triton\) and a C\+\+ compiler"):
+        check_compiler("cuda")
+    with pytest.raises(CheckpointError, match="load without compile"):
+        Tokenizer.from_pretrained("tiny", compile=True)

@@ -193,6 +193,7 @@ class FakeTokenizer:
     """Keeps the waveform that it was given, for a fake vocoder to spoil."""
 
     layers = (1, 3, 7)
+    stages = (1, 1, 1)
     codebook_sizes = (1024, 256, 256)
     sample_rate = 16000
     hop_length = 320

@@ -40,8 +40,8 @@ def test_the_first_snippet_makes_what_it_says(clone):
     namespace = {}
     exec(blocks(ROOT / "README.md", "python")[0], namespace)
     tokens, wav, voc = namespace["tokens"], namespace["wav"], namespace["voc"]
-    batch, layers, frames = tokens.codes.shape
-    assert (batch, layers) == (1, len(tokens.layers))
+    batch, rows, frames = tokens.codes.shape
+    assert (batch, rows) == (1, len(tokens.names))
     assert wav.shape == (1, frames * voc.hop_length)
     assert wav.abs().max() <= 1
     assert (clone / "speech.wav").stat().st_size == 44 + 2 * wav.numel()

@@ -122,7 +122,8 @@ def test_codebooks_alone(wavlm: Reference, tmp_path: Path) -> None:
     assert layout.encoders == ("microsoft/wavlm-large",)
     repository = Repository(str(tmp_path), tmp_path)
     parts = read_tokenizer(repository, layout, encoder=wavlm.encoder, layers=[4])
-    assert torch.equal(parts.centroids[4], points[4])
+    [stage] = parts.centroids[4]
+    assert torch.equal(stage, points[4])
     with pytest.raises(CheckpointError, match="holds codebooks alone"):
         read_vocoder(repository, layout)
 

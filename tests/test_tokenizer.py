@@ -117,7 +117,7 @@ def test_recordings_have_the_same_tokens_alone_and_in_a_batch(tokenizer, clips):
 
 def test_batches_of_bounded_size_keep_the_order(tokenizer, clips, monkeypatch):
     company = [clips[0][start : start + length] for start, length in [(0, 9000), (500, 400), (900, 30000), (0, 8000)]]
-    monkeypatch.setattr(batches, "_BATCH_SECONDS", 1)
+    monkeypatch.setattr(batches, "CPU", batches.Schedule(batch_seconds=1, workers=2, running=2))
     assert_as_alone(tokenizer, company, tokenizer.encode(company))
 
 
@@ -343,7 +343,9 @@ def test_tokens_that_embed_refuses(tokenizer, other_folder, istft_folder):
         other.embed(tokens)
     with refuses(LayerError, "this tokenizer has no layers [3, 4], only [1]"):
         Tokenizer.from_pretrained(istft_folder, layers=[1]).embed(tokens)
-    with refuses(TokensError, "have codebook_sizes (50, 30, 12), this tokenizer has (40, 30, 12)"):
+    with refuses(
+        TokensError, "with stages (1, 1, 1) have codebook_sizes (50, 30, 12), this tokenizer has (40, 30, 12)"
+    ):
         tokenizer.embed(replace(tokens, codebook_sizes=(50, 30, 12)))
     with refuses(TokensError, "expected Tokens as Tokenizer.encode gives them, got Tensor"):
         tokenizer.embed(tokens.codes)
@@ -354,7 +356,7 @@ def test_parts_that_do_not_make_a_tokenizer():
     points = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
     with refuses(LayerError, "the encoder has no layers [4], only [0, 1, 2, 3]"):
         Tokenizer.from_centroids(model, {1: points, 4: points}, normalize=True)
-    with refuses(CheckpointError, "centroids of layer 2 must have shape [5, 32], got [5, 31]"):
+    with refuses(CheckpointError, "centroids of layer 2 must have shapes [[5, 32]], got [[5, 31]]"):
         Tokenizer.from_centroids(model, {1: points, 2: points[:, 1:]}, normalize=True)
     with refuses(ConfigError, "encoder 'me/encoder' with encoder_revision None: expected a hub id with the commit"):
         Tokenizer.from_centroids(model, {1: points}, normalize=True, encoder="me/encoder")

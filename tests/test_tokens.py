@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
 from semtok.errors import LayerError, SemtokError, TokensError
-from semtok.tokens import Tokens, check_layers
+from semtok.layers import check_layers
+from semtok.tokens import Tokens
 
 
 def refuses(kind, *parts):
@@ -207,9 +208,15 @@ def changed(codes, position, value):
         (lambda t: {"codes": t.codes.int()}, "codes must be an int64 tensor, got torch.int32"),
         (lambda t: {"lengths": [4, 2, 3]}, "lengths must be an int64 tensor, got list"),
         (lambda t: {"lengths": t.lengths.float()}, "lengths must be an int64 tensor, got torch.float32"),
-        (lambda t: {"codes": t.codes[0]}, "with 3 layers and a batch of one or more, got [3, 4]"),
-        (lambda t: {"codes": t.codes[:, :2]}, "with 3 layers and a batch of one or more, got [3, 2, 4]"),
-        (lambda t: {"codes": t.codes[:0], "lengths": t.lengths[:0]}, "batch of one or more, got [0, 3, 4]"),
+        (lambda t: {"codes": t.codes[0]}, "[batch >= 1, 3 rows, frames], with a row a layer and stage, got [3, 4]"),
+        (
+            lambda t: {"codes": t.codes[:, :2]},
+            "[batch >= 1, 3 rows, frames], with a row a layer and stage, got [3, 2, 4]",
+        ),
+        (
+            lambda t: {"codes": t.codes[:0], "lengths": t.lengths[:0]},
+            "codes must be [batch >= 1, 3 rows, frames], with a row a layer and stage, got [0, 3, 4]",
+        ),
         (lambda t: {"lengths": t.lengths[:2]}, "lengths must be [batch] = [3], got [2]"),
         (lambda t: {"lengths": t.lengths.to("meta")}, "codes are on cpu, lengths on meta: move one of them"),
         (lambda t: {"lengths": t.lengths + 1}, "lengths must lie in 0 ... 4 frames, got 3 to 5"),
@@ -230,7 +237,10 @@ def changed(codes, position, value):
         (lambda t: {"layers": (7, -1, 3)}, "layers must be a tuple of integers of at least 0, got (7, -1, 3)"),
         (lambda t: {"layers": (7, 1, 7)}, "at least one layer and none twice, got (7, 1, 7)"),
         (lambda t: {"layers": (), "codebook_sizes": ()}, "at least one layer and none twice, got ()"),
-        (lambda t: {"codebook_sizes": (10, 500)}, "3 layers need as many codebook_sizes, got (10, 500)"),
+        (
+            lambda t: {"codebook_sizes": (10, 500)},
+            "3 rows, one a layer and stage, need as many codebook_sizes, got (10, 500)",
+        ),
         (lambda t: {"codebook_sizes": (10, 0, 2)}, "codebook_sizes must be a tuple of integers of at least 1"),
         (lambda t: {"frame_rate": 0.0}, "frame_rate must be a number above 0, got 0.0"),
         (lambda t: {"frame_rate": math.nan}, "frame_rate must be a number above 0, got nan"),

@@ -207,6 +207,7 @@ def test_layers_that_only_the_tokens_have(vocoder, speech):
         codes=torch.cat([speech.codes, speech.codes[:, :1]], dim=1),
         layers=(*LAYERS, 9),
         codebook_sizes=(*CODEBOOK_SIZES.values(), 40),
+        stages=(1, 1, 1, 1),
     )
     with refuses(LayerError, "this vocoder has no layers [9], only [1, 3, 4]"):
         vocoder.decode(more)

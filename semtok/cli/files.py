@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+from semtok.files import find_files
+
 TOKENS = (".safetensors",)
 
 
@@ -60,9 +62,7 @@ def _find(inputs: Sequence[Path], suffixes: Sequence[str]) -> Iterator[tuple[Pat
         if path.is_file():
             yield path, Path(path.name)
             continue
-        # names with a dot in front are no recordings but what systems and editors leave behind
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
-        if not found:
+        if not (found := find_files(path, suffixes)):
             raise typer.BadParameter(f"there are no {', '.join(suffixes)} files in {path}", param_hint="IN")
         yield from ((file, file.relative_to(path)) for file in found)
 

@@ -42,19 +42,20 @@ def _print_tokens(path: Path) -> None:
     each = f" ({float(durations.min()):.2f} to {float(durations.max()):.2f} s each)" if len(tokens) > 1 else ""
     facts = {
         "tokens": str(path.resolve()),
-        "codes": f"{list(tokens.codes.shape)} = [batch, layers, frames]",
+        "codes": f"{list(tokens.codes.shape)} = [batch, rows, frames]",
         "duration": f"{float(durations.sum()):.2f} s{each}",
         "frame rate": f"{tokens.frame_rate:g} Hz",
         "bitrate": f"{tokens.bitrate:.0f} bit/s",
         "fingerprint": f"{tokens.fingerprint} (of the tokenizer)",
         "size on disk": describe_size([path]),
     }
-    _print(facts, tokens.layers, tokens.codebook_sizes, tokens.frame_rate)
+    _print(facts, tokens.names, tokens.codebook_sizes, tokens.frame_rate)
 
 
 def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -> None:
     from semtok.checkpoint import CENTROIDS, CONFIG, ENCODER, VOCODER, read_checkpoint_config
     from semtok.hub import resolve
+    from semtok.layers import row_names
 
     repository = resolve(name, revision=revision, local_files_only=local_files_only)
     config = read_checkpoint_config(repository)
@@ -86,7 +87,7 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
         "fingerprint": section.fingerprint,
         "size on disk": describe_size([file for file in files if file]),
     }
-    _print(facts, section.layers, section.codebook_sizes, frame_rate)
+    _print(facts, row_names(section.layers, section.stages), section.codebook_sizes, frame_rate)
 
 
 def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
@@ -107,7 +108,8 @@ def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
 
 def _describe_vocoder(vocoder: VocoderConfig, weights: Path | None) -> str:
     generator = "HiFi-GAN" if vocoder.generator.hifigan else "inverse STFT"
-    return f"{generator} generator, layers {', '.join(map(str, vocoder.layers))}{_parameters(weights)}"
+    speaker = ", takes a speaker" if vocoder.speaker else ""
+    return f"{generator} generator, layers {', '.join(map(str, vocoder.layers))}{speaker}{_parameters(weights)}"
 
 
 def _find(repository: Repository, name: str) -> Path | None:
@@ -158,9 +160,9 @@ def describe_size(files: Sequence[Path]) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.2f} kB"
 
 
-def _print(facts: dict[str, str], layers: Sequence[int], codebook_sizes: Sequence[int], frame_rate: float) -> None:
+def _print(facts: dict[str, str], names: Sequence[str], codebook_sizes: Sequence[int], frame_rate: float) -> None:
     for name, value in facts.items():
         typer.echo(typer.style(f"{name:<14}", bold=True) + value)
     typer.secho("\nlayer   codebook size   bit/s", bold=True)
-    for layer, size in zip(layers, codebook_sizes, strict=True):
-        typer.echo(f"{layer:>5}   {size:>13}   {frame_rate * math.log2(size):>5.0f}")
+    for name, size in zip(names, codebook_sizes, strict=True):
+        typer.echo(f"{name:>5}   {size:>13}   {frame_rate * math.log2(size):>5.0f}")

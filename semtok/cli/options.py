@@ -28,6 +28,10 @@ LocalFilesOnly = Annotated[
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Keep outputs that are there: goes on after a stop.")
 ]
+Speaker = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Speech in whose voice to decode, if the vocoder can.", show_default=False),
+]
 
 
 def parse_layers(text: str | None) -> tuple[int, ...] | None:

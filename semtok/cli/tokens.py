@@ -16,6 +16,7 @@ from semtok.cli.options import (
     Output,
     Revision,
     SkipExisting,
+    Speaker,
     load_tokenizer,
     load_vocoder,
     parse_layers,
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from semtok.cli.progress import FileProgress
     from semtok.tokenizer import Tokenizer
     from semtok.tokens import Tokens
+    from semtok.vocoder import Vocoder
 
-# Read together, so that the tokenizer can batch clips of similar length; bounds memory, and what a stop loses.
-_POOL_SECONDS = 120
+# What is decoded and written at a time; bounds memory.
+_PIECE_SECONDS = 25
 
 
 def encode(
@@ -67,6 +69,7 @@ def decode(
     output: Output,
     checkpoint: Checkpoint = "tiny",
     layers: Layers = None,
+    speaker: Speaker = None,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
@@ -81,10 +84,12 @@ def decode(
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio import save_audio
     from semtok.cli.progress import FileProgress
-    from semtok.tokens import Tokens, check_layers
+    from semtok.layers import check_layers
+    from semtok.tokens import Tokens
 
     if chosen is not None:
         check_layers(chosen, vocoder.layers, owner=f"the vocoder of {checkpoint}")
+    voice = None if speaker is None else vocoder.speaker(speaker)[0]
     with FileProgress("decoding", "decoded", len(jobs)) as progress:
         for job in jobs:
             try:
@@ -95,8 +100,8 @@ def decode(
                     continue
                 job.target.parent.mkdir(parents=True, exist_ok=True)
                 for target, utterance in zip(targets, tokens, strict=True):
-                    waveform = vocoder.decode(utterance, layers=chosen)
-                    save_audio(target, waveform, sample_rate=vocoder.sample_rate)
+                    pieces = _decode_pieces(vocoder, utterance, chosen, voice)
+                    save_audio(target, pieces, sample_rate=vocoder.sample_rate)
                 progress.succeed(float(tokens.durations.sum()))
             except SemtokError as error:
                 progress.fail(job.source, error)
@@ -107,6 +112,7 @@ def resynth(
     output: Output,
     checkpoint: Checkpoint = "tiny",
     layers: Layers = None,
+    speaker: Speaker = None,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
@@ -120,16 +126,17 @@ def resynth(
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio import save_audio
     from semtok.cli.progress import FileProgress
-    from semtok.tokens import check_layers
+    from semtok.layers import check_layers
 
     chosen = check_layers(chosen or vocoder.layers, vocoder.layers, owner=f"the vocoder of {checkpoint}")
     tokenizer = load_tokenizer(
         checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
     )
+    voice = None if speaker is None else vocoder.speaker(speaker)[0]
     with FileProgress("resynthesising", "resynthesised", len(jobs)) as progress:
         for job, tokens in _encode(_needed(jobs, skip_existing, progress), tokenizer, progress):
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            save_audio(job.target, vocoder.decode(tokens), sample_rate=vocoder.sample_rate)
+            save_audio(job.target, _decode_pieces(vocoder, tokens, chosen, voice), sample_rate=vocoder.sample_rate)
             progress.succeed(float(tokens.durations))
 
 
@@ -137,6 +144,8 @@ def _needed(jobs: Sequence[Job], skip_existing: bool, progress: FileProgress) ->
     for job in jobs:
         if skip_existing and job.target.exists():
             progress.skip()
+        elif not job.source.exists():  # a link to nothing
+            progress.fail(job.source, AudioError(f"there is no audio file {job.source}"))
         else:
             yield job
 
@@ -149,38 +158,25 @@ def _utterance_targets(target: Path, utterances: int) -> list[Path]:
 
 
 def _encode(jobs: Iterator[Job], tokenizer: Tokenizer, progress: FileProgress) -> Iterator[tuple[Job, Tokens]]:
-    """Tokens of every file that can be encoded; the others are reported to `progress`."""
-    from semtok.audio import load_audio
-
-    pool: list[tuple[Job, Tensor]] = []
-    seconds = 0.0
-    for job in jobs:
-        try:
-            waveform = load_audio(job.source, sample_rate=tokenizer.sample_rate)
-        except AudioError as error:
-            progress.fail(job.source, error)
-            continue
-        pool.append((job, waveform))
-        seconds += len(waveform) / tokenizer.sample_rate
-        if seconds >= _POOL_SECONDS:
-            yield from _encode_pool(pool, tokenizer, progress)
-            pool, seconds = [], 0.0
-    yield from _encode_pool(pool, tokenizer, progress)
-
-
-def _encode_pool(
-    pool: Sequence[tuple[Job, Tensor]], tokenizer: Tokenizer, progress: FileProgress
-) -> Iterator[tuple[Job, Tokens]]:
-    if not pool:
+    """Tokens of every file that can be encoded, as they are done; the others are reported to `progress`."""
+    if not (found := list(jobs)):
         return
-    try:
-        tokens = tokenizer.encode([waveform for _, waveform in pool])
-    except AudioError as error:
-        if len(pool) == 1:
-            progress.fail(pool[0][0].source, error)
-        # one by one, to find the clip that is at fault
+    for number, tokens in tokenizer.encode_each([job.source for job in found]):
+        if isinstance(tokens, AudioError):
+            progress.fail(found[number].source, tokens)
         else:
-            for clip in pool:
-                yield from _encode_pool([clip], tokenizer, progress)
+            yield found[number], tokens
+
+
+def _decode_pieces(
+    vocoder: Vocoder, utterance: Tokens, layers: Sequence[int] | None, speaker: Tensor | None
+) -> Iterator[Tensor]:
+    """The speech of one utterance, in pieces [samples] that follow each other."""
+    frames, step = int(utterance.lengths), round(_PIECE_SECONDS * vocoder.frame_rate)
+    if frames <= 2 * step:
+        yield vocoder.decode(utterance, layers=layers, speaker=speaker)[0]
         return
-    yield from zip((job for job, _ in pool), tokens, strict=True)
+    with vocoder.stream(layers=layers, speaker=speaker) as stream:
+        for start in range(0, frames, step):
+            yield stream.push(utterance.cut(start, start + step))
+        yield stream.flush()

@@ -19,8 +19,8 @@ from semtok.audio import load_audio
 from semtok.errors import AudioError
 from semtok.evaluation import metrics, words
 from semtok.evaluation.metrics import SAMPLE_RATE, Waveform
-from semtok.files import AUDIO_SUFFIXES
-from semtok.tokens import check_layers
+from semtok.files import AUDIO_SUFFIXES, find_files
+from semtok.layers import check_layers, row_slices
 
 if TYPE_CHECKING:
     from semtok.tokenizer import Tokenizer
@@ -85,7 +85,7 @@ def find_clips(folder: str | os.PathLike[str]) -> list[Clip]:
                 raise AudioError(f"{manifest} has no column 'path', only {list(rows.fieldnames or [])}")
             clips = [Clip(folder / row["path"], row.get("text") or "") for row in rows]
     else:
-        clips = [Clip(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+        clips = [Clip(path) for path in find_files(folder)]
     if not clips:
         raise AudioError(
             f"no audio in {folder}: expected a manifest.csv that lists it, or {', '.join(AUDIO_SUFFIXES)} files"
@@ -138,7 +138,10 @@ def evaluate_resynthesis(
 
     scored = _score_clips(tokenizer, vocoder, clips, checked, workers or os.cpu_count() or 1)
     results = list(track(scored, "measuring", total=len(clips), console=Console(stderr=True)))
-    bits = dict(zip(tokenizer.layers, map(math.log2, tokenizer.codebook_sizes), strict=True))
+    bits = {
+        layer: sum(map(math.log2, tokenizer.codebook_sizes[rows]))
+        for layer, rows in zip(tokenizer.layers, row_slices(tokenizer.stages), strict=True)
+    }
     rows = [_row(_ORIGINAL, None, [scores[_ORIGINAL] for _, scores in results])]
     for subset in checked:
         bitrate = tokenizer.frame_rate * sum(bits[layer] for layer in subset)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from semtok.config import GeneratorConfig, TokenizerConfig, VocoderConfig
+from semtok.config import TokenizerConfig, VocoderConfig
 from semtok.errors import CheckpointError
+from semtok.generator_config import GeneratorConfig
 from semtok.hub import Repository
 from semtok.interop.centroids import read_centroids
 from semtok.interop.hyperparams import read_yaml
@@ -21,7 +22,7 @@ from semtok.interop.layouts import GENERATOR, HYPERPARAMETERS, commit_of, encode
 from semtok.interop.published import Layout
 from semtok.interop.state_dict import read_state_dict
 from semtok.interop.unit_hifigan import convert_weights, generator_config, read_settings
-from semtok.tokens import check_layers
+from semtok.layers import check_layers
 
 _SAMPLE_RATE = 16000  # of every encoder and vocoder in this layout
 
@@ -35,7 +36,7 @@ class TokenizerParts:
 
     config: TokenizerConfig
     encoder: Repository
-    centroids: dict[int, Tensor]
+    centroids: dict[int, list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def read_tokenizer(
         hop_length=math.prod(strides),
         fingerprint=_fingerprint(layout),
     )
-    return TokenizerParts(config, source, centroids)
+    return TokenizerParts(config, source, {layer: [points] for layer, points in centroids.items()})
 
 
 def read_vocoder(repository: Repository, layout: Layout) -> VocoderParts:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semtok.config import HiFiGANConfig, read_config
+from semtok.config import read_config
 from semtok.errors import CheckpointError
+from semtok.generator_config import HiFiGANConfig
 
 # The generator that semtok has. SpeechBrain's default is the same where an entry is not given.
 _FIXED = {

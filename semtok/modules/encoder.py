@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +12,14 @@ from torch import Tensor, nn
 from semtok.errors import AudioError, CheckpointError, LayerError
 from semtok.frames import frame_count, frame_mask, minimum_samples
 from semtok.modules.encoder_families import FAMILIES
+from semtok.modules.linear import use_fast_linear
+from semtok.modules.normalization import RunningStatistics, Statistics, regroup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+# Statistics are gathered in pieces of this length, so that they do not depend on how a recording arrives.
+_STATISTICS_SECONDS = 10
 
 
 class Encoder(nn.Module):
@@ -49,10 +54,12 @@ class Encoder(nn.Module):
                 f"an encoder of type {model.config.model_type!r} is not supported; "
                 f"those that are: {', '.join(FAMILIES)}"
             )
+        use_fast_linear(model)
         self.model = model
         self.normalize = normalize
         self.normalize_epsilon = normalize_epsilon
         self._family = family(model)
+        self._run_layer = self._family.run_layer
         self.requires_grad_(False).eval()
 
     @property
@@ -84,11 +91,53 @@ class Encoder(nn.Module):
         """Frames that a clip of so many samples gives."""
         return frame_count(samples, self._family.kernels, self._family.strides)
 
+    def frame_span(self, first: int, last: int) -> tuple[int, int]:
+        """Samples [start, stop) under frames first ... last - 1, which make just these frames by themselves."""
+        return first * self.hop_length, (last - 1) * self.hop_length + self.minimum_samples
+
+    def compile_layers(self) -> None:
+        """Has the transformer layers run by `torch.compile` from here on: once compiled, for clips of any lengths."""
+        self._run_layer = torch.compile(self._family.run_layer, dynamic=True)
+
     def train(self, mode: bool = True) -> Encoder:
         """Stays in eval mode, whatever the mode."""
         return super().train(False)
 
-    def forward(self, waveforms: Tensor, lengths: Tensor, layers: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+    def running_statistics(self) -> RunningStatistics:
+        """Gathers the statistics of a recording as it arrives."""
+        return self._family.running_statistics(normalize=self.normalize, epsilon=self.normalize_epsilon)
+
+    @torch.inference_mode()
+    def statistics(self, blocks: Iterable[Tensor]) -> Statistics:
+        """What `forward` must know of a whole recording to run on pieces of it, from one pass over its samples.
+
+        Args:
+            blocks: float32 [samples] each, one after another, of any lengths, which do not matter.
+
+        Raises:
+            AudioError: all together they are shorter than one frame.
+        """
+        gathered = self.running_statistics()
+        device = next(self.parameters()).device
+        samples = 0
+        for piece in regroup(blocks, _STATISTICS_SECONDS * self.sample_rate):
+            # MPS has no float64.
+            gathered.add(piece.cpu() if device.type == "mps" else piece.to(device))
+            samples += len(piece)
+        if samples < self.minimum_samples:
+            raise AudioError(
+                f"a recording of {samples} samples at {self.sample_rate} Hz has no statistics: "
+                f"it needs the {self.minimum_samples} of one frame"
+            )
+        return gathered.current()
+
+    def forward(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        layers: Sequence[int],
+        statistics: Sequence[Statistics] | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
         """Features of each layer, from one run up to the deepest.
 
         Args:
@@ -98,6 +147,7 @@ class Encoder(nn.Module):
             layers: numbers from 0 to `num_layers`, in any order. 0 is what enters layer 1, and l the output of
                 transformer layer l: `hidden_states[l]` of transformers, without the final layer norm of pre-norm
                 encoders.
+            statistics: one a clip, of the recording that the clip is a piece of; by default, each clip is a recording.
 
         Returns:
             Features [batch, frames, dim] of each layer in the order asked, 0 past each clip's frames, and with as many
@@ -113,11 +163,13 @@ class Encoder(nn.Module):
         kept: dict[int, Tensor] = {}
         with torch.inference_mode():
             waveforms = waveforms[:, : max(samples)]
-            hidden = self._family.embed(waveforms, samples, valid, self.normalize, self.normalize_epsilon)
-            run_layer = self._family.layer_runner(valid, hidden.dtype)
+            if statistics is None:
+                statistics = [self.statistics([row[:length]]) for row, length in zip(waveforms, samples, strict=True)]
+            hidden = self._family.embed(waveforms, samples, valid, statistics)
+            terms = self._family.attention_terms(valid, hidden.dtype)
             for number in range(max(layers) + 1):
                 if number > 0:
-                    hidden = run_layer(self._layers[number - 1], hidden)
+                    hidden = self._run_layer(self._layers[number - 1], hidden, *terms)
                 if number in layers:
                     kept[number] = hidden
         # Outside of inference mode: what it makes could not be trained on.

@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from semtok.errors import CheckpointError
-from semtok.frames import frame_count
-
-RunLayer = Callable[[Any, Tensor], Tensor]
-"""(transformer layer, hidden [batch, frames, dim]) -> its raw output, of the same shape."""
+from semtok.modules.front_end import FrontEnd, PositionConvolution, has_group_norm
+from semtok.modules.normalization import MelStatistics, RunningStatistics, Statistics, WaveformStatistics
 
 
 class Family(Protocol):
@@ -29,16 +27,26 @@ class Family(Protocol):
 
     strides: Sequence[int]
 
+    def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
+        """Gathers what `embed` must know of a recording; for the arguments see `Encoder`."""
+
     def embed(
-        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool, epsilon: float
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
     ) -> Tensor:
         """Layer 0 [batch, frames, dim] of waveforms float32 [batch, samples] with lengths in samples.
 
+        `statistics` are those of the recording that each clip is, or is a piece of.
         Valid frames are True in `valid`, bool [batch, frames]; the others come out as they will.
         """
 
-    def layer_runner(self, valid: Tensor, dtype: torch.dtype) -> RunLayer:
-        """What runs a layer on a batch whose valid frames are these: bool [batch, frames]."""
+    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+        """What all layers add to their attention scores on a batch whose valid frames are these: bool [batch, frames].
+
+        `run_layer` takes it.
+        """
+
+    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+        """The output [batch, frames, dim] of a transformer layer, for what enters it, of the same shape."""
 
 
 class Convolutional:
@@ -48,75 +56,73 @@ class Convolutional:
         self.model = model
         self.kernels: Sequence[int] = model.config.conv_kernel
         self.strides: Sequence[int] = model.config.conv_stride
+        self._front_end = FrontEnd(model.feature_extractor.conv_layers, self.kernels, self.strides)
+        convolution = getattr(model.encoder.pos_conv_embed, "conv", None)
+        self._position_convolution = None if convolution is None else PositionConvolution(convolution)
+
+    def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
+        first = self.model.feature_extractor.conv_layers[0]
+        convolution = first.conv if has_group_norm(first) else None
+        return WaveformStatistics(normalize=normalize, epsilon=epsilon, convolution=convolution)
 
     def embed(
-        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool, epsilon: float
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
     ) -> Tensor:
         padding = ~valid[:, :, None]
-        waveforms = _clean_inputs(waveforms, lengths, normalize, epsilon)
-        hidden: Any = self._convolve(waveforms.to(self.model.dtype), lengths)
-        hidden = self.model.feature_projection(hidden)
+        hidden: Any = self.model.feature_projection(self._front_end(waveforms, lengths, statistics))
         # Some families give the features before the projection as well.
         hidden = (hidden[0] if isinstance(hidden, tuple) else hidden).masked_fill(padding, 0)
-        hidden = hidden + self._positions(hidden.transpose(1, 2), padding.transpose(1, 2)).transpose(1, 2)
+        hidden = hidden + self._positions(hidden, padding)
         layer_zero: Tensor = hidden if _is_pre_norm(self.model) else self.model.encoder.layer_norm(hidden)
         return layer_zero
 
-    def _convolve(self, waveforms: Tensor, lengths: Sequence[int]) -> Tensor:
-        """waveforms [batch, samples] -> [batch, frames, conv_dim]. Unpadded, so valid frames see only their clip."""
-        hidden = waveforms[:, None]
-        for depth, layer in enumerate(self.model.feature_extractor.conv_layers, start=1):
-            if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
-                hidden = layer.conv(hidden)
-                # Its statistics run over time. Clip by clip, so that they are summed in the same order as alone, too.
-                for clip, samples in zip(hidden, lengths, strict=True):
-                    frames = frame_count(samples, self.kernels[:depth], self.strides[:depth])
-                    clip[:, :frames] = layer.layer_norm(clip[None, :, :frames])[0]
-                hidden = layer.activation(hidden)
-            else:
-                hidden = layer(hidden)
-        return hidden.transpose(1, 2)
-
     def _positions(self, hidden: Tensor, padding: Tensor) -> Tensor:
-        """hidden [batch, dim, frames], 0 where padding bool [batch, 1, frames] -> position embeddings, same shape."""
+        """hidden [batch, frames, dim], 0 where padding bool [batch, frames, 1] -> position embeddings, same shape."""
         embedding = self.model.encoder.pos_conv_embed
         if getattr(embedding, "batch_norm", None) is not None:  # some HuBERT models
-            hidden = embedding.batch_norm(hidden).masked_fill(padding, 0)
-        positions: Tensor = embedding.activation(embedding.padding(embedding.conv(hidden)))
+            hidden = embedding.batch_norm(hidden.transpose(1, 2)).transpose(1, 2).masked_fill(padding, 0)
+        assert self._position_convolution is not None
+        positions: Tensor = embedding.activation(self._position_convolution(hidden))
         return positions
 
-    def layer_runner(self, valid: Tensor, dtype: torch.dtype) -> RunLayer:
-        mask = _attention_mask(valid, dtype)
-        return lambda layer, hidden: layer(hidden, attention_mask=mask)
+    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+        return (_attention_mask(valid, dtype),)
+
+    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+        (mask,) = terms
+        output: Tensor = layer(hidden, attention_mask=mask)
+        return output
 
 
 class Data2Vec(Convolutional):
     """data2vec-audio: a stack of convolutions over frames for the positions."""
 
     def _positions(self, hidden: Tensor, padding: Tensor) -> Tensor:
+        hidden, padding = hidden.transpose(1, 2), padding.transpose(1, 2)
         for layer in self.model.encoder.pos_conv_embed.layers:
             hidden = layer(hidden).masked_fill(padding, 0)
-        return hidden
+        return hidden.transpose(1, 2)
 
 
 class WavLM(Convolutional):
     """WavLM: attention with a gated relative position bias, whose table stands in layer 1 and serves all."""
 
-    def layer_runner(self, valid: Tensor, dtype: torch.dtype) -> RunLayer:
+    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
         frames = valid.shape[1]
-        position_bias = self.model.encoder.layers[0].attention.compute_bias(frames, frames)
-        mask = _attention_mask(valid, dtype)
+        position_bias: Tensor = self.model.encoder.layers[0].attention.compute_bias(frames, frames)
+        # Rows of one head side by side, as attention reads them.
+        return position_bias.contiguous(), _attention_mask(valid, dtype)
 
-        def run_layer(layer: Any, hidden: Tensor) -> Tensor:
-            if _is_pre_norm(self.model):
-                hidden = hidden + _gated_attention(layer.attention, layer.layer_norm(hidden), position_bias, mask)
-                hidden = hidden + layer.feed_forward(layer.final_layer_norm(hidden))
-            else:
-                hidden = layer.layer_norm(hidden + _gated_attention(layer.attention, hidden, position_bias, mask))
-                hidden = layer.final_layer_norm(hidden + layer.feed_forward(hidden))
-            return hidden
-
-        return run_layer
+    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+        position_bias, mask = terms
+        assert position_bias is not None
+        if _is_pre_norm(self.model):
+            hidden = hidden + _gated_attention(layer.attention, layer.layer_norm(hidden), position_bias, mask)
+            hidden = hidden + layer.feed_forward(layer.final_layer_norm(hidden))
+        else:
+            hidden = layer.layer_norm(hidden + _gated_attention(layer.attention, hidden, position_bias, mask))
+            hidden = layer.final_layer_norm(hidden + layer.feed_forward(hidden))
+        return hidden
 
 
 class Filterbank:
@@ -132,26 +138,51 @@ class Filterbank:
                 "supported, only 'relative_key' as in w2v-BERT 2.0"
             )
         self.model = model
-        self.extractor: Any = SeamlessM4TFeatureExtractor()
+        self.extractor: Any = SeamlessM4TFeatureExtractor(stride=1)
         # The extractor's window and hop, then its pairing of filterbank frames.
         self.kernels: Sequence[int] = (400, 2)
         self.strides: Sequence[int] = (160, 2)
 
+    def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
+        # Without normalisation the samples have no part in a statistic either.
+        if not normalize:
+            return WaveformStatistics(normalize=False, epsilon=epsilon, convolution=None)
+        return MelStatistics(self._filterbank, window=self.kernels[0], hop_length=self.strides[0])
+
     def embed(
-        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, normalize: bool, epsilon: float
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
     ) -> Tensor:
-        clips = [waveform[:length].cpu().numpy() for waveform, length in zip(waveforms, lengths, strict=True)]
-        # Clips are treated one by one in there, and padded afterwards.
-        features = self.extractor(
-            clips, sampling_rate=self.extractor.sampling_rate, do_normalize_per_mel_bins=normalize, return_tensors="pt"
-        )["input_features"][:, : valid.shape[1]]
-        hidden: Tensor = self.model.feature_projection(features.to(waveforms.device, self.model.dtype))[0]
+        features = torch.zeros(*valid.shape, 2 * self.extractor.num_mel_bins, device=waveforms.device)
+        for row, waveform, length, known in zip(features, waveforms, lengths, statistics, strict=True):
+            bins = self._filterbank(waveform[:length])
+            if known.mean is not None and known.deviation is not None:
+                bins = (bins - known.mean.to(bins.device)) / known.deviation.to(bins.device)
+            pairs = bins[: len(bins) // 2 * 2].reshape(-1, row.shape[1])
+            row[: len(pairs)] = pairs
+        hidden: Tensor = self.model.feature_projection(features.to(self.model.dtype))[0]
         return hidden.masked_fill(~valid[:, :, None], 0)
 
-    def layer_runner(self, valid: Tensor, dtype: torch.dtype) -> RunLayer:
-        mask = _attention_mask(valid, dtype)
+    def _filterbank(self, samples: Tensor) -> Tensor:
+        """samples [at least one window] -> log-mel energies float32 [steps, bins], each of its own window alone."""
+        found = self.extractor(
+            samples.cpu().numpy(),
+            sampling_rate=self.extractor.sampling_rate,
+            do_normalize_per_mel_bins=False,
+            pad_to_multiple_of=1,
+            return_attention_mask=False,
+            return_tensors="pt",
+        )
+        bins: Tensor = found["input_features"][0].to(samples.device)
+        return bins
+
+    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+        return (_attention_mask(valid, dtype),)
+
+    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+        (mask,) = terms
         # The convolutions are causal: padding, which comes last, is not seen by valid frames.
-        return lambda layer, hidden: layer(hidden, attention_mask=mask)
+        output: Tensor = layer(hidden, attention_mask=mask)
+        return output
 
 
 FAMILIES: dict[str, Callable[[Any], Family]] = {
@@ -163,15 +194,6 @@ FAMILIES: dict[str, Callable[[Any], Family]] = {
     "wavlm": WavLM,
 }
 """By `config.model_type` of transformers."""
-
-
-def _clean_inputs(waveforms: Tensor, lengths: Sequence[int], normalize: bool, epsilon: float) -> Tensor:
-    """A copy, 0 past each length; if asked, clips have zero mean and unit variance, as of Wav2Vec2FeatureExtractor."""
-    inputs = torch.zeros_like(waveforms)
-    for row, waveform, length in zip(inputs, waveforms, lengths, strict=True):
-        clip = waveform[:length]
-        row[:length] = (clip - clip.mean()) / torch.sqrt(clip.var(correction=0) + epsilon) if normalize else clip
-    return inputs
 
 
 def _is_pre_norm(model: Any) -> bool:

@@ -1,8 +1,9 @@
-"""Nearest centroid: features of one encoder layer -> codes."""
+"""Nearest centroid: features of one encoder layer -> codes, of one codebook or of residual stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -78,3 +79,50 @@ class Quantizer(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.centroids = centroids.to(self.centroids.device)
         return self
+
+
+class ResidualQuantizer(nn.Module):
+    """The codebooks of one layer: each stage quantizes what the stages before it left over.
+
+    With a single stage it is the plain k-means of the paper; more stages are residual vector quantization.
+
+    Args:
+        centroids: [codebook_size, dim] of each stage.
+    """
+
+    def __init__(self, centroids: Sequence[Tensor]) -> None:
+        super().__init__()
+        self._stages = nn.ModuleList(Quantizer(points) for points in centroids)
+
+    @property
+    def stages(self) -> list[Quantizer]:
+        return cast("list[Quantizer]", list(self._stages))
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Of each stage."""
+        return tuple(stage.codebook_size for stage in self.stages)
+
+    @torch.no_grad()
+    def forward(self, features: Tensor) -> Tensor:
+        """Codes of features [..., dim]: int64 [..., stages]."""
+        left = features
+        codes: list[Tensor] = []
+        for stage in self.stages:
+            if codes:
+                left = left.float() - self.stages[len(codes) - 1].centroids[codes[-1]]
+            codes.append(stage(left))
+        return torch.stack(codes, dim=-1)
+
+    @torch.no_grad()
+    def margins(self, features: Tensor) -> Tensor:
+        """How decided the codes of features [..., dim] are, by stage: float64 [..., stages]; see `Quantizer`."""
+        left, margins = features.float(), []
+        for stage in self.stages:
+            margins.append(stage.margins(left))
+            left = left - stage.centroids[stage(left)]
+        return torch.stack(margins, dim=-1)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """What codes [..., stages] stand for: the sum of their centroids, float32 [..., dim]."""
+        return torch.stack([stage.centroids[codes[..., i]] for i, stage in enumerate(self.stages)]).sum(0)

@@ -1,0 +1,161 @@
+"""What looks across a whole recording before layer 0: its statistics, gathered block by block.
+
+Once they are known, a recording can go through an encoder in any pieces: input normalisation and group norm do to each
+piece what they would do to it within the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """How a recording is normalised, in whatever pieces it then goes through the encoder it was measured for.
+
+    Args:
+        mean: what the input is shifted by, float64: [] for samples, [bins] for mel bins; None where the encoder takes
+            its input as it is.
+        deviation: what the input is then divided by, likewise.
+        channel_mean: of what group norm sees over time, the first convolution of the normalised samples: float64
+            [channels]; None for encoders without.
+        channel_variance: likewise.
+    """
+
+    mean: Tensor | None = None
+    deviation: Tensor | None = None
+    channel_mean: Tensor | None = None
+    channel_variance: Tensor | None = None
+
+
+class RunningStatistics(Protocol):
+    """Statistics of a recording that arrives piece by piece."""
+
+    def add(self, samples: Tensor) -> None:
+        """The next piece, float32 [samples >= 1]."""
+
+    def current(self) -> Statistics:
+        """Of all pieces so far; they must make one frame at least."""
+
+
+class Moments:
+    """Mean and covariance of rows, from one block after another, in float64 (Chan, Golub and LeVeque, 1983)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(())
+        self.scatter = torch.zeros(())
+
+    def add(self, rows: Tensor) -> None:
+        """Rows [count >= 1, dim]."""
+        rows = rows.double()
+        count, mean = len(rows), rows.mean(dim=0)
+        centred = rows - mean
+        scatter = centred.T @ centred
+        if self.count > 0:
+            step = mean - self.mean
+            share = count / (self.count + count)
+            mean = self.mean + share * step
+            scatter += self.scatter + self.count * share * torch.outer(step, step)
+        self.count, self.mean, self.scatter = self.count + count, mean, scatter
+
+    def covariance(self, *, correction: int = 0) -> Tensor:
+        """float64 [dim, dim]; `correction` as of `torch.var`."""
+        return self.scatter / (self.count - correction)
+
+
+class WaveformStatistics:
+    """Of encoders on the waveform: zero mean and unit variance (of Wav2Vec2FeatureExtractor), and group norm.
+
+    Args:
+        normalize: whether the encoder takes input of zero mean and unit variance.
+        epsilon: added to the variance.
+        convolution: the first one, if group norm follows it. It is linear, so that the mean and covariance of what
+            lies under its kernel, step by step, give those of its channels without running it.
+    """
+
+    def __init__(self, *, normalize: bool, epsilon: float, convolution: nn.Conv1d | None) -> None:
+        self._normalize = normalize
+        self._epsilon = epsilon
+        self._convolution = convolution
+        self._samples = Moments()
+        self._steps = Moments()
+        self._rest = torch.zeros(0)
+
+    def add(self, samples: Tensor) -> None:
+        if self._normalize:
+            self._samples.add(samples[:, None])
+        if self._convolution is not None:
+            (kernel,), (stride,) = self._convolution.kernel_size, self._convolution.stride
+            steps, self._rest = cut_steps(self._rest, samples, kernel, stride)
+            if len(steps) > 0:
+                self._steps.add(steps)
+
+    def current(self) -> Statistics:
+        mean = deviation = channel_mean = channel_variance = None
+        if self._normalize:
+            mean = self._samples.mean[0]
+            deviation = torch.sqrt(self._samples.covariance()[0, 0] + self._epsilon)
+        if self._convolution is not None:
+            weight = self._convolution.weight[:, 0].to(self._steps.mean.device).double()
+            channel_mean = weight @ self._steps.mean
+            channel_variance = ((weight @ self._steps.covariance()) * weight).sum(dim=1)
+            if mean is not None and deviation is not None:
+                channel_mean = (channel_mean - weight.sum(dim=1) * mean) / deviation
+                channel_variance = channel_variance / deviation.square()
+            if self._convolution.bias is not None:
+                channel_mean = channel_mean + self._convolution.bias.to(channel_mean.device)
+        return Statistics(mean, deviation, channel_mean, channel_variance)
+
+
+class MelStatistics:
+    """Of encoders on log-mel filterbanks whose bins get zero mean and unit variance (of SeamlessM4TFeatureExtractor).
+
+    Args:
+        filterbank: samples -> float [steps, bins], each step from `window` samples, `hop_length` after the last.
+    """
+
+    def __init__(self, filterbank: Callable[[Tensor], Tensor], *, window: int, hop_length: int) -> None:
+        self._filterbank = filterbank
+        self._window = window
+        self._hop_length = hop_length
+        self._bins = Moments()
+        self._rest = torch.zeros(0)
+
+    def add(self, samples: Tensor) -> None:
+        held = torch.cat([self._rest.to(samples.device), samples])
+        steps, self._rest = cut_steps(self._rest, samples, self._window, self._hop_length)
+        if len(steps) > 0:
+            self._bins.add(self._filterbank(held))
+
+    def current(self) -> Statistics:
+        return Statistics(self._bins.mean, torch.sqrt(self._bins.covariance(correction=1).diagonal() + 1e-7))
+
+
+def cut_steps(rest: Tensor, samples: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
+    """What lies under a kernel step by step, [steps, kernel], after `rest` of earlier samples; and the new rest."""
+    held = torch.cat([rest.to(samples.device), samples])
+    steps = held.unfold(0, kernel, stride) if len(held) >= kernel else held.new_zeros(0, kernel)
+    return steps, held[len(steps) * stride :]
+
+
+def regroup(blocks: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """The samples of 1-D blocks of any lengths in pieces of `size`, the last one shorter."""
+    held: list[Tensor] = []
+    count = 0
+    for block in blocks:
+        held.append(block)
+        count += len(block)
+        if count >= size:
+            *pieces, rest = torch.cat(held).split(size)
+            if len(rest) == size:
+                pieces, rest = [*pieces, rest], rest[:0]
+            yield from pieces
+            held, count = [rest], len(rest)
+    if count > 0:
+        yield torch.cat(held)
