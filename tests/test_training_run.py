@@ -118,6 +118,9 @@ def test_two_processes_learn_what_one_learns_from_the_batches_of_both(steps, tmp
     for last in (1, 2):
         arguments = [config, *changes, f"folder={tmp_path}/two", f"steps={last}"]
         python(*launcher, *arguments, ACCELERATE_USE_CPU="true")
+        first, second = (torch.load(tmp_path / "two" / f"process-{process}-of-2.pt") for process in range(2))
+        for own, other in zip(first, second, strict=True):
+            assert all(torch.equal(own[name], other[name]) for name in own)
     train("vocoder", str(config), [*changes, f"folder={tmp_path}/one", "gradient_accumulation=2"])
     train("vocoder", str(config), [*changes, f"folder={tmp_path}/half"])
     files = (tmp_path / name / "checkpoint" / "vocoder.safetensors" for name in ("one", "two", "half"))

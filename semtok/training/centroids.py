@@ -52,7 +52,7 @@ def train_kmeans(config: KMeansConfig) -> None:
         )
         tokenizer.save_pretrained(run.folder / "tokenizer")
         (run.folder / "state.pt").unlink(missing_ok=True)
-    run.accelerator.wait_for_everyone()
+    run.finish()
 
 
 def stage_sizes(config: KMeansConfig) -> dict[int, list[int]]:

@@ -28,6 +28,7 @@ def train_encoder(config: EncoderConfig) -> None:
     with run.main_first():
         corpus = load_corpus(config.data, run.folder.parent / "audio", sample_rate=SAMPLE_RATE)
     train(run, EncoderTrainer(config, run, corpus), config, step_name="encoder", product="encoder")
+    run.finish()
 
 
 def build_encoder(config: EncoderConfig) -> HubertModel:

@@ -40,8 +40,8 @@ class Run:
         from accelerate.state import AcceleratorState
         from accelerate.utils import InitProcessGroupKwargs
 
-        # A run of another precision before this one in the same process would be an error otherwise.
-        AcceleratorState._reset_state()
+        # A run before this one in the same process may have had another precision, and has left its group of processes.
+        AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(
             mixed_precision=None if precision is None else PRECISIONS[precision],
             gradient_accumulation_steps=gradient_accumulation,
@@ -148,6 +148,11 @@ class Run:
         if self.is_main:
             self._forget_later_lines()
         return self.first
+
+    def finish(self) -> None:
+        """Ends the group of processes. Those that exit in the middle of it may abort, as gloo's threads need Python."""
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
 
     def is_best(self, loss: float) -> bool:
         """Whether no state saved so far has a lower loss."""

@@ -47,6 +47,7 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
         tokens = dataclasses.replace(tokens, embeddings=given)
     trainer = VocoderTrainer(config, run, tokenizer, tokens, network, description)
     train(run, trainer, config, step_name="vocoder", product="checkpoint")
+    run.finish()
 
 
 def draw_present(batch: int, layers: int, generator: torch.Generator) -> Tensor:
