@@ -35,10 +35,11 @@ from report import print_versions
 from torch import Tensor
 
 from semtok import Tokenizer
+from semtok.modules.windows import CHUNK_SECONDS as CHUNK
+from semtok.modules.windows import CONTEXT_SECONDS as CONTEXT
 
 CONTEXTS = (0, 0.5, 1, 2, 5, 10, 20)
 CHUNKS = (5, 10, 20, 30, 60, 120, 300)
-CHUNK, CONTEXT = 30, 5
 ATTENTION_SECONDS = 120
 
 
@@ -108,7 +109,7 @@ def print_reach(tokenizer: Tokenizer, speech: Tensor) -> None:
         query, key = (heads.unflatten(1, (layer.attention.num_heads, -1)).transpose(0, 1) for heads in projected)
         weights = torch.softmax(query[:, queries] @ key.mT / math.sqrt(query.shape[2]), dim=2)
         shares.append(100 * float((weights * far).sum(dim=2).mean()))
-    name = f"{CONTEXT} s away and more; {100 * float(far.double().mean()):.1f} if it were uniform"
+    name = f"{CONTEXT:g} s away and more; {100 * float(far.double().mean()):.1f} if it were uniform"
     what = f"attention in one pass over {len(speech) / tokenizer.sample_rate:.0f} s, %"
     print_rows(what, [f"layer {number}" for number in range(1, len(shares) + 1)], {name: shares})
 
@@ -148,9 +149,9 @@ def draw(
         axes[1].plot([chunk for chunk, _ in chunks], [with_whole[key][number] for key in chunks], **style)
         axes[2].plot([chunk for chunk, _ in chunks], [with_alone[key][number] for key in chunks], **style)
         axes[2].axhline(whole_with_alone[number], color=f"C{number}", linestyle=":", linewidth=1)
-    axes[0].set(title="with one pass over the whole", xlabel=f"context [s], chunks of {CHUNK} s")
-    axes[1].set(title="with one pass over the whole", xlabel=f"chunk [s], context of {CONTEXT} s", xscale="log")
-    axes[2].set(title="with the sentences by themselves", xlabel=f"chunk [s], context of {CONTEXT} s", xscale="log")
+    axes[0].set(title="with one pass over the whole", xlabel=f"context [s], chunks of {CHUNK:g} s")
+    axes[1].set(title="with one pass over the whole", xlabel=f"chunk [s], context of {CONTEXT:g} s", xscale="log")
+    axes[2].set(title="with the sentences by themselves", xlabel=f"chunk [s], context of {CONTEXT:g} s", xscale="log")
     axes[2].plot([], [], color="grey", linestyle=":", label="the whole pass")
     axes[0].set_ylabel("frames with the same token [%]")
     axes[2].legend(fontsize="small")
@@ -163,7 +164,7 @@ def draw(
 
 
 def measure_cost(options: argparse.Namespace) -> None:
-    print(f"{datetime.datetime.now():%Y-%m-%d}; tiny, chunks of {CHUNK} s, context of {CONTEXT} s; a process each.")
+    print(f"{datetime.datetime.now():%Y-%m-%d}; tiny, chunks of {CHUNK:g} s, context of {CONTEXT:g} s; a process each.")
     print("\n| minutes | seconds | x real time | peak memory, MiB |\n|---:|---:|---:|---:|")
     for minutes in options.minutes:
         with tempfile.TemporaryDirectory() as folder:
@@ -193,7 +194,7 @@ def encode_file(path: Path) -> None:
     """Prints seconds and peak memory in MiB, in a process of its own."""
     tokenizer = Tokenizer.from_pretrained("tiny")
     start = time.perf_counter()
-    tokenizer.encode(path, chunk_seconds=CHUNK, context_seconds=CONTEXT)
+    tokenizer.encode(path)
     seconds = time.perf_counter() - start
     print(seconds, peak_memory())
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from report import print_versions
+from report import median_seconds, print_versions
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, load_audio, save_audio
@@ -73,7 +71,7 @@ def run_benchmark(
         name = f"encode(list), batches of {schedule.batch_seconds:g} s, {schedule.workers} at a time"
         runs[name] = lambda schedule=schedule: whole(schedule)
     tokenizer.encode(paths[:4])
-    times = measure(runs, options.repeats)
+    times = median_seconds(runs, options.repeats, warm=True)
     print("\n| clips to tokens | s | x real time | x loop |\n|---|---:|---:|---:|")
     for name, value in times.items():
         print(f"| {name} | {value:.2f} | {seconds / value:.1f} | {times['loop, one by one'] / value:.2f} |")
@@ -93,7 +91,7 @@ def print_parts(tokenizer: Tokenizer, paths: Sequence[Path], loop: float) -> Non
         f"as many clips of {len(shortest) / SAMPLE_RATE:.2f} s": lambda: [tokenizer.encode(shortest) for _ in some],
     }
     print("\n| part, one by one | s | share of the loop |\n|---|---:|---:|")
-    for name, value in measure(parts, 3).items():
+    for name, value in median_seconds(parts, 3, warm=True).items():
         whole = value * len(paths) / len(some)
         print(f"| {name} | {whole:.2f} | {100 * whole / loop:.0f} % |")
 
@@ -113,17 +111,6 @@ def compare(tokenizer: Tokenizer, paths: Sequence[Path], alone: list[Tokens], to
                 first = differ[rows] & (differ[rows].cumsum(0) == 1)
                 decided += int((first & (margins[rows] >= TIE)).sum())
     return f"{different} of {total} tokens differ, {decided} of them without a tie (two centroids within rounding)."
-
-
-def measure(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each run, in turns."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def make_clips(options: argparse.Namespace, folder: Path) -> list[Path]:

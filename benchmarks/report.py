@@ -32,16 +32,18 @@ def parse_options(description: str, **flags: str) -> argparse.Namespace:
     return options
 
 
-def median_seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each run, after one to warm up. In turns, so that a slow spell of the machine hits all alike."""
-    for run in runs.values():
-        run()
+def median_seconds(runs: dict[str, Callable[[], object]], repeats: int, *, warm: bool = False) -> dict[str, float]:
+    """Median time of each run, in turns, so that a slow spell of the machine hits all alike.
+
+    Without `warm` each runs once before.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
+    for repeat in range(warm - 1, repeats):
         for name, run in runs.items():
             start = time.perf_counter()
             run()
-            times[name].append(time.perf_counter() - start)
+            if repeat >= 0:
+                times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -18,9 +18,10 @@ from semtok.modules.batches import Clips, run_all, run_each
 from semtok.modules.encoder import Encoder
 from semtok.modules.normalization import Statistics
 from semtok.modules.quantizer import ResidualQuantizer
+from semtok.modules.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.pretrained import Pretrained
 from semtok.recordings import AudioInput, open_recordings
-from semtok.streaming import TokenizerStream
+from semtok.tokenizer_stream import TokenizerStream
 from semtok.tokens import Tokens
 
 
@@ -61,8 +62,8 @@ class Encoding(Pretrained):
         sample_rate: int | None = None,
         lengths: Sequence[int] | AudioArray | None = None,
         layers: Sequence[int] | None = None,
-        chunk_seconds: float = 30.0,
-        context_seconds: float = 5.0,
+        chunk_seconds: float = CHUNK_SECONDS,
+        context_seconds: float = CONTEXT_SECONDS,
         progress: bool = False,
     ) -> Tokens:
         """Speech -> tokens. A clip gets the same tokens alone and beside any others.
@@ -97,8 +98,8 @@ class Encoding(Pretrained):
         sample_rate: int | None = None,
         lengths: Sequence[int] | AudioArray | None = None,
         layers: Sequence[int] | None = None,
-        chunk_seconds: float = 30.0,
-        context_seconds: float = 5.0,
+        chunk_seconds: float = CHUNK_SECONDS,
+        context_seconds: float = CONTEXT_SECONDS,
     ) -> Iterator[tuple[int, Tokens | AudioError]]:
         """As `encode`, but clip by clip as they are done: for more clips than memory holds, or some that are broken.
 
@@ -133,8 +134,8 @@ class Encoding(Pretrained):
         sample_rate: int | None = None,
         lengths: Sequence[int] | AudioArray | None = None,
         layers: Sequence[int] | None = None,
-        chunk_seconds: float = 30.0,
-        context_seconds: float = 5.0,
+        chunk_seconds: float = CHUNK_SECONDS,
+        context_seconds: float = CONTEXT_SECONDS,
         progress: bool = False,
     ) -> Tensor:
         """The continuous features that `encode` quantizes: [batch, layers, frames, dim], 0 past each clip's frames.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from semtok.audio import AudioArray, check_sample_rate, to_waveform
-from semtok.errors import AudioError, TokensError
+from semtok.errors import AudioError
 from semtok.modules.encoder import Encoder
 from semtok.modules.normalization import Statistics
+from semtok.streaming import Stream
 from semtok.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ ToTokens = Callable[[Sequence[Tensor]], Tokens]
 """Features [1, frames, dim] of each layer -> their tokens."""
 
 
-class TokenizerStream:
+class TokenizerStream(Stream):
     """Tokens of one speaker's audio as it arrives, block by block: made by `Tokenizer.stream`, ended by `flush`.
 
     A block of frames is answered once the look-ahead behind it has arrived. The encoder then sees the context before
@@ -70,7 +69,6 @@ class TokenizerStream:
         self._held_from = 0
         self._measured = 0
         self._answered = 0
-        self._open = True
 
     @property
     def latency_seconds(self) -> float:
@@ -94,7 +92,7 @@ class TokenizerStream:
             AudioError: another shape or type, NaN, Inf or a peak beyond 100, and then nothing of it was taken; a
                 stream that was flushed or closed.
         """
-        self._check_open()
+        self._check_open(AudioError)
         if samples.ndim != 1:
             raise AudioError(f"a stream takes samples [samples] of one channel, got shape {list(samples.shape)}")
         if len(samples) > 0:
@@ -103,29 +101,15 @@ class TokenizerStream:
 
     def flush(self) -> Tokens:
         """Ends the stream and answers the frames that are left; `AudioError` if it was flushed or closed before."""
-        self._check_open()
+        self._check_open(AudioError)
         if self._resampler is not None:
             self._take(torch.zeros(0), last=True)
         tokens = self._answer(last=True)
         self.close()
         return tokens
 
-    def close(self) -> None:
-        """Ends the stream without an answer and frees what it held, as leaving `with` does."""
-        self._open = False
+    def _forget(self) -> None:
         self._held = torch.zeros(0)
-
-    def __enter__(self) -> TokenizerStream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise AudioError("this stream has ended: open another one for more audio")
 
     def _take(self, samples: Tensor, *, last: bool) -> None:
         if self._resampler is not None:
@@ -164,20 +148,6 @@ class TokenizerStream:
         if self._statistics is None and end > self._measured:
             self._gathered.add(self._held[self._measured - self._held_from : end - self._held_from])
             self._measured = end
-
-
-def join_tokens(pieces: Sequence[Tokens]) -> Tokens:
-    """What a stream answered, push after push, as one utterance.
-
-    Raises:
-        TokensError: nothing to join, pieces of several utterances, or of different tokenizers or layers.
-    """
-    # `cat` refuses what does not belong together.
-    batch = Tokens.cat(pieces)
-    if len(batch) != len(pieces):
-        raise TokensError(f"join_tokens joins pieces of one utterance each, got {[len(piece) for piece in pieces]}")
-    codes = torch.cat([piece.codes[:, :, : int(piece.lengths)] for piece in pieces], dim=2)
-    return dataclasses.replace(batch, codes=codes, lengths=batch.lengths.sum(dim=0, keepdim=True))
 
 
 def _open_resampler(sample_rate: int | None, target: int) -> ResampleStream | None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from types import TracebackType
 
 import torch
 from torch import Tensor
 
 from semtok.errors import TokensError
-from semtok.streaming import join_tokens
+from semtok.streaming import Stream, join_tokens
 from semtok.tokens import Tokens
 
 
-class VocoderStream:
+class VocoderStream(Stream):
     """Speech of one utterance's tokens as they arrive: made by `Vocoder.stream`, ended by `flush`.
 
     A frame is answered once the look-ahead after it has arrived, by default all frames that its samples depend on.
@@ -56,7 +55,6 @@ class VocoderStream:
         self._sample_rate = sample_rate
         self._held: Tokens | None = None
         self._kept = 0  # how many of the frames held are answered already
-        self._open = True
 
     @property
     def latency_seconds(self) -> float:
@@ -77,7 +75,7 @@ class VocoderStream:
                 then nothing of them was taken; a stream that was flushed or closed.
             LayerError: a layer that the tokens or the vocoder lack.
         """
-        self._check_open()
+        self._check_open(TokensError)
         taken = self._take(tokens)
         if len(taken) != 1:
             raise TokensError(
@@ -88,27 +86,13 @@ class VocoderStream:
 
     def flush(self) -> Tensor:
         """Ends the stream and answers the samples that are left; `TokensError` if it was flushed or closed before."""
-        self._check_open()
+        self._check_open(TokensError)
         waveform = torch.zeros(0) if self._held is None else self._answer(int(self._held.lengths))
         self.close()
         return waveform
 
-    def close(self) -> None:
-        """Ends the stream without an answer and frees what it held, as leaving `with` does."""
-        self._open = False
+    def _forget(self) -> None:
         self._held = None
-
-    def __enter__(self) -> VocoderStream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise TokensError("this stream has ended: open another one for more tokens")
 
     def _answer(self, stop: int) -> Tensor:
         """Samples of the frames held up to `stop` that are not answered yet; keeps those that later ones depend on."""

@@ -17,7 +17,7 @@ FLOORS = [
     {"recordings"},
     {"tokens", "hub", "fingerprint", "card", "modules"},
     {"checkpoint", "streaming"},
-    {"publish"},
+    {"publish", "tokenizer_stream"},
     {"pretrained"},
     {"encoding"},
     {"interop"},

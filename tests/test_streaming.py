@@ -11,7 +11,8 @@ from torch import Tensor
 
 from semtok import Tokenizer, Tokens, load_audio
 from semtok.errors import AudioError, TokensError
-from semtok.streaming import TokenizerStream, join_tokens
+from semtok.streaming import join_tokens
+from semtok.tokenizer_stream import TokenizerStream
 
 ENCODERS = ("hubert-base", "wavlm-large", "wav2vec2-bert")
 """Group norm over the waveform; neither that nor a statistic of channels; mel bins with statistics."""

@@ -49,7 +49,19 @@ class Family(Protocol):
         """The output [batch, frames, dim] of a transformer layer, for what enters it, of the same shape."""
 
 
-class Convolutional:
+class MaskedAttention:
+    """Layers of which only the attention mixes frames, and those before a frame at most."""
+
+    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+        return (_attention_mask(valid, dtype),)
+
+    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+        (mask,) = terms
+        output: Tensor = layer(hidden, attention_mask=mask)
+        return output
+
+
+class Convolutional(MaskedAttention):
     """HuBERT, wav2vec 2.0 and UniSpeech-SAT: convolutions on the waveform, then one over frames for the positions."""
 
     def __init__(self, model: Any) -> None:
@@ -85,14 +97,6 @@ class Convolutional:
         positions: Tensor = embedding.activation(self._position_convolution(hidden))
         return positions
 
-    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
-        return (_attention_mask(valid, dtype),)
-
-    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
-        (mask,) = terms
-        output: Tensor = layer(hidden, attention_mask=mask)
-        return output
-
 
 class Data2Vec(Convolutional):
     """data2vec-audio: a stack of convolutions over frames for the positions."""
@@ -125,7 +129,7 @@ class WavLM(Convolutional):
         return hidden
 
 
-class Filterbank:
+class Filterbank(MaskedAttention):
     """w2v-BERT 2.0: log-mel filterbanks, in pairs, under conformer layers with causal convolutions."""
 
     def __init__(self, model: Any) -> None:
@@ -174,15 +178,6 @@ class Filterbank:
         )
         bins: Tensor = found["input_features"][0].to(samples.device)
         return bins
-
-    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
-        return (_attention_mask(valid, dtype),)
-
-    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
-        (mask,) = terms
-        # The convolutions are causal: padding, which comes last, is not seen by valid frames.
-        output: Tensor = layer(hidden, attention_mask=mask)
-        return output
 
 
 FAMILIES: dict[str, Callable[[Any], Family]] = {

@@ -1,0 +1,57 @@
+"""What streams of speech and of tokens share, and how the answers of one are joined."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+
+from semtok.errors import SemtokError, TokensError
+from semtok.tokens import Tokens
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Stream:
+    """Is open from the start until it is closed; leaving `with` closes it."""
+
+    _open = True
+
+    def close(self) -> None:
+        """Ends the stream without an answer and frees what it held, as leaving `with` does."""
+        self._open = False
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _forget(self) -> None:
+        """Frees what is held."""
+        raise NotImplementedError
+
+    def _check_open(self, error: type[SemtokError]) -> None:
+        if not self._open:
+            raise error("this stream has ended: open another one for what comes next")
+
+
+def join_tokens(pieces: Sequence[Tokens]) -> Tokens:
+    """What a stream answered, push after push, as one utterance.
+
+    Raises:
+        TokensError: nothing to join, pieces of several utterances, or of different tokenizers or layers.
+    """
+    # `cat` refuses what does not belong together.
+    batch = Tokens.cat(pieces)
+    if len(batch) != len(pieces):
+        raise TokensError(f"join_tokens joins pieces of one utterance each, got {[len(piece) for piece in pieces]}")
+    codes = torch.cat([piece.codes[:, :, : int(piece.lengths)] for piece in pieces], dim=2)
+    return dataclasses.replace(batch, codes=codes, lengths=batch.lengths.sum(dim=0, keepdim=True))
