@@ -66,7 +66,10 @@ class ScaleDiscriminator(nn.Module):
 
 
 class SpectrogramDiscriminator(nn.Module):
-    """Sees the real and imaginary part of a spectrogram of one resolution (EnCodec; Défossez et al., 2022)."""
+    """Sees the real and imaginary part of a spectrogram of one resolution (EnCodec; Défossez et al., 2022).
+
+    Magnitudes are raised to the power of 0.3, without which all but the loudest harmonics would be next to nothing.
+    """
 
     window: Tensor
 
@@ -85,7 +88,9 @@ class SpectrogramDiscriminator(nn.Module):
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor, list[Tensor]]:
         spectrum = torch.stft(waveforms, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)
-        return _judge(torch.view_as_real(spectrum).permute(0, 3, 1, 2), self.convs, self.score)
+        # As an expanded product, as 0 has no angle; bins below the floor are that of 16-bit audio.
+        compressed = spectrum * spectrum.abs().clamp(min=1e-3) ** -0.7
+        return _judge(torch.view_as_real(compressed).permute(0, 3, 1, 2), self.convs, self.score)
 
 
 class Discriminators(nn.Module):

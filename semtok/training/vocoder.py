@@ -99,8 +99,10 @@ class VocoderTrainer:
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step of the generator's optimiser and, from the adversarial phase on, of the discriminators'."""
-        for optimizer in (self.optimizer, self.discriminator_optimizer):
-            optimizer.param_groups[0]["lr"] = self.config.learning_rate_at(step, self.epoch)
+        rate = self.config.learning_rate_at(step, self.epoch)
+        self.optimizer.param_groups[0]["lr"] = rate
+        factor = self.config.discriminator_learning_rate_factor
+        self.discriminator_optimizer.param_groups[0]["lr"] = rate * factor
         for share in self.run.shares():
             batch = self.tokens.batch(self.training, self.config, step, share)
             codes, waveforms, *voices = (part.to(self.run.device) for part in batch)

@@ -54,7 +54,8 @@ class VocoderTrainingConfig(GradientConfig):
     Up to `adversarial_step` the spectral loss acts alone, on `batch_size` crops of `crop_frames`; from then on the
     discriminators act too, which cost several generator steps each, on batches of their own (usually smaller) shape.
     The rate is then `adversarial_learning_rate`, multiplied by `adversarial_learning_rate_decay` after each epoch, as
-    many crops as there are clips. Batch sizes are those of one process.
+    many crops as there are clips; that of the discriminators is `discriminator_learning_rate_factor` times as high.
+    Batch sizes are those of one process.
 
     `mel_resolutions` are (window, bands) of the spectral loss; `periods`, `scales` and `windows` are discriminators.
     The adversarial loss is the mean over them. With `relative_feature_matching` each map's difference is relative to
@@ -79,6 +80,7 @@ class VocoderTrainingConfig(GradientConfig):
     speaker: SpeakerTrainingConfig | None = None
     adversarial_weight: float = 1.0
     adversarial_learning_rate_decay: float = 1.0
+    discriminator_learning_rate_factor: float = 1.0
     relative_feature_matching: bool = True
     mel_resolutions: tuple[tuple[int, int], ...] = ((256, 32), (512, 64), (1024, 80), (2048, 128))
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
