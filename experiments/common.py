@@ -135,10 +135,14 @@ def load_encoder(name: str, layers: Sequence[int], *, normalize: bool) -> Encode
 
 
 def measure(vocoder: Vocoder, clips: Sequence[tuple[np.ndarray, Tokens]], layers: Sequence[int]) -> Scores:
-    """What a vocoder makes of some layers of each clip's tokens, compared with its waveform [samples]."""
+    """What a vocoder makes of some layers of each clip's tokens, compared with its waveform [samples].
+
+    One with a speaker encoder is given the embedding of the clip itself.
+    """
     scores: Scores = {name: [] for name in METRICS}
     for waveform, tokens in clips:
-        output = vocoder.decode(tokens, layers=layers)[0].numpy()
+        speaker = None if vocoder.config.speaker is None else vocoder.speaker(waveform)
+        output = vocoder.decode(tokens, layers=layers, speaker=speaker)[0].numpy()
         length = min(len(waveform), len(output))
         for name in METRICS:
             scores[name].append(getattr(metrics, name)(waveform[:length], output[:length]))

@@ -92,11 +92,13 @@ class Laboratory:
         dropout: bool = True,
         from_centroids: bool = True,
         steps: int | None = None,
+        speaker: dict[str, Any] | None = None,
         subsets: Sequence[Sequence[int]] | None = None,
     ) -> list[Scores]:
         """Trains a vocoder on the codes of some layers, all by default; scores of what it makes of subsets of them.
 
-        By default the subsets are each layer alone and all, and the steps those of the setting. Scores of a finished
+        By default the subsets are each layer alone and all, and the steps those of the setting. With `speaker`, as in a
+        vocoder's training config, a speaker encoder learns along, and is told of each test clip. Scores of a finished
         run are kept in a file of its own.
         """
         layers, steps = layers or self.setting.layers, steps or self.setting.vocoder["steps"]
@@ -114,7 +116,10 @@ class Laboratory:
             "clip_seconds": self.setting.clip_seconds,
             "subsets": subsets,
         }
+        if speaker is not None:
+            wanted["vocoder"]["speaker"] = speaker
         how = ["layers", *map(str, layers)] + ["fixed"] * (not dropout) + ["random"] * (not from_centroids)
+        how += ["speaker"] * (speaker is not None)
         how += [f"steps-{steps}"] * (steps != self.setting.vocoder["steps"])
 
         def make() -> list[Scores]:

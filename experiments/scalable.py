@@ -8,7 +8,6 @@ one more scalable vocoder has as many steps as all of them together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from tables import mean_over_clips, new_results, write_results
 
 @dataclass(frozen=True, kw_only=True)
 class LongSetting(Setting):
-    """A scalable vocoder is trained for longer too, from seeds of its own."""
+    """A scalable vocoder is trained for longer too."""
 
     long_steps: int
-    long_seeds: tuple[int, ...]
 
 
 def main() -> None:
@@ -32,14 +30,14 @@ def main() -> None:
     laboratory = Laboratory(options, setting)
     codebooks = laboratory.codebooks(setting.codebook_size)
     points = [f"layer {layer}" for layer in setting.layers] + ["all"]
-    kinds: list[tuple[str, Sequence[int], dict[str, Any]]] = [
-        ("one scalable", setting.seeds, {}),
-        ("all layers, no dropout", setting.seeds, {"dropout": False}),
-        (f"one scalable, {setting.long_steps} steps", setting.long_seeds, {"steps": setting.long_steps}),
-    ]
+    kinds: dict[str, dict[str, Any]] = {
+        "one scalable": {},
+        "all layers, no dropout": {"dropout": False},
+        f"one scalable, {setting.long_steps} steps": {"steps": setting.long_steps},
+    }
     results = new_results()
-    for label, seeds, how in kinds:
-        for seed in seeds:
+    for label, how in kinds.items():
+        for seed in setting.seeds:
             for point, scores in zip(points, laboratory.run(codebooks, seed, **how), strict=True):
                 results[label][point].append(mean_over_clips(scores))
     for seed in setting.seeds:

@@ -60,6 +60,7 @@ def start(monkeypatch, capsys):
             },
         ),
         ("embeddings.py", {("centroids", "layer 1"), ("random", "all")}),
+        ("speaker.py", {("tokens alone", "layer 1"), ("tokens and speaker", "all")}),
         ("codebook_size.py", {("layer 1", "4"), ("all layers", "8")}),
         ("domain.py", {("LibriSpeech", "EmoDB"), ("EmoDB", "EmoDB"), ("speechocean762", "LibriSpeech")}),
     ],
