@@ -18,7 +18,7 @@ from semtok.training.__main__ import main
 from semtok.training.config import EncoderConfig, KMeansConfig, Target, load_config
 from semtok.training.discriminators import Discriminators
 from semtok.training.encoder import draw_mask, train_encoder
-from semtok.training.losses import MelLoss
+from semtok.training.losses import MelLoss, StftLoss
 from semtok.training.targets import FEATURES
 from semtok.training.token_corpus import loudness_gain
 from semtok.training.vocoder import draw_present, train_vocoder
@@ -234,12 +234,20 @@ def test_target_features_have_one_row_a_frame():
     assert shapes == {"mel": (49, 160), "harmonics": (49, 128), "mfcc": (49, 39)}
 
 
-def test_mel_loss_is_zero_for_equal_and_ordered_by_noise():
-    loss = MelLoss(16000, [(512, 64), (1024, 80)])
+@pytest.mark.parametrize("loss", [MelLoss(16000, [(512, 64), (1024, 80)]), StftLoss([512, 1024])])
+def test_spectral_losses_are_zero_for_equal_and_ordered_by_noise(loss):
     clean = torch.sin(torch.arange(8000) / 10)[None] * 0.1
     noise = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
     assert loss(clean, clean) == 0
     assert 0 < loss(clean + 0.001 * noise, clean) < loss(clean + 0.01 * noise, clean)
+
+
+def test_the_stft_loss_tells_high_harmonics_that_mel_bands_merge():
+    times = torch.arange(16000)[None] / 16000
+    tones, others = (sum(torch.sin(6.2832 * (5000 + 120 * k + offset) * times) for k in range(9)) for offset in (0, 60))
+    mel, stft = MelLoss(16000, [(2048, 80)]), StftLoss([2048])
+    noise = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    assert stft(tones, others) / stft(tones, noise) > 2 * mel(tones, others) / mel(tones, noise)
 
 
 def test_loudness_gain_respects_rms_and_peak():
@@ -286,6 +294,7 @@ def test_entries_are_set_on_the_command_line():
         ("steps.more=3", "steps.more cannot be set"),
         ("steps=[", "steps cannot be set"),
         ("steps=many", "steps: expected int, got 'many'"),
+        ("stft_windows=[512]", "give both stft_windows and a positive stft_weight or neither"),
         ("precision=half", "precision must be one of float32, bfloat16, float16, got 'half'"),
     ]:
         with pytest.raises(ConfigError, match=message):

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# Of a magnitude: about that of the noise of 16-bit audio.
+_FLOOR = 1e-3
+
 
 class MelLoss(nn.Module):
     """Mean absolute difference of log-mel spectra, for waveforms [batch, samples].
@@ -31,15 +34,38 @@ class MelLoss(nn.Module):
 
     def log_mel(self, waveforms: Tensor, window: int) -> Tensor:
         """[batch, samples] -> [batch, bands, frames]."""
-        shape: Tensor = self.get_buffer(f"window_{window}")
-        spectrum = torch.stft(waveforms, window, window // 4, window=shape, return_complex=True, pad_mode="reflect")
-        # The square root's slope is infinite at zero.
-        magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-10).sqrt()
+        magnitude = _magnitude(waveforms, self.get_buffer(f"window_{window}"))
         return (magnitude.transpose(1, 2) @ self.get_buffer(f"bank_{window}")).clamp(min=1e-5).log().transpose(1, 2)
 
     def forward(self, generated: Tensor, target: Tensor) -> Tensor:
         losses = [F.l1_loss(self.log_mel(generated, w), self.log_mel(target, w)) for w in self.windows]
         return torch.stack(losses).mean()
+
+
+class StftLoss(nn.Module):
+    """Mean absolute difference of log-magnitude spectra, for waveforms [batch, samples].
+
+    It sees the harmonics that mel bands merge (Parallel WaveGAN; Yamamoto et al., 2020). `windows` are in samples.
+    """
+
+    def __init__(self, windows: Sequence[int]) -> None:
+        super().__init__()
+        self.windows = nn.ParameterList(nn.Parameter(torch.hann_window(w), requires_grad=False) for w in windows)
+
+    def forward(self, generated: Tensor, target: Tensor) -> Tensor:
+        losses = []
+        for window in self.windows:
+            made, wanted = (_magnitude(w, window).clamp(min=_FLOOR).log() for w in (generated, target))
+            losses.append(F.l1_loss(made, wanted))
+        return torch.stack(losses).mean()
+
+
+def _magnitude(waveforms: Tensor, window: Tensor) -> Tensor:
+    """Spectrogram [batch, bins, frames] of waveforms [batch, samples], its hop a quarter of the window."""
+    size = len(window)
+    spectrum = torch.stft(waveforms, size, size // 4, window=window, return_complex=True, pad_mode="reflect")
+    # The square root's slope is infinite at zero.
+    return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-10).sqrt()
 
 
 def discriminator_loss(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:

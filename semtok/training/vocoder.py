@@ -17,7 +17,7 @@ from semtok.modules.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
 from semtok.training.data import load_corpus, seeded
 from semtok.training.discriminators import Discriminators
-from semtok.training.losses import MelLoss, discriminator_loss, feature_matching_loss, generator_loss
+from semtok.training.losses import MelLoss, StftLoss, discriminator_loss, feature_matching_loss, generator_loss
 from semtok.training.networks import start_network
 from semtok.training.run import Run, train
 from semtok.training.speakers import load_embeddings
@@ -88,6 +88,7 @@ class VocoderTrainer:
             )
         self.average = copy.deepcopy(network).requires_grad_(False).eval().to(run.device)
         self.mel = MelLoss(tokenizer.sample_rate, config.mel_resolutions).to(run.device)
+        self.stft = StftLoss(config.stft_windows).to(run.device)
         self.sample_mel = MelLoss(tokenizer.sample_rate, [(_SAMPLE_WINDOW, 80)]).to(run.device)
         prepare = run.accelerator.prepare
         self.network, self.optimizer = prepare(network, self._optimizer(network))
@@ -123,6 +124,9 @@ class VocoderTrainer:
         generated = self.network(codes, present=present, **self._told(voices)).float()
         mel = self.mel(generated, waveforms)
         numbers, loss = {"mel": mel}, config.mel_weight * mel
+        if config.stft_windows:
+            numbers["stft"] = self.stft(generated, waveforms)
+            loss = loss + config.stft_weight * numbers["stft"]
         if step > config.adversarial_step:
             numbers["discriminator"] = self._discriminate(generated.detach(), waveforms)
             numbers["adversarial"], numbers["matching"] = self._judge(generated, waveforms)

@@ -57,7 +57,8 @@ class VocoderTrainingConfig(GradientConfig):
     many crops as there are clips; that of the discriminators is `discriminator_learning_rate_factor` times as high.
     Batch sizes are those of one process.
 
-    `mel_resolutions` are (window, bands) of the spectral loss; `periods`, `scales` and `windows` are discriminators.
+    `mel_resolutions` are (window, bands) of the spectral loss; `stft_windows` those of one of linear frequency that is
+    added by `stft_weight`. `periods`, `scales` and `windows` are discriminators.
     The adversarial loss is the mean over them. With `relative_feature_matching` each map's difference is relative to
     its size. `target_rms` brings clips to one loudness, null leaves them as they are. `average_decay` is that of the
     running average of weights, which is what is saved; `half_precision` rounds them to float16.
@@ -83,6 +84,8 @@ class VocoderTrainingConfig(GradientConfig):
     discriminator_learning_rate_factor: float = 1.0
     relative_feature_matching: bool = True
     mel_resolutions: tuple[tuple[int, int], ...] = ((256, 32), (512, 64), (1024, 80), (2048, 128))
+    stft_windows: tuple[int, ...] = ()
+    stft_weight: float = 0.0
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
     scales: int = 0
@@ -96,6 +99,11 @@ class VocoderTrainingConfig(GradientConfig):
         super().__post_init__()
         if self.start_from is None and None in (self.embedding_dim, self.attention_dim, self.generator):
             raise ConfigError("give embedding_dim, attention_dim and generator of a new network, or start_from")
+        if bool(self.stft_windows) != (self.stft_weight > 0):
+            raise ConfigError(
+                f"give both stft_windows and a positive stft_weight or neither, got {list(self.stft_windows)} and "
+                f"{self.stft_weight}"
+            )
 
     def shape(self, step: int) -> tuple[int, int]:
         """Batch size and frames of a crop at a step."""
