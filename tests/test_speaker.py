@@ -19,6 +19,7 @@ from semtok import Tokenizer, Vocoder, load_audio
 from semtok.card import CardFacts, model_card
 from semtok.config import CheckpointConfig, SpeakerConfig
 from semtok.errors import AudioError, ConfigError, SpeakerError
+from semtok.evaluation import resynthesis
 from semtok.modules.speaker import SpeakerEncoder
 from semtok.training.config import load_config
 from semtok.training.data import Corpus
@@ -131,6 +132,12 @@ def test_no_speaker_is_the_same_beside_others(vocoder, tokens):
     mixed, plain = vocoder.decode(tokens, speaker=voices), vocoder.decode(tokens)
     torch.testing.assert_close(mixed[1], plain[1], rtol=1e-4, atol=1e-5)
     assert (mixed[0] - plain[0]).abs().max() > 1e-3
+
+
+def test_evaluation_tells_the_voice_of_each_clip(tokenizer, vocoder, tokens):
+    outputs = resynthesis._resynthesise(tokenizer, vocoder, SPEECH[0].numpy(), [(1,)])
+    told = vocoder.decode(tokens[0], layers=[1], speaker=vocoder.speaker(SPEECH[0]))
+    torch.testing.assert_close(torch.from_numpy(outputs[1,]), told[0], rtol=1e-4, atol=1e-5)
 
 
 def test_streams_have_a_speaker_too(vocoder, tokens):

@@ -114,6 +114,7 @@ def evaluate_resynthesis(
 ) -> Resynthesis:
     """Encode every clip of a folder, decode it from each subset of the layers, and measure what comes out.
 
+    A vocoder with a speaker encoder is told the voice of each clip, as the encoder hears it in that clip.
     The original is measured too, as the first row. A vocoder's output ends up to a frame before its original: they are
     compared over their common length, and never shifted (`delay` says whether one lags).
 
@@ -198,9 +199,11 @@ def _resynthesise(
     import soxr
 
     tokens = tokenizer.encode(waveform, sample_rate=SAMPLE_RATE, layers=vocoder.layers)
+    told = vocoder.config.speaker is not None and vocoder.config.speaker.channels is not None
+    speaker = vocoder.speaker(waveform, sample_rate=SAMPLE_RATE) if told else None
     outputs = {_ORIGINAL: waveform}
     for subset in subsets:
-        output = vocoder.decode(tokens, layers=subset)[0].cpu().numpy()
+        output = vocoder.decode(tokens, layers=subset, speaker=speaker)[0].cpu().numpy()
         outputs[subset] = soxr.resample(output, vocoder.sample_rate, SAMPLE_RATE)
     return outputs
 
