@@ -146,7 +146,7 @@ def _plot(
         panel.set_xlabel(_COLUMNS[against][0] if against else axis)
         panel.grid(alpha=0.3)
         if against:
-            panel.margins(x=0.2)
+            panel.margins(x=0.2, y=0.12)
     for panel in figure.axes[len(metrics) :]:
         panel.remove()
     legend = figure.axes[0].get_legend_handles_labels()
