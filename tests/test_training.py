@@ -16,7 +16,7 @@ from semtok.errors import CheckpointError, ConfigError
 from semtok.generator_config import GeneratorConfig, ISTFTConfig
 from semtok.training.__main__ import main
 from semtok.training.config import EncoderConfig, KMeansConfig, Target, load_config
-from semtok.training.discriminators import Discriminators
+from semtok.training.discriminators import Discriminators, SpectrogramDiscriminator
 from semtok.training.encoder import draw_mask, train_encoder
 from semtok.training.losses import MelLoss, StftLoss
 from semtok.training.targets import FEATURES
@@ -313,3 +313,18 @@ def test_discriminators_judge_periods_scales_and_spectrograms():
     assert len(scores) == 6 and all(len(score) == 2 for score in scores)
     assert [score.shape[-1] for score in scores[2:5]] == [140, 71, 36]
     assert len(inner) == 2 * 2 + 3 * 7 + 5
+
+
+def test_spectrogram_discriminators_see_what_is_quiet_and_have_a_slope_in_silence():
+    torch.manual_seed(0)
+    discriminator = SpectrogramDiscriminator(256, 2)
+    waveform = torch.randn(1, 2000, requires_grad=True)
+
+    def first_map(waveform):
+        first, silence = (discriminator(x)[1][0] for x in (waveform, torch.zeros_like(waveform)))
+        return (first - silence).abs().mean()
+
+    assert first_map(0.01 * waveform) > 0.2 * first_map(waveform)
+    silent = torch.zeros(1, 2000, requires_grad=True)
+    discriminator(silent)[0].sum().backward()
+    assert silent.grad.isfinite().all() and silent.grad.any()

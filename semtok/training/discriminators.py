@@ -88,7 +88,7 @@ class SpectrogramDiscriminator(nn.Module):
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor, list[Tensor]]:
         spectrum = torch.stft(waveforms, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)
-        # As an expanded product, as 0 has no angle; bins below the floor are that of 16-bit audio.
+        # A product, as zero has no angle. Magnitudes below the floor, about that of 16-bit audio, grow no further.
         compressed = spectrum * spectrum.abs().clamp(min=1e-3) ** -0.7
         return _judge(torch.view_as_real(compressed).permute(0, 3, 1, 2), self.convs, self.score)
 
