@@ -12,29 +12,26 @@ import torch
 from report import print_versions
 
 from semtok import Tokenizer, load_audio
+from semtok.files import find_files
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--audio", type=Path, default=EXAMPLES, help="folder of speech (wav, flac)")
+    parser.add_argument("--audio", type=Path, default=EXAMPLES, help="folder of speech")
     parser.add_argument("--clips", type=int, default=200, help="use so many of them at most, evenly spread")
     parser.add_argument("--tokenizer", default="tiny", help="as of Tokenizer.from_pretrained")
     parser.add_argument("--compiled", action="store_true", help="also with torch.compile, which takes a minute")
     options = parser.parse_args()
+    paths = find_files(options.audio)
+    if not paths:
+        raise SystemExit(f"{options.audio} has no audio files below it")
     print_versions(torch.get_num_threads())
     variants = {dtype: Tokenizer.from_pretrained(options.tokenizer, dtype=dtype) for dtype in ("bfloat16", "float16")}
     if options.compiled:
         variants["compiled"] = Tokenizer.from_pretrained(options.tokenizer, compile=True)
-    print_agreement(Tokenizer.from_pretrained(options.tokenizer), variants, clips_below(options.audio, options.clips))
-
-
-def clips_below(folder: Path, most: int) -> list[Path]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".wav", ".flac"))
-    if not paths:
-        raise SystemExit(f"{folder} has no wav or flac files below it")
-    return paths[:: -(-len(paths) // most)]
+    print_agreement(Tokenizer.from_pretrained(options.tokenizer), variants, paths[:: -(-len(paths) // options.clips)])
 
 
 def print_agreement(exact: Tokenizer, variants: dict[str, Tokenizer], paths: list[Path]) -> None:

@@ -47,6 +47,16 @@ def test_many_clips_are_compared_with_a_loop(monkeypatch, capsys):
     assert re.search(r"^\| decoding audio \| [\d.]+ \| \d+ % \|$", printed, re.M)
 
 
+def test_tokens_in_half_precision_are_counted_by_stage(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["precision.py"])
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    runpy.run_path(str(BENCHMARKS / "precision.py"), run_name="__main__")
+    rows = re.findall(r"^\| (\d) \| (\d) \| ([\d.]+) % \| ([\d.]+) % \|$", capsys.readouterr().out, re.M)
+
+    assert [stage for layer, stage, *_ in rows if layer == "1"] == ["1", "2", "3", "4"] and len(rows) == 9
+    assert all(80 < float(bfloat16) < float(float16) <= 100 for *_, bfloat16, float16 in rows)
+
+
 def test_kmeans_is_compared_with_scikit_learn_and_faiss(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["kmeans.py", "--quick"])
     monkeypatch.syspath_prepend(str(BENCHMARKS))
