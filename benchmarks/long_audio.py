@@ -139,7 +139,7 @@ def draw(
 ) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     contexts = [key for key in with_whole if key[0] == CHUNK]
     chunks = [key for key in with_whole if key[1] == CONTEXT]
@@ -154,7 +154,8 @@ def draw(
     axes[2].set(title="with the sentences by themselves", xlabel=f"chunk [s], context of {CONTEXT:g} s", xscale="log")
     axes[2].plot([], [], color="grey", linestyle=":", label="the whole pass")
     axes[0].set_ylabel("frames with the same token [%]")
-    axes[2].legend(fontsize="small")
+    handles, labels = axes[2].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small")
     for axis in axes:
         axis.grid(alpha=0.3)
     for axis in axes[1:]:
