@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -216,8 +217,9 @@ class FakeVocoder:
     sample_rate = 16000
     hop_length = 320
     fingerprint = FakeTokenizer.fingerprint
+    config = SimpleNamespace(speaker=None)
 
-    def decode(self, tokens, *, layers):
+    def decode(self, tokens, *, layers, speaker):
         samples = int(tokens.lengths[0]) * self.hop_length
         level = {2: 0.02, 3: 0.005}[len(layers)]
         return torch.from_numpy(noisy(FakeTokenizer.waveform[:samples].numpy(), level))[None].clamp(-1, 1)
