@@ -175,7 +175,9 @@ def test_a_frame_is_answered_once_what_it_depends_on_is_there(vocoder):
     assert max(decoded) <= before + 1 + after, "a push costs the same however long the utterance"
 
 
-@pytest.mark.parametrize(("seconds", "frames", "decibels"), [(0.0, 0, 3), (0.08, 4, 10), (0.16, 8, 35), (0.24, 12, 55), (9.0, 22, 100)])
+@pytest.mark.parametrize(
+    ("seconds", "frames", "decibels"), [(0.0, 0, 3), (0.08, 4, 10), (0.16, 8, 35), (0.24, 12, 55), (9.0, 22, 100)]
+)
 def test_a_shorter_look_ahead_is_close_to_the_whole(tiny, speech, seconds, frames, decibels):
     whole = tiny.decode(speech)[0]
     with tiny.stream(look_ahead_seconds=seconds) as stream:
