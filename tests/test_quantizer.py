@@ -18,6 +18,7 @@ def brute_force(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor
     return (features.double()[:, None] - centroids.double()).square().sum(dim=2)
 
 
+@example(seed=0, frames=40, codebook_size=70, dim=1, scale=1.0, spread=1.0, offset=100.0)
 @example(seed=7097361, frames=17, codebook_size=37, dim=1, scale=1.0, spread=1.408203125, offset=1.0)
 @settings(max_examples=100, deadline=None)
 @given(
