@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Stream:
+class Stream(ABC):
     """Is open from the start until it is closed; leaving `with` closes it."""
 
     _open = True
@@ -34,9 +35,9 @@ class Stream:
     ) -> None:
         self.close()
 
+    @abstractmethod
     def _forget(self) -> None:
         """Frees what is held."""
-        raise NotImplementedError
 
     def _check_open(self, error: type[SemtokError]) -> None:
         if not self._open:
