@@ -11,21 +11,14 @@ from pathlib import Path
 
 from common import COMMON, Setting, parse_options, read_setting
 from laboratory import Laboratory
-from tables import mean_over_clips, new_results, write_results
+from tables import write_results
 
 
 def main() -> None:
     options = parse_options(__doc__)
     setting = read_setting(COMMON, Path(__file__).with_suffix(".yaml"), kind=Setting, quick=options.quick)
     laboratory = Laboratory(options, setting)
-    codebooks = laboratory.codebooks(setting.codebook_size)
-    points = [f"layer {layer}" for layer in setting.layers] + ["all"]
-    results = new_results()
-    for seed in setting.seeds:
-        for start in ("centroids", "random"):
-            runs = laboratory.run(codebooks, seed, from_centroids=start == "centroids")
-            for point, scores in zip(points, runs, strict=True):
-                results[start][point].append(mean_over_clips(scores))
+    results = laboratory.compare({"centroids": {}, "random": {"from_centroids": False}})
     write_results(
         options.output, "embeddings", results, axis="decoded from", series="tables from", facts=laboratory.facts()
     )

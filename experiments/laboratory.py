@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import Scores, Setting, digest, kept, load_encoder, load_speech, measure
+from tables import Results, mean_over_clips, new_results
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, Vocoder
@@ -132,6 +133,17 @@ class Laboratory:
         path = self.output / "runs" / f"{codebooks.name}-{'-'.join(how)}-seed-{seed}.json"
         found: list[Scores] = kept(path, wanted, make)
         return found
+
+    def compare(self, kinds: dict[str, dict[str, Any]]) -> Results:
+        """Vocoders of each kind, by its label and the arguments of `run`, from each seed: from each layer and all."""
+        codebooks = self.codebooks(self.setting.codebook_size)
+        points = [f"layer {layer}" for layer in self.setting.layers] + ["all"]
+        results = new_results()
+        for label, how in kinds.items():
+            for seed in self.setting.seeds:
+                for point, scores in zip(points, self.run(codebooks, seed, **how), strict=True):
+                    results[label][point].append(mean_over_clips(scores))
+        return results
 
     @functools.cached_property
     def _gains(self) -> np.ndarray:

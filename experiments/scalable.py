@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common import COMMON, Setting, parse_options, read_setting
 from laboratory import Laboratory
-from tables import mean_over_clips, new_results, write_results
+from tables import mean_over_clips, write_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +27,14 @@ def main() -> None:
     options = parse_options(__doc__)
     setting = read_setting(COMMON, Path(__file__).with_suffix(".yaml"), kind=LongSetting, quick=options.quick)
     laboratory = Laboratory(options, setting)
+    results = laboratory.compare(
+        {
+            "one scalable": {},
+            "all layers, no dropout": {"dropout": False},
+            f"one scalable, {setting.long_steps} steps": {"steps": setting.long_steps},
+        }
+    )
     codebooks = laboratory.codebooks(setting.codebook_size)
-    points = [f"layer {layer}" for layer in setting.layers] + ["all"]
-    kinds: dict[str, dict[str, Any]] = {
-        "one scalable": {},
-        "all layers, no dropout": {"dropout": False},
-        f"one scalable, {setting.long_steps} steps": {"steps": setting.long_steps},
-    }
-    results = new_results()
-    for label, how in kinds.items():
-        for seed in setting.seeds:
-            for point, scores in zip(points, laboratory.run(codebooks, seed, **how), strict=True):
-                results[label][point].append(mean_over_clips(scores))
     for seed in setting.seeds:
         for layer in setting.layers:
             scores = laboratory.run(codebooks, seed, layers=[layer])[0]

@@ -14,7 +14,7 @@ from typing import Any
 
 from common import COMMON, Setting, parse_options, read_setting
 from laboratory import Laboratory
-from tables import mean_over_clips, new_results, write_results
+from tables import write_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +29,8 @@ def main() -> None:
     options = parse_options(__doc__)
     setting = read_setting(COMMON, Path(__file__).with_suffix(".yaml"), kind=SpeakerSetting, quick=options.quick)
     laboratory = Laboratory(options, setting)
-    codebooks = laboratory.codebooks(setting.codebook_size)
-    points = [f"layer {layer}" for layer in setting.layers] + ["all"]
-    results = new_results()
-    for seed in setting.seeds:
-        for label, speaker in (("tokens alone", None), ("tokens and speaker", setting.speaker)):
-            runs = laboratory.run(codebooks, seed, steps=setting.steps, speaker=speaker)
-            for point, scores in zip(points, runs, strict=True):
-                results[label][point].append(mean_over_clips(scores))
+    alone = {"steps": setting.steps}
+    results = laboratory.compare({"tokens alone": alone, "tokens and speaker": alone | {"speaker": setting.speaker}})
     facts = f"Vocoders of {setting.steps} steps. {laboratory.facts()}"
     write_results(options.output, "speaker", results, axis="decoded from", series="vocoder given", facts=facts)
 
