@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from encoders import tiny_model
 
-from semtok import Tokenizer, Vocoder, load_audio
+from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.config import VocoderConfig
 from semtok.generator_config import GeneratorConfig, HiFiGANConfig, ISTFTConfig
 from semtok.vocoder import build_network
@@ -64,3 +64,15 @@ def save_checkpoint(folder: Path, generator: str, *, seed: int = 0) -> Path:
     tokenizer.save_pretrained(folder)
     make_vocoder(tokenizer, generator, seed=seed).save_pretrained(folder)
     return folder
+
+
+def draw_tokens(vocoder: Vocoder, lengths: list[int], *, seed: int = 0) -> Tokens:
+    """Random tokens of utterances of these frames, of all layers of a vocoder."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = vocoder.config.codebook_sizes
+    codes = torch.stack(
+        [torch.randint(size, (len(lengths), max(lengths)), generator=generator) for size in sizes], dim=1
+    )
+    for row, length in zip(codes, lengths, strict=True):
+        row[:, length:] = -1
+    return Tokens(codes, torch.tensor(lengths), vocoder.layers, vocoder.frame_rate, sizes, vocoder.fingerprint)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from checkpoints import CLIPS, CODEBOOK_SIZES, GENERATORS
+from checkpoints import CLIPS, CODEBOOK_SIZES, GENERATORS, draw_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,17 +38,6 @@ def vocoder(folder):
 def speech(tokenizer):
     """Tokens of three recordings of different lengths."""
     return tokenizer.encode([load_audio(path)[: 9000 + 4000 * number] for number, path in enumerate(CLIPS)])
-
-
-def draw_tokens(vocoder, lengths, *, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    sizes = vocoder.config.codebook_sizes
-    codes = torch.stack(
-        [torch.randint(size, (len(lengths), max(lengths)), generator=generator) for size in sizes], dim=1
-    )
-    for row, length in zip(codes, lengths, strict=True):
-        row[:, length:] = -1
-    return Tokens(codes, torch.tensor(lengths), vocoder.layers, vocoder.frame_rate, sizes, vocoder.fingerprint)
 
 
 # --- what comes out

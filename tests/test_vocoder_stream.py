@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from checkpoints import CLIPS, GENERATORS
+from checkpoints import CLIPS, GENERATORS, draw_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,17 +40,6 @@ def tiny():
 def speech():
     """Tokens of a recording, by `tiny`."""
     return Tokenizer.from_pretrained("tiny").encode(CLIPS[0])
-
-
-def draw_tokens(vocoder, lengths, *, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    sizes = vocoder.config.codebook_sizes
-    codes = torch.stack(
-        [torch.randint(size, (len(lengths), max(lengths)), generator=generator) for size in sizes], dim=1
-    )
-    for row, length in zip(codes, lengths, strict=True):
-        row[:, length:] = -1
-    return Tokens(codes, torch.tensor(lengths), vocoder.layers, vocoder.frame_rate, sizes, vocoder.fingerprint)
 
 
 def push_all(stream, tokens, cuts):
