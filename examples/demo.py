@@ -68,11 +68,11 @@ def draw(waveforms: dict[str, Tensor], tokens: Tokens, sample_rate: int) -> Figu
         interpolation="nearest",
         cmap="turbo",
         vmin=0,
-        extent=(0, float(tokens.durations[0]), -0.5, len(tokens.layers) - 0.5),
+        extent=(0, float(tokens.durations[0]), -0.5, len(tokens.names) - 0.5),
     )
-    axes.set_yticks(range(len(tokens.layers)), [str(layer) for layer in tokens.layers])
+    axes.set_yticks(range(len(tokens.names)), tokens.names)
     axes.set_xlabel("time (s)")
-    axes.set_ylabel("encoder layer")
+    axes.set_ylabel("encoder layer . stage")
     below.colorbar(image, ax=axes, label="code (an arbitrary number)", pad=0.01)
     return figure
 
