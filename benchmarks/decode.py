@@ -25,8 +25,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from semtok import Tokens, Vocoder
-from semtok.config import VocoderConfig
-from semtok.generator_config import GeneratorConfig, HiFiGANConfig, ISTFTConfig
+from semtok.networks.config import GeneratorConfig, HiFiGANConfig, ISTFTConfig, VocoderConfig
 from semtok.vocoder import build_network
 
 SIX_LAYERS = (1, 3, 7, 12, 18, 23)

@@ -23,7 +23,7 @@ from report import median_seconds, parse_options, print_machine, print_table
 from torch import Tensor
 
 from semtok import Tokenizer
-from semtok.modules.encoder import Encoder
+from semtok.encoder.encoder import Encoder
 
 if TYPE_CHECKING:
     from transformers import WavLMConfig

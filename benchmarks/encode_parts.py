@@ -13,7 +13,7 @@ from report import median_seconds
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from semtok import Tokenizer
-from semtok.modules.linear import linear
+from semtok.encoder.linear import linear
 
 
 def count_flops(run: Callable[[], object]) -> float:

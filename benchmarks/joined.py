@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from semtok import Tokenizer, load_audio
-from semtok.layers import row_names
+from semtok.codebooks.layers import row_names
 
 SUFFIXES = (".flac", ".wav", ".opus", ".ogg", ".mp3")
 TEST_CLIPS = Path(__file__).parent.parent / "tests" / "data"

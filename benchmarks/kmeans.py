@@ -30,9 +30,9 @@ from report import print_versions
 from torch import Tensor
 
 from semtok import Tokenizer
-from semtok.training.data import load_corpus
-from semtok.training.features import collect_features, draw_pieces, split_parts
-from semtok.training.kmeans import KMeans
+from semtok.training.data.corpus import load_corpus
+from semtok.training.kmeans.features import collect_features, draw_pieces, split_parts
+from semtok.training.kmeans.kmeans import KMeans
 
 TESTS = Path(__file__).parent.parent / "tests" / "data"
 LAYERS = (1, 2, 3, 5, 7)

@@ -23,10 +23,10 @@ from report import median_seconds, print_versions
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, load_audio, save_audio
-from semtok.audio import read_header
-from semtok.files import find_files
-from semtok.layers import row_slices
-from semtok.modules import batches
+from semtok.audio.files import find_files
+from semtok.audio.io import read_header
+from semtok.codebooks.layers import row_slices
+from semtok.encoder import batches
 
 SAMPLE_RATE = 16000
 SHORTEST = 0.5

@@ -31,12 +31,12 @@ from speechbrain_peer import (
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok.checkpoint import read_encoder
-from semtok.hub import Repository
-from semtok.interop.layouts import recognise
-from semtok.interop.speechbrain import read_tokenizer, read_vocoder
-from semtok.modules.encoder import Encoder
-from semtok.modules.quantizer import Quantizer
+from semtok.checkpoints.files import read_encoder
+from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.speechbrain.layouts import recognise
+from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
+from semtok.codebooks.quantizer import Quantizer
+from semtok.encoder.encoder import Encoder
 from semtok.vocoder import build_network
 
 AUDIO = ("libri_84-121123-0001", "arctic_axb_a0004", "ljspeech_LJ001-0004")

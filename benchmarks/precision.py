@@ -12,7 +12,7 @@ import torch
 from report import print_versions
 
 from semtok import Tokenizer, load_audio
-from semtok.files import find_files
+from semtok.audio.files import find_files
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semtok import Vocoder
-from semtok.hub import Repository
-from semtok.interop.centroids import read_centroids
-from semtok.interop.layouts import recognise
-from semtok.interop.speechbrain import read_vocoder
+from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.speechbrain.layouts import recognise
+from semtok.checkpoints.speechbrain.reader import read_vocoder
+from semtok.checkpoints.untrusted.centroids import read_centroids
 from semtok.vocoder import build_network
 
 # Beside a CPU torch, torchaudio fails to load its binary extension, which neither transformers nor SpeechBrain needs.

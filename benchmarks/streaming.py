@@ -20,7 +20,7 @@ from report import print_versions
 from torch import Tensor
 
 from semtok import Tokenizer
-from semtok.modules.normalization import Statistics
+from semtok.encoder.statistics import Statistics
 from semtok.streaming import join_tokens
 
 LOOK_AHEADS = (0.08, 0.16, 0.32, 0.64, 1.28)

@@ -15,14 +15,14 @@ import torch
 import yaml
 
 from semtok import Tokenizer, Tokens, Vocoder
-from semtok.checkpoint import read_encoder
-from semtok.config import Config, read_config
+from semtok.audio.files import written_aside
+from semtok.checkpoints.config import Config, read_config
+from semtok.checkpoints.files import read_encoder
+from semtok.checkpoints.hub import resolve
+from semtok.codebooks.fingerprint import weights_identity
+from semtok.encoder.encoder import Encoder
 from semtok.evaluation import metrics
-from semtok.files import written_aside
-from semtok.fingerprint import weights_identity
-from semtok.hub import resolve
-from semtok.modules.encoder import Encoder
-from semtok.training.data import Corpus, load_corpus
+from semtok.training.data.corpus import Corpus, load_corpus
 from semtok.training.progress import steps_with_progress
 
 COMMON = Path(__file__).with_suffix(".yaml")

@@ -28,10 +28,10 @@ from tables import cpu_name
 from torch import Tensor
 
 from semtok import Tokenizer, load_audio
-from semtok.layers import row_names, row_slices
-from semtok.training.classes import normalize
-from semtok.training.sources import find_clips
-from semtok.training.targets import mel
+from semtok.codebooks.layers import row_names, row_slices
+from semtok.training.data.sources import find_clips
+from semtok.training.encoder.classes import normalize
+from semtok.training.encoder.targets import mel
 
 PASSES = 5
 STAGES = (1, 2, 4)

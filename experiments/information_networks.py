@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtok.modules.generator import ConvNeXtBlock
-from semtok.modules.quantizer import Quantizer
+from semtok.codebooks.quantizer import Quantizer
+from semtok.networks.generator import ConvNeXtBlock
 from semtok.training.progress import steps_with_progress
 
 _WIDTH = 192
@@ -137,7 +137,7 @@ class ResidualStages:
 
     def add(self) -> None:
         """One more stage."""
-        from semtok.training.kmeans import KMeans
+        from semtok.training.kmeans.kmeans import KMeans
 
         for layer in range(self._features[0].shape[1]):
             points = self._left[0][:, layer].contiguous()

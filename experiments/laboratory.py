@@ -16,17 +16,17 @@ from tables import Results, mean_over_clips, new_results
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, Vocoder
-from semtok.config import read_config
-from semtok.files import written_aside
-from semtok.fingerprint import weights_identity
-from semtok.modules.quantizer import Quantizer
-from semtok.training.kmeans import KMeans
-from semtok.training.networks import start_network
+from semtok.audio.files import written_aside
+from semtok.checkpoints.config import read_config
+from semtok.codebooks.fingerprint import weights_identity
+from semtok.codebooks.quantizer import Quantizer
+from semtok.training.kmeans.kmeans import KMeans
 from semtok.training.progress import steps_with_progress
 from semtok.training.run import Run
-from semtok.training.token_corpus import TokenCorpus, loudness_gain
-from semtok.training.vocoder import VocoderTrainer
-from semtok.training.vocoder_config import VocoderTrainingConfig
+from semtok.training.vocoder.config import VocoderTrainingConfig
+from semtok.training.vocoder.networks import start_network
+from semtok.training.vocoder.token_corpus import TokenCorpus, loudness_gain
+from semtok.training.vocoder.trainer import VocoderTrainer
 
 
 @dataclass(frozen=True)

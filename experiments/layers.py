@@ -17,9 +17,9 @@ from common import Scores, kept, measure, read_setting
 from tables import mean_over_clips, new_results, write_results
 
 from semtok import Tokenizer, Vocoder, load_audio
-from semtok.fingerprint import weights_identity
+from semtok.codebooks.fingerprint import weights_identity
+from semtok.training.data.sources import find_clips
 from semtok.training.progress import steps_with_progress
-from semtok.training.sources import find_clips
 
 
 @dataclass(frozen=True, kw_only=True)

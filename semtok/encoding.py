@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from semtok.audio import AudioArray
-from semtok.config import TokenizerConfig
+from semtok.audio.io import AudioArray
+from semtok.audio.lengths import frame_mask
+from semtok.audio.recordings import AudioInput, open_recordings
+from semtok.checkpoints.config import TokenizerConfig
+from semtok.checkpoints.pretrained import Pretrained
+from semtok.codebooks.layers import check_layers, row_slices
+from semtok.codebooks.quantizer import ResidualQuantizer
+from semtok.encoder.batches import Clips, run_all, run_each
+from semtok.encoder.encoder import Encoder
+from semtok.encoder.statistics import Statistics
+from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError, LayerError
-from semtok.frames import frame_mask
-from semtok.layers import check_layers, row_slices
-from semtok.modules.batches import Clips, run_all, run_each
-from semtok.modules.encoder import Encoder
-from semtok.modules.normalization import Statistics
-from semtok.modules.quantizer import ResidualQuantizer
-from semtok.modules.windows import CHUNK_SECONDS, CONTEXT_SECONDS
-from semtok.pretrained import Pretrained
-from semtok.recordings import AudioInput, open_recordings
-from semtok.tokenizer_stream import TokenizerStream
+from semtok.streaming.tokenizer import TokenizerStream
 from semtok.tokens import Tokens
 
 
@@ -119,7 +119,7 @@ class Encoding(Pretrained):
     def margins(self, features: Tensor) -> Tensor:
         """How decided the tokens of features are, all layers [batch, layers, frames, dim]: [batch, rows, frames].
 
-        From 0, a tie of the two nearest centroids, to 1: see `semtok.modules.quantizer.Quantizer.margins`.
+        From 0, a tie of the two nearest centroids, to 1: see `semtok.codebooks.quantizer.Quantizer.margins`.
         """
         found = [
             quantizer.margins(layer)

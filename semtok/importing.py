@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semtok.checkpoint import CONFIG, read_checkpoint_config, read_encoder
+from semtok.checkpoints.files import CONFIG, read_checkpoint_config, read_encoder
+from semtok.checkpoints.hub import Repository, resolve
+from semtok.checkpoints.readers import speechbrain_layout
+from semtok.checkpoints.speechbrain.layouts import commit_of, read_json
+from semtok.checkpoints.untrusted import read_centroids
+from semtok.codebooks.layers import check_layers
 from semtok.errors import CheckpointError
-from semtok.hub import Repository, resolve
-from semtok.interop import read_centroids
-from semtok.interop.layouts import commit_of, read_json
-from semtok.layers import check_layers
-from semtok.sources import speechbrain_layout
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder
 
@@ -75,7 +75,7 @@ def import_kmeans(
     """Saves a tokenizer of k-means files and the encoder that they were made with, in semtok's format.
 
     Args:
-        files: by encoder layer, each in one of the formats of `semtok.interop.read_centroids`.
+        files: by encoder layer, each in one of the formats of `semtok.checkpoints.untrusted.read_centroids`.
         folder: to save to.
         encoder: hub id, which is saved by reference with its commit, or a folder, whose weights are saved beside.
         encoder_revision: branch, tag or commit of the hub id.

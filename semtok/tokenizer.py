@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from semtok import checkpoint
-from semtok.checkpoint import ENCODER
-from semtok.config import TokenizerConfig
+from semtok.checkpoints import files as checkpoint
+from semtok.checkpoints.config import TokenizerConfig
+from semtok.checkpoints.files import ENCODER
+from semtok.checkpoints.hub import resolve
+from semtok.checkpoints.pretrained import check_compiler, parse_dtype
+from semtok.checkpoints.readers import new_tokenizer_config, tokenizer_parts
+from semtok.codebooks.layers import check_layers, row_slices
+from semtok.codebooks.quantizer import ResidualQuantizer
+from semtok.encoder.encoder import Encoder
 from semtok.encoding import Encoding
 from semtok.errors import CheckpointError
-from semtok.hub import resolve
-from semtok.layers import check_layers, row_slices
-from semtok.modules.encoder import Encoder
-from semtok.modules.quantizer import ResidualQuantizer
-from semtok.pretrained import check_compiler, parse_dtype
-from semtok.sources import new_tokenizer_config, tokenizer_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,7 +31,7 @@ class Tokenizer(Encoding):
     """A frozen speech encoder and a k-means codebook for each chosen layer (Mousavi et al., 2024, section 2.1).
 
     Made by `from_pretrained`, or from a model and its centroids by `from_centroids`. `config` is what `config.json`
-    says of the layers loaded, `encoder` the `semtok.modules.encoder.Encoder`.
+    says of the layers loaded, `encoder` the `semtok.encoder.encoder.Encoder`.
     """
 
     def __init__(self, config: TokenizerConfig, encoder: Encoder, centroids: Mapping[int, Sequence[Tensor]]) -> None:

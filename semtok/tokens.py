@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import pad
 
+from semtok.audio.files import written_aside
+from semtok.audio.lengths import frame_mask
+from semtok.codebooks.layers import check_layers, row_names, row_slices
 from semtok.errors import TokensError
-from semtok.files import written_aside
-from semtok.frames import frame_mask
-from semtok.layers import check_layers, row_names, row_slices
 
 _FORMAT = "semtok-tokens"
 _VERSION = "1"

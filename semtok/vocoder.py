@@ -12,20 +12,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semtok import checkpoint
-from semtok.audio import AudioArray
-from semtok.checkpoint import VOCODER
-from semtok.config import VocoderConfig
+from semtok.audio.io import AudioArray
+from semtok.audio.recordings import AudioInput
+from semtok.checkpoints import files as checkpoint
+from semtok.checkpoints.files import VOCODER
+from semtok.checkpoints.hub import resolve
+from semtok.checkpoints.pretrained import Pretrained, check_compiler, parse_dtype
+from semtok.checkpoints.readers import vocoder_parts
 from semtok.errors import CheckpointError
-from semtok.hub import resolve
-from semtok.modules.generator import ISTFTGenerator
-from semtok.modules.scalable_vocoder import ScalableVocoder, build_network
-from semtok.pretrained import Pretrained, check_compiler, parse_dtype
-from semtok.recordings import AudioInput
-from semtok.sources import vocoder_parts
-from semtok.speakers import check_speaker, embed_speakers
+from semtok.networks.config import VocoderConfig
+from semtok.networks.generator import ISTFTGenerator
+from semtok.networks.scalable_vocoder import ScalableVocoder, build_network
+from semtok.networks.speakers import check_speaker, embed_speakers
+from semtok.streaming.vocoder import VocoderStream
 from semtok.tokens import Tokens
-from semtok.vocoder_stream import VocoderStream
 
 # Longer utterances are decoded in windows of so many frames: few enough to bound memory, and to stay in a CPU's cache,
 # and so many that what windows overlap, some 40 frames, costs little.
@@ -39,7 +39,7 @@ class Vocoder(Pretrained):
 
     Attributes:
         config: what `config.json` says.
-        network: `semtok.modules.scalable_vocoder.ScalableVocoder`.
+        network: `semtok.networks.scalable_vocoder.ScalableVocoder`.
     """
 
     config: VocoderConfig

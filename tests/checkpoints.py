@@ -8,8 +8,7 @@ import torch
 from encoders import tiny_model
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok.config import VocoderConfig
-from semtok.generator_config import GeneratorConfig, HiFiGANConfig, ISTFTConfig
+from semtok.networks.config import GeneratorConfig, HiFiGANConfig, ISTFTConfig, VocoderConfig
 from semtok.vocoder import build_network
 
 CLIPS = sorted((Path(__file__).parent / "data").glob("*.flac"))

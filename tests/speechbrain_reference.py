@@ -17,12 +17,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, Vocoder
-from semtok.checkpoint import read_encoder
-from semtok.hub import Repository
-from semtok.interop.layouts import recognise
-from semtok.interop.published import Layout
-from semtok.interop.speechbrain import read_tokenizer, read_vocoder
-from semtok.modules.encoder import Encoder
+from semtok.checkpoints.files import read_encoder
+from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.speechbrain.layouts import recognise
+from semtok.checkpoints.speechbrain.published import Layout
+from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
+from semtok.encoder.encoder import Encoder
 from semtok.vocoder import build_network
 
 REFERENCES = Path(__file__).parent / "data" / "speechbrain"

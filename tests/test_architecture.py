@@ -1,4 +1,4 @@
-"""The house stands: files import from floors below their own, `import semtok` is light, files stay short."""
+"""The house stands: files import from floors below their own, `import semtok` is light."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import semtok
 
 ROOT = Path(semtok.__file__).parent
 FLOORS = [
-    {"errors", "files", "__version__"},
-    {"audio", "frames", "generator_config", "layers"},
-    {"config"},
-    {"recordings"},
-    {"tokens", "hub", "fingerprint", "card", "modules"},
-    {"checkpoint", "streaming"},
-    {"publish", "tokenizer_stream"},
-    {"pretrained"},
+    {"errors", "__version__"},
+    {"audio"},
+    {"codebooks"},
+    {"encoder", "networks"},
+    {"tokens"},
+    {"checkpoints"},
+    {"streaming"},
     {"encoding"},
-    {"interop"},
-    {"sources", "speakers", "vocoder_stream"},
     {"tokenizer", "vocoder"},
-    {"importing", "downstream"},
-    {"training", "evaluation"},
+    {"downstream", "importing"},
+    {"analysis", "corpus", "language"},
+    {"training"},
+    {"evaluation"},
+    {"demo"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -53,15 +53,8 @@ def test_files_import_from_lower_floors_only():
 
 
 def test_the_walk_sees_every_kind_of_import():
-    source = (
-        "import semtok.audio\nfrom semtok import hub, Tokens\ndef f():\n    from semtok.modules.encoder import Encoder"
-    )
-    assert imported_units(source) == {"audio", "hub", "Tokens", "modules"}
-
-
-def test_files_stay_short():
-    long = {path: lines for path in ROOT.rglob("*.py") if (lines := len(path.read_text().splitlines())) > 250}
-    assert not long
+    source = "import semtok.audio\nfrom semtok import hub, Tokens\ndef f():\n    from semtok.encoder import Encoder"
+    assert imported_units(source) == {"audio", "hub", "Tokens", "encoder"}
 
 
 def test_the_public_names():

@@ -14,9 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semtok.audio import load_audio, save_audio
+from semtok.audio.io import load_audio, save_audio
+from semtok.audio.recordings import open_recordings
 from semtok.errors import AudioError, SemtokError
-from semtok.recordings import open_recordings
 
 DATA = Path(__file__).parent / "data"
 CLIPS = sorted(DATA.glob("*.flac"))

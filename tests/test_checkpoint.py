@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from semtok import SemtokError, Tokenizer, Vocoder, load_audio
-from semtok.checkpoint import read_tensors, write_tensors
+from semtok.checkpoints.files import read_tensors, write_tensors
 from semtok.errors import CheckpointError, ConfigError
 
 WEIGHTS = ["centroids.safetensors", "encoder/model.safetensors", "vocoder.safetensors"]

@@ -17,10 +17,10 @@ from checkpoints import CLIPS
 from encoders import tiny_model
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
+from semtok.checkpoints.hub import bundled_names
+from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 from semtok.cli import main
-from semtok.hub import bundled_names
-from semtok.interop.published import CODEBOOKS, PUBLISHED
-from semtok.modules.batches import Schedule
+from semtok.encoder.batches import Schedule
 
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke"
 
@@ -73,7 +73,7 @@ def test_encode_one_file_to_one_file_with_the_layers_asked_for(run, checkpoint, 
 
 
 def test_encode_reads_more_than_one_batch(run, checkpoint, speech, tmp_path, monkeypatch):
-    monkeypatch.setattr("semtok.modules.batches.CPU", Schedule(batch_seconds=1, workers=2, running=2))
+    monkeypatch.setattr("semtok.encoder.batches.CPU", Schedule(batch_seconds=1, workers=2, running=2))
     code, out, _ = run("encode", speech, CLIPS[2], "-o", tmp_path / "tokens", "-c", checkpoint)
     assert (code, out[:15]) == (0, "encoded 3 files")
     assert len(files_in(tmp_path / "tokens")) == 3

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semtok import Tokenizer, Tokens, load_audio, save_audio
-from semtok.layers import row_slices
+from semtok.codebooks.layers import row_slices
 from semtok.streaming import join_tokens
 
 NEAR_TIE = 1e-5

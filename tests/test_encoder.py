@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from semtok import Tokenizer
+from semtok.checkpoints.pretrained import check_compiler
+from semtok.codebooks.quantizer import Quantizer
+from semtok.encoder.encoder import Encoder
+from semtok.encoder.front_end import PositionConvolution
 from semtok.errors import AudioError, CheckpointError, LayerError
-from semtok.modules.encoder import Encoder
-from semtok.modules.front_end import PositionConvolution
-from semtok.modules.quantizer import Quantizer
-from semtok.pretrained import check_compiler
 
 SPEECH = sorted((Path(__file__).parent / "data").glob("*.flac"))
 LAYERS = (0, 1, 2, 3)
@@ -262,7 +262,7 @@ def test_convolutions_in_blocks_are_those_of_whole_batches(name, monkeypatch):
     statistics = [encoder.statistics([clip]) for clip in clips]
     with torch.inference_mode():
         front_end = encoder._family._front_end
-        monkeypatch.setattr("semtok.modules.front_end._BLOCK_FRAMES", 5)
+        monkeypatch.setattr("semtok.encoder.front_end._BLOCK_FRAMES", 5)
         found = front_end(clips, [9000, 9000], statistics)
         normalised = torch.stack([(c - s.mean) / s.deviation for c, s in zip(clips, statistics, strict=True)])
         whole = front_end._convolve(normalised.float(), statistics)  # as on a GPU

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from semtok.audio import load_audio
+from semtok.audio.io import load_audio
 from semtok.errors import AudioError, LayerError, SemtokError
 from semtok.evaluation import (
     Clip,

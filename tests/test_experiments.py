@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from semtok import Tokenizer
-from semtok.layers import row_names
+from semtok.codebooks.layers import row_names
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 CLIPS = sorted((Path(__file__).parent / "data").glob("*.flac"))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semtok.frames import frame_count, frame_mask, minimum_samples
+from semtok.audio.lengths import frame_count, frame_mask, minimum_samples
 
 USUAL = ((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
 W2V_BERT = ((400, 2), (160, 2))

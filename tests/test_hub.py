@@ -15,8 +15,8 @@ from encoders import tiny_model
 from huggingface_hub import constants
 
 from semtok import Tokenizer, Vocoder, load_audio
+from semtok.checkpoints.hub import BUNDLED, bundled_names, resolve
 from semtok.errors import CheckpointError
-from semtok.hub import BUNDLED, bundled_names, resolve
 
 BOTH = pytest.mark.parametrize("kind", [Tokenizer, Vocoder])
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from semtok.checkpoints.untrusted import read_yaml
 from semtok.errors import CheckpointError
-from semtok.interop import read_yaml
 
 
 def test_yaml_tags_are_plain_data(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from published_layout import reference_clips, write_encoder
 from speechbrain_reference import LAYERS, Reference
 
 from semtok import Tokenizer, Vocoder
-from semtok.interop import read_centroids
+from semtok.checkpoints.untrusted import read_centroids
 
 KMEANS = Path(__file__).parent / "data" / "kmeans"
 DIM = 6  # of the files there

@@ -19,13 +19,13 @@ from sklearn.cluster import KMeans as ReferenceKMeans
 from sklearn.cluster import MiniBatchKMeans
 
 from semtok import Tokenizer, load_audio, save_audio
+from semtok.encoder.encoder import Encoder
 from semtok.errors import ConfigError
-from semtok.modules.encoder import Encoder
-from semtok.training.centroids import Codebooks, train_kmeans
 from semtok.training.config import KMeansConfig, load_config
-from semtok.training.data import Corpus
-from semtok.training.features import Piece, draw_pieces, encode_batch, share, split_parts
-from semtok.training.kmeans import KMeans
+from semtok.training.data.corpus import Corpus
+from semtok.training.kmeans.features import Piece, draw_pieces, encode_batch, share, split_parts
+from semtok.training.kmeans.kmeans import KMeans
+from semtok.training.kmeans.trainer import Codebooks, train_kmeans
 
 DATA = Path(__file__).parent / "data"
 SAMPLE_RATE = 16000
@@ -284,7 +284,7 @@ def test_two_processes_give_the_kmeans_of_one(config, whole, parts, tmp_path):
     script = tmp_path / "both.py"
     script.write_text(
         "import sys\n"
-        "from semtok.training.centroids import train_kmeans\n"
+        "from semtok.training.kmeans.trainer import train_kmeans\n"
         "from semtok.training.config import KMeansConfig, load_config\n"
         "for path in sys.argv[1:]:\n"
         "    train_kmeans(load_config(path, KMeansConfig))\n"

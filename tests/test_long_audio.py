@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from semtok import load_audio, save_audio
+from semtok.audio.recordings import Recording, open_recordings
+from semtok.encoder.encoder import Encoder
+from semtok.encoder.windows import is_long, long_features, plan_windows
 from semtok.errors import AudioError
-from semtok.modules.encoder import Encoder
-from semtok.modules.windows import is_long, long_features, plan_windows
-from semtok.recordings import Recording, open_recordings
 
 LAYERS = (0, 1, 3)
 every_encoder = pytest.mark.parametrize("name", ENCODERS)

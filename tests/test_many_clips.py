@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semtok import load_audio, save_audio
+from semtok.audio.recordings import Recording
+from semtok.encoder import batches
+from semtok.encoder.encoder import Encoder
 from semtok.errors import AudioError
-from semtok.modules import batches
-from semtok.modules.encoder import Encoder
-from semtok.recordings import Recording
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_results_have_the_length_of_what_was_read(tokenizer, speech, tmp_path, s
     paths = write_clips(tmp_path, speech, [8000, 1200, 5000, 3000])
     expected = tokenizer.encode(paths)
     wrong = dict(zip(map(str, paths), [900, 30000, 100, 3000], strict=True))
-    monkeypatch.setattr("semtok.recordings.read_header", lambda path: (wrong[str(path)], 16000))
+    monkeypatch.setattr("semtok.audio.recordings.read_header", lambda path: (wrong[str(path)], 16000))
     assert torch.equal(tokenizer.encode(paths).lengths, expected.lengths)
     assert (tokenizer.encode(paths).codes == expected.codes).float().mean() > 0.99
 

@@ -10,9 +10,9 @@ from checkpoints import GENERATORS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semtok.modules.generator import HiFiGAN, ISTFTGenerator
-from semtok.modules.scalable_vocoder import ScalableVocoder
-from semtok.modules.selector import LayerSelector
+from semtok.networks.generator import HiFiGAN, ISTFTGenerator
+from semtok.networks.scalable_vocoder import ScalableVocoder
+from semtok.networks.selector import LayerSelector
 
 SIZES = (7, 5, 9)
 

@@ -16,8 +16,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from semtok.checkpoints.untrusted import read_centroids, read_state_dict
 from semtok.errors import CheckpointError
-from semtok.interop import read_centroids, read_state_dict
 
 FIXTURES = hostile.FIXTURES
 CENTROIDS = torch.from_numpy(np.load(FIXTURES / "float32.npy"))
@@ -154,7 +154,7 @@ def test_hostile_file_is_refused(tmp_path: Path, files: hostile.Files, canary: P
 @pytest.mark.parametrize("name", ["zlib", "gzip", "bz2", "xz", "lzma", "npz", "torch", "lzma, 2 GiB of memory"])
 def test_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bombs: hostile.Files, name: str) -> None:
     for module in ("compression", "arrays"):
-        monkeypatch.setattr(f"semtok.interop.{module}.MAX_BYTES", hostile_arrays.UNPACKED // 2)
+        monkeypatch.setattr(f"semtok.checkpoints.untrusted.{module}.MAX_BYTES", hostile_arrays.UNPACKED // 2)
     content, message = bombs[name]
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
@@ -166,7 +166,7 @@ def test_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b
 WATCH = """
 import json, sys
 from pathlib import Path
-from semtok.interop import read_centroids, read_state_dict
+from semtok.checkpoints.untrusted import read_centroids, read_state_dict
 from semtok.errors import CheckpointError
 honest, hostile = (sorted(Path(folder).iterdir()) for folder in sys.argv[1:])
 seen, refused = [], []

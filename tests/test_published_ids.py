@@ -12,9 +12,9 @@ from published_layout import reference_clips, write_codebooks, write_encoder, wr
 from speechbrain_reference import Reference
 
 from semtok import Tokenizer, Vocoder
+from semtok.checkpoints.speechbrain.published import CODEBOOKS
 from semtok.errors import CheckpointError
 from semtok.importing import import_speechbrain
-from semtok.interop.published import CODEBOOKS
 
 ID = "speechbrain/hifigan-wavlm-k1000-LibriTTS"
 LAYERS = (1, 3, 7, 12, 18, 23)

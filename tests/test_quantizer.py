@@ -5,8 +5,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from semtok.modules import quantizer as quantizer_module
-from semtok.modules.quantizer import Quantizer
+from semtok.codebooks import quantizer as quantizer_module
+from semtok.codebooks.quantizer import Quantizer
 
 
 def draw(seed: int, *shape: int, scale: float = 1.0, offset: float = 0.0) -> torch.Tensor:

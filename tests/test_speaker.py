@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from semtok import Tokenizer, Vocoder, load_audio
-from semtok.card import CardFacts, model_card
-from semtok.config import CheckpointConfig, SpeakerConfig
+from semtok.checkpoints.card import CardFacts, model_card
+from semtok.checkpoints.config import CheckpointConfig
 from semtok.errors import AudioError, ConfigError, SpeakerError
 from semtok.evaluation import resynthesis
-from semtok.modules.speaker import SpeakerEncoder
+from semtok.networks.config import SpeakerConfig
+from semtok.networks.speaker import SpeakerEncoder
 from semtok.training.config import load_config
-from semtok.training.data import Corpus
-from semtok.training.networks import start_network
-from semtok.training.token_corpus import TokenCorpus
-from semtok.training.vocoder import VocoderTrainer, train_vocoder
-from semtok.training.vocoder_config import SpeakerTrainingConfig, VocoderTrainingConfig
+from semtok.training.data.corpus import Corpus
+from semtok.training.vocoder.config import SpeakerTrainingConfig, VocoderTrainingConfig
+from semtok.training.vocoder.networks import start_network
+from semtok.training.vocoder.token_corpus import TokenCorpus
+from semtok.training.vocoder.trainer import VocoderTrainer, train_vocoder
 from semtok.vocoder import build_network
 
 DIM = 6

@@ -11,13 +11,13 @@ from published_layout import reference_clips, write_codebooks, write_vocoder
 from speechbrain_reference import CODEBOOK_SIZE, LAYERS, Reference, layout_of, load_tokenizer, load_vocoder
 
 from semtok import Tokenizer, Vocoder
+from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.speechbrain.layouts import recognise
+from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
+from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
+from semtok.codebooks.quantizer import Quantizer
 from semtok.errors import CheckpointError, LayerError, TokensError
-from semtok.hub import Repository
-from semtok.interop.layouts import recognise
-from semtok.interop.published import CODEBOOKS, PUBLISHED
-from semtok.interop.speechbrain import read_tokenizer, read_vocoder
-from semtok.modules.quantizer import Quantizer
-from semtok.modules.selector import LayerSelector
+from semtok.networks.selector import LayerSelector
 
 FAMILIES = ("hubert", "wav2vec2", "wavlm")
 

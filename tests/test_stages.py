@@ -8,9 +8,9 @@ from checkpoints import CLIPS, make_tokenizer, make_vocoder
 from encoders import tiny_model
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok.config import TokenizerConfig
+from semtok.checkpoints.config import TokenizerConfig
 from semtok.errors import CheckpointError, ConfigError, LayerError, TokensError
-from semtok.modules.selector import LayerSelector
+from semtok.networks.selector import LayerSelector
 
 STAGES = {1: (40, 20, 10), 3: (30,), 4: (12, 8)}
 NAMES = ("1.1", "1.2", "1.3", "3", "4.1", "4.2")

@@ -12,7 +12,7 @@ from torch import Tensor
 from semtok import Tokenizer, Tokens, load_audio
 from semtok.errors import AudioError, TokensError
 from semtok.streaming import join_tokens
-from semtok.tokenizer_stream import TokenizerStream
+from semtok.streaming.tokenizer import TokenizerStream
 
 ENCODERS = ("hubert-base", "wavlm-large", "wav2vec2-bert")
 """Group norm over the waveform; neither that nor a statistic of channels; mel bins with statistics."""

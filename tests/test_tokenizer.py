@@ -18,8 +18,8 @@ from checkpoints import CLIPS, CODEBOOK_SIZES, ENCODER_LAYERS, make_tokenizer
 from encoders import tiny_model
 
 from semtok import SemtokError, Tokenizer, Tokens, Vocoder, load_audio
+from semtok.encoder import batches
 from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError, TokensError
-from semtok.modules import batches
 
 LAYERS = tuple(CODEBOOK_SIZES)
 ROUNDING = 1e-5

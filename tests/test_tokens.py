@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
+from semtok.codebooks.layers import check_layers
 from semtok.errors import LayerError, SemtokError, TokensError
-from semtok.layers import check_layers
 from semtok.tokens import Tokens
 
 

@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 
 from semtok import Tokenizer, Vocoder
 from semtok.errors import CheckpointError, ConfigError
-from semtok.generator_config import GeneratorConfig, ISTFTConfig
+from semtok.networks.config import GeneratorConfig, ISTFTConfig
 from semtok.training.__main__ import main
 from semtok.training.config import EncoderConfig, KMeansConfig, Target, load_config
-from semtok.training.discriminators import Discriminators, SpectrogramDiscriminator
-from semtok.training.encoder import draw_mask, train_encoder
-from semtok.training.losses import MelLoss, StftLoss
-from semtok.training.targets import FEATURES
-from semtok.training.token_corpus import loudness_gain
-from semtok.training.vocoder import draw_present, train_vocoder
-from semtok.training.vocoder_config import VocoderTrainingConfig
+from semtok.training.encoder.targets import FEATURES
+from semtok.training.encoder.trainer import draw_mask, train_encoder
+from semtok.training.vocoder.config import VocoderTrainingConfig
+from semtok.training.vocoder.discriminators import Discriminators, SpectrogramDiscriminator
+from semtok.training.vocoder.losses import MelLoss, StftLoss
+from semtok.training.vocoder.token_corpus import loudness_gain
+from semtok.training.vocoder.trainer import draw_present, train_vocoder
 
 DATA = Path(__file__).parent / "data"
 CONFIGS = Path(__file__).parent.parent / "configs"

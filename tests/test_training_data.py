@@ -16,8 +16,8 @@ from checkpoints import CLIPS
 from semtok import load_audio
 from semtok.errors import AudioError, ConfigError
 from semtok.training.config import Dataset, KMeansConfig, load_config
-from semtok.training.data import Corpus, crop_batch, length_batches, load_corpus
-from semtok.training.sources import find_clips, read_clips
+from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus
+from semtok.training.data.sources import find_clips, read_clips
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -16,7 +16,7 @@ from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok import vocoder as vocoder_module
 from semtok.cli import tokens as commands
 from semtok.errors import LayerError, TokensError
-from semtok.modules.generator import HiFiGAN, ISTFTGenerator
+from semtok.networks.generator import HiFiGAN, ISTFTGenerator
 
 WINDOW = 60
 

@@ -9,7 +9,7 @@ import torch
 
 from semtok.training import vocoder
 from semtok.training.config import load_config
-from semtok.training.vocoder_config import VocoderTrainingConfig
+from semtok.training.vocoder.config import VocoderTrainingConfig
 
 
 def train_and_save(run: Any, trainer: Any, config: Any, train: Any = vocoder.train, **names: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from semtok.files import find_files
+from semtok.audio.files import find_files
 
 TOKENS = (".safetensors",)
 

@@ -15,8 +15,9 @@ from semtok.cli.options import LocalFilesOnly, Revision
 from semtok.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from semtok.config import TokenizerConfig, VocoderConfig
-    from semtok.hub import Repository
+    from semtok.checkpoints.config import TokenizerConfig
+    from semtok.checkpoints.hub import Repository
+    from semtok.networks.config import VocoderConfig
 
 
 def info(
@@ -53,9 +54,9 @@ def _print_tokens(path: Path) -> None:
 
 
 def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -> None:
-    from semtok.checkpoint import CENTROIDS, CONFIG, ENCODER, VOCODER, read_checkpoint_config
-    from semtok.hub import resolve
-    from semtok.layers import row_names
+    from semtok.checkpoints.files import CENTROIDS, CONFIG, ENCODER, VOCODER, read_checkpoint_config
+    from semtok.checkpoints.hub import resolve
+    from semtok.codebooks.layers import row_names
 
     repository = resolve(name, revision=revision, local_files_only=local_files_only)
     config = read_checkpoint_config(repository)
@@ -92,7 +93,7 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
 
 def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
     """Family, layers and width, as far as they are on disk."""
-    from semtok.checkpoint import CONFIG, ENCODER
+    from semtok.checkpoints.files import CONFIG, ENCODER
 
     where = "" if tokenizer.encoder == ENCODER else f"{tokenizer.encoder} at {tokenizer.encoder_revision}: "
     path = _find(encoder, CONFIG)

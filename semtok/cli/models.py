@@ -10,7 +10,7 @@ import typer
 from semtok.cli.info import describe_encoder, describe_size, read_metadata, state_licence
 
 if TYPE_CHECKING:
-    from semtok.interop.published import Published
+    from semtok.checkpoints.speechbrain.published import Published
 
 _SEE_PAGE = "see its page"
 
@@ -20,8 +20,8 @@ def models() -> None:
 
     The hub is not asked.
     """
-    from semtok.hub import bundled_names
-    from semtok.interop.published import CODEBOOKS, PUBLISHED
+    from semtok.checkpoints.hub import bundled_names
+    from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 
     for name in bundled_names():
         _print(name, _bundled(name))
@@ -31,8 +31,8 @@ def models() -> None:
 
 
 def _bundled(name: str) -> dict[str, str]:
-    from semtok.checkpoint import ENCODER, read_checkpoint_config
-    from semtok.hub import resolve
+    from semtok.checkpoints.files import ENCODER, read_checkpoint_config
+    from semtok.checkpoints.hub import resolve
 
     repository = resolve(name)
     tokenizer = read_checkpoint_config(repository).tokenizer
@@ -65,7 +65,7 @@ def _published(published: Published) -> dict[str, str]:
 
 
 def _codebooks() -> dict[str, str]:
-    from semtok.interop.published import ENCODERS
+    from semtok.checkpoints.speechbrain.published import ENCODERS
 
     several = "several, choose by"
     return {

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semtok.audio.files import AUDIO_SUFFIXES
 from semtok.cli.files import TOKENS, Job, plan
 from semtok.cli.options import (
     Checkpoint,
@@ -22,7 +23,6 @@ from semtok.cli.options import (
     parse_layers,
 )
 from semtok.errors import AudioError, SemtokError
-from semtok.files import AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,9 +82,9 @@ def decode(
     """
     jobs, chosen = plan(inputs, output, read=TOKENS, written=AUDIO_SUFFIXES), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
-    from semtok.audio import save_audio
+    from semtok.audio.io import save_audio
     from semtok.cli.progress import FileProgress
-    from semtok.layers import check_layers
+    from semtok.codebooks.layers import check_layers
     from semtok.tokens import Tokens
 
     if chosen is not None:
@@ -124,9 +124,9 @@ def resynth(
     """
     jobs, chosen = plan(inputs, output, read=AUDIO_SUFFIXES, written=AUDIO_SUFFIXES), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
-    from semtok.audio import save_audio
+    from semtok.audio.io import save_audio
     from semtok.cli.progress import FileProgress
-    from semtok.layers import check_layers
+    from semtok.codebooks.layers import check_layers
 
     chosen = check_layers(chosen or vocoder.layers, vocoder.layers, owner=f"the vocoder of {checkpoint}")
     tokenizer = load_tokenizer(

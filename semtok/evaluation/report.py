@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from semtok import __version__
+from semtok.audio.files import written_aside
 from semtok.evaluation.resynthesis import Resynthesis, Row
-from semtok.files import written_aside
 
 _PACKAGES = ("torch", "transformers", "pystoi", "pesq", "speechmos", "resemblyzer", "pocketsphinx")
 

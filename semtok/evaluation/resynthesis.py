@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from semtok.audio import load_audio
+from semtok.audio.files import AUDIO_SUFFIXES, find_files
+from semtok.audio.io import load_audio
+from semtok.codebooks.layers import check_layers, row_slices
 from semtok.errors import AudioError
 from semtok.evaluation import metrics, words
 from semtok.evaluation.metrics import SAMPLE_RATE, Waveform
-from semtok.files import AUDIO_SUFFIXES, find_files
-from semtok.layers import check_layers, row_slices
 
 if TYPE_CHECKING:
     from semtok.tokenizer import Tokenizer

@@ -23,19 +23,19 @@ def train(step: str, config: str, changes: Sequence[str] = ()) -> None:
         SemtokError: the extra `train` is not installed, the config is wrong, or there is no audio.
     """
     from semtok.training.config import EncoderConfig, KMeansConfig, load_config
-    from semtok.training.vocoder_config import VocoderTrainingConfig
+    from semtok.training.vocoder.config import VocoderTrainingConfig
 
     with needs_extra("train"):
         if step == "encoder":
-            from semtok.training.encoder import train_encoder
+            from semtok.training.encoder.trainer import train_encoder
 
             train_encoder(load_config(config, EncoderConfig, changes))
         elif step == "kmeans":
-            from semtok.training.centroids import train_kmeans
+            from semtok.training.kmeans.trainer import train_kmeans
 
             train_kmeans(load_config(config, KMeansConfig, changes))
         else:
-            from semtok.training.vocoder import train_vocoder
+            from semtok.training.vocoder.trainer import train_vocoder
 
             train_vocoder(load_config(config, VocoderTrainingConfig, changes))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semtok.config import Config, read_config
+from semtok.checkpoints.config import Config, read_config
 from semtok.errors import ConfigError
 from semtok.training.changes import apply_change
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from semtok.files import written_aside
+from semtok.audio.files import written_aside
 from semtok.training.config import PRECISIONS, GradientConfig
 from semtok.training.progress import steps_with_progress
 

@@ -1,0 +1,1 @@
+"""Checkpoints: configs, the hub, semtok's own format, readers of other people's."""

@@ -1,0 +1,175 @@
+"""Checkpoint names -> local files: the bundled ones, folders, and repositories of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semtok.errors import CheckpointError
+
+BUNDLED = Path(__file__).parent
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_OFFLINE = (
+    "To work offline, download it once while connected, or pass the path of a local folder; "
+    "local_files_only=True or HF_HUB_OFFLINE=1 then uses what is there without asking the hub."
+)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where the files of a checkpoint or an encoder come from: a local folder, or a hub id at a revision.
+
+    `commits` holds the commit at which the first file of a hub id and revision was found; the others are taken from
+    the same, even if a push changes the branch meanwhile.
+    """
+
+    name: str
+    folder: Path | None
+    revision: str | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    token: str | bool | None = None
+    local_files_only: bool = False
+    subfolder: str = ""
+    commits: dict[tuple[str, str | None], str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """The folder, or the hub id with the commit that its files are of: `owner/name@commit`."""
+        if self.folder is not None:
+            return str(self.folder.resolve())
+        return f"{self.name}@{self._commit or self.revision or 'main'}"
+
+    @property
+    def _commit(self) -> str | None:
+        return self.commits.get((self.name, self.revision))
+
+    def file(self, *names: str) -> Path:
+        """The local path of the first of these files that is there, downloaded if need be.
+
+        Raises:
+            CheckpointError: none of them exists, or not even the repository or the revision; access is refused; or
+                there is no connection and none of them is in the cache.
+        """
+        unreachable = None
+        for name in names:
+            try:
+                path = self.find(name)
+            except CheckpointError as error:
+                # Offline one cannot know that a file does not exist; the next may be in the cache.
+                unreachable = unreachable or error
+                continue
+            if path is not None:
+                return path
+        if unreachable:
+            raise unreachable
+        inside = f" in its folder {self.subfolder}/" if self.subfolder else ""
+        raise CheckpointError(
+            f"{self.name} has no file {' or '.join(names)}{inside}: it is no checkpoint, or an incomplete one"
+        )
+
+    def find(self, name: str) -> Path | None:
+        """The local path of a file, None if it does not exist; errors as of `file`."""
+        name = f"{self.subfolder}/{name}" if self.subfolder else name
+        if self.folder is not None:
+            return self.folder / name if (self.folder / name).is_file() else None
+        return self._download(name)
+
+    def _download(self, name: str) -> Path | None:
+        from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
+
+        at = f"{self.name} at revision {self.revision}" if self.revision else self.name
+        cache_dir = None if self.cache_dir is None else Path(self.cache_dir)
+        revision = self._commit or self.revision
+        try:
+            # Known from an earlier download, and for ever: a commit does not change, a branch may have got the file.
+            known = try_to_load_from_cache(self.name, name, cache_dir, revision)
+            if known is _CACHED_NO_EXIST and _COMMIT.fullmatch(revision or ""):
+                return None
+            path = hf_hub_download(
+                self.name,
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                token=self.token,
+                local_files_only=self.local_files_only,
+            )
+        except errors.GatedRepoError as error:
+            raise CheckpointError(f"access to {at} is restricted: ask for it on its page, then pass token=") from error
+        except errors.RepositoryNotFoundError as error:
+            raise CheckpointError(
+                f"the hub has no repository {self.name}, or it is private (then pass token=), and there is no folder "
+                f"{self.name} (looked from {Path.cwd()}); bundled with semtok: {', '.join(bundled_names())}"
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise CheckpointError(f"{self.name} has no revision {self.revision!r}") from error
+        except errors.LocalEntryNotFoundError as error:
+            reason = (
+                "only local files were asked for"
+                if self.local_files_only
+                else f"the hub cannot be asked: {error.__cause__}"
+            )
+            raise CheckpointError(f"{name} of {at} is not in the cache, and {reason}. {_OFFLINE}") from error
+        except errors.EntryNotFoundError:
+            return None
+        except errors.HFValidationError as error:
+            raise CheckpointError(f"{self.name!r} is no hub id: {error}") from error
+        except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
+            raise CheckpointError(f"cannot fetch {name} of {at}: {error}. {_OFFLINE}") from error
+        if path != known:
+            _check_digest(Path(path), f"{name} of {at}")
+        # In the cache a file is snapshots/<commit>/<its name in the repository>.
+        self.commits.setdefault((self.name, self.revision), Path(path).parents[name.count("/")].name)
+        return Path(path)
+
+
+def _check_digest(path: Path, what: str) -> None:
+    """Refuses and removes a large file of the cache whose content is not that of its SHA-256, by which it is kept."""
+    content = path.resolve()
+    if not _SHA256.fullmatch(content.name):
+        return
+    digest = hashlib.sha256()
+    with content.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    if digest.hexdigest() != content.name:
+        path.unlink()
+        content.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{what} arrived damaged: its SHA-256 is {digest.hexdigest()}, that of the hub's {content.name}; try again"
+        )
+
+
+def bundled_names() -> list[str]:
+    """Checkpoints that come with semtok."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+
+
+def resolve(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> Repository:
+    """Where a checkpoint of that name is: a bundled name, then an existing folder, then a hub id `owner/name`.
+
+    Raises:
+        CheckpointError: the name is none of these, or a revision is asked of what is no hub id.
+    """
+    text = os.fspath(name)
+    folder = BUNDLED / text if text in bundled_names() else Path(text) if text and Path(text).is_dir() else None
+    if folder is None and not (isinstance(name, str) and _HUB_ID.fullmatch(text)):
+        raise CheckpointError(
+            f"{text!r} is no checkpoint: expected a bundled name ({', '.join(bundled_names())}), "
+            f"an existing folder (looked from {Path.cwd()}), or a hub id such as 'owner/name'"
+        )
+    if folder is not None and revision is not None:
+        raise CheckpointError(
+            f"{text!r} is the folder {folder.resolve()}, which has no revision {revision!r}: a hub id has them"
+        )
+    return Repository(text, folder, revision, cache_dir, token, local_files_only)

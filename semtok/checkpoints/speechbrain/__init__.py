@@ -1,0 +1,1 @@
+"""SpeechBrain's published tokenizers and vocoders."""

@@ -1,0 +1,113 @@
+"""Tensors by name, from safetensors and from what `torch.save` wrote."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from semtok.checkpoints.untrusted.arrays import ZIP_MAGIC, zip_members
+from semtok.checkpoints.untrusted.source import reading
+from semtok.errors import CheckpointError
+
+# What torch.save wrote before 1.6 begins with: the pickle of this number.
+_LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file, or of a dict of tensors that `torch.save` wrote, on the CPU.
+
+    Those of floating point are float32, whatever they are stored in.
+
+    Raises:
+        CheckpointError: it is missing, damaged, of another format, or holds anything but names and tensors.
+    """
+    with reading(path) as path:
+        content = read_safetensors(path) if is_safetensors(path) else read_torch(path)
+        if isinstance(content, Tensor):
+            raise CheckpointError("it holds a single tensor: expected a dict of tensors, a state dict")
+        return content
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether JSON begins behind the eight bytes that give its length."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. The library checks the header against the file.
+
+    Raises:
+        CheckpointError: it is damaged: the header promises what is not there, or parts of the file to several tensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: _plain(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"it is truncated, damaged or no safetensors file: {error}; fetch it again") from error
+
+
+def is_torch(path: Path) -> bool:
+    """Whether it is a zip file (torch.save since 1.6), or begins as torch.save's files did before."""
+    with path.open("rb") as file:
+        start = file.read(len(_LEGACY_MAGIC))
+    return start.startswith(ZIP_MAGIC) or start == _LEGACY_MAGIC
+
+
+def read_torch(path: Path) -> Tensor | dict[str, Tensor]:
+    """The tensor or the dict of tensors in a file of `torch.save`.
+
+    Raises:
+        CheckpointError: it is damaged, holds something else, or expands to more than its own size.
+    """
+    if not is_torch(path):
+        raise CheckpointError("expected weights, a safetensors file or one of torch.save: its content begins otherwise")
+    _check_size(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    # On a file that is damaged on purpose torch raises what it likes.
+    except Exception as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"the file asks for {asked[1]!r}" if asked else f"torch says: {str(error)[:200]}"
+        raise CheckpointError(
+            f"it cannot be read as weights alone: {what}. It is hostile, damaged or holds something else, and was not "
+            "run. If you trust its source, load it with the library that wrote it and save its state_dict()"
+        ) from error
+    tensors = {"": content} if isinstance(content, Tensor) else content
+    if not isinstance(tensors, dict):
+        raise CheckpointError(f"expected names and tensors, found {type(content).__name__}")
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise CheckpointError(f"expected names and tensors, found {str(name)[:50]!r}: {type(tensor).__name__}")
+        odd = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu"
+        if odd or type(tensor) not in (Tensor, torch.nn.Parameter):
+            raise CheckpointError(
+                f"expected plain tensors, {name[:50]!r} is sparse, quantized, nested or without content"
+            )
+    size = path.stat().st_size
+    # Views may repeat what is stored once; weights that are tied do so twice, not a million times.
+    if (total := sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())) > 2 * size:
+        raise CheckpointError(f"its tensors expand to {total} bytes out of a file of {size}: it may be hostile")
+    plain = {name: _plain(tensor) for name, tensor in tensors.items()}
+    return plain[""] if isinstance(content, Tensor) else plain
+
+
+def _check_size(path: Path) -> None:
+    """torch.save compresses nothing, so that what is in a zip file of it is no larger than the file."""
+    with path.open("rb") as file:
+        members = zip_members(path) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else []
+    compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if compressed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise CheckpointError("it unpacks to more than its size, which torch.save's files do not: it may be hostile")
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    # A copy, as the file that the memory may be mapped from may change.
+    return tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()

@@ -1,0 +1,1 @@
+"""Codebooks: layers, stages and rows of codes, the quantizer, the fingerprint."""

@@ -1,0 +1,1 @@
+"""The self-supervised encoder, layer by layer, for batches, long recordings and streams."""

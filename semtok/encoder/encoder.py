@@ -1,0 +1,197 @@
+"""Speech encoder: waveforms -> the hidden states of the layers asked for, and of no layer above them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from semtok.audio.lengths import frame_count, frame_mask, minimum_samples
+from semtok.encoder.families import FAMILIES
+from semtok.encoder.linear import use_fast_linear
+from semtok.encoder.statistics import RunningStatistics, Statistics, regroup
+from semtok.errors import AudioError, CheckpointError, LayerError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Statistics are gathered in pieces of this length, so that they do not depend on how a recording arrives.
+_STATISTICS_SECONDS = 10
+
+
+class Encoder(nn.Module):
+    """A frozen self-supervised speech model of transformers that gives a clip the same features alone and in any batch.
+
+    Everything that looks across time (input normalisation, group norm, convolutions over frames, attention) sees the
+    valid samples and frames of its own clip only. On a single clip the features are those of the model itself.
+
+    Always in eval mode, `train()` included: dropout and layer drop would make features change from call to call.
+
+    Args:
+        model: Data2VecAudioModel, HubertModel, UniSpeechSatModel, Wav2Vec2Model, Wav2Vec2BertModel or WavLMModel. It is
+            taken over, not copied: put in eval mode and its parameters frozen. It may hold fewer layers than were
+            published, if only the lower ones are needed.
+        normalize: whether the checkpoint was trained on inputs of zero mean and unit variance (`do_normalize` of its
+            feature extractor); for w2v-BERT, whether its mel bands are so normalised (they are, in all published ones).
+        normalize_epsilon: what is then added to the variance, which matters for quiet clips: 1e-7 as in transformers,
+            1e-5 as in fairseq and SpeechBrain. w2v-BERT has its own.
+
+    Raises:
+        CheckpointError: the model is of another family.
+    """
+
+    sample_rate = 16000
+    """Hz; all supported families were trained at this rate."""
+
+    def __init__(self, model: PreTrainedModel, *, normalize: bool, normalize_epsilon: float = 1e-7) -> None:
+        super().__init__()
+        family = FAMILIES.get(model.config.model_type)
+        if family is None:
+            raise CheckpointError(
+                f"an encoder of type {model.config.model_type!r} is not supported; "
+                f"those that are: {', '.join(FAMILIES)}"
+            )
+        use_fast_linear(model)
+        self.model = model
+        self.normalize = normalize
+        self.normalize_epsilon = normalize_epsilon
+        self._family = family(model)
+        self._run_layer = self._family.run_layer
+        self.requires_grad_(False).eval()
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+        return math.prod(self._family.strides)
+
+    @property
+    def minimum_samples(self) -> int:
+        """Samples of the shortest clip that gives one frame."""
+        return minimum_samples(self._family.kernels, self._family.strides)
+
+    @property
+    def dim(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    @property
+    def num_layers(self) -> int:
+        """The highest layer that can be asked for; 0, what enters layer 1, can be asked for too."""
+        return len(self._layers)
+
+    @property
+    def _layers(self) -> Sequence[nn.Module]:
+        encoder: Any = self.model.encoder
+        layers: Sequence[nn.Module] = encoder.layers
+        return layers
+
+    def frame_count(self, samples: int) -> int:
+        """Frames that a clip of so many samples gives."""
+        return frame_count(samples, self._family.kernels, self._family.strides)
+
+    def frame_span(self, first: int, last: int) -> tuple[int, int]:
+        """Samples [start, stop) under frames first ... last - 1, which make just these frames by themselves."""
+        return first * self.hop_length, (last - 1) * self.hop_length + self.minimum_samples
+
+    def compile_layers(self) -> None:
+        """Has the transformer layers run by `torch.compile` from here on: once compiled, for clips of any lengths."""
+        self._run_layer = torch.compile(self._family.run_layer, dynamic=True)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stays in eval mode, whatever the mode."""
+        return super().train(False)
+
+    def running_statistics(self) -> RunningStatistics:
+        """Gathers the statistics of a recording as it arrives."""
+        return self._family.running_statistics(normalize=self.normalize, epsilon=self.normalize_epsilon)
+
+    @torch.inference_mode()
+    def statistics(self, blocks: Iterable[Tensor]) -> Statistics:
+        """What `forward` must know of a whole recording to run on pieces of it, from one pass over its samples.
+
+        Args:
+            blocks: float32 [samples] each, one after another, of any lengths, which do not matter.
+
+        Raises:
+            AudioError: all together they are shorter than one frame.
+        """
+        gathered = self.running_statistics()
+        device = next(self.parameters()).device
+        samples = 0
+        for piece in regroup(blocks, _STATISTICS_SECONDS * self.sample_rate):
+            # MPS has no float64.
+            gathered.add(piece.cpu() if device.type == "mps" else piece.to(device))
+            samples += len(piece)
+        if samples < self.minimum_samples:
+            raise AudioError(
+                f"a recording of {samples} samples at {self.sample_rate} Hz has no statistics: "
+                f"it needs the {self.minimum_samples} of one frame"
+            )
+        return gathered.current()
+
+    def forward(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        layers: Sequence[int],
+        statistics: Sequence[Statistics] | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Features of each layer, from one run up to the deepest.
+
+        Args:
+            waveforms: float32 [batch, samples] at 16 kHz on the model's device; what lies past a clip's length is
+                ignored.
+            lengths: samples of each clip, int64 [batch].
+            layers: numbers from 0 to `num_layers`, in any order. 0 is what enters layer 1, and l the output of
+                transformer layer l: `hidden_states[l]` of transformers, without the final layer norm of pre-norm
+                encoders.
+            statistics: one a clip, of the recording that the clip is a piece of; by default, each clip is a recording.
+
+        Returns:
+            Features [batch, frames, dim] of each layer in the order asked, 0 past each clip's frames, and with as many
+            frames as the longest clip has; frames of each clip, int64 [batch].
+
+        Raises:
+            AudioError: a clip is shorter than one frame, or longer than the waveforms.
+            LayerError: no layers were asked for, or some that the encoder has not.
+        """
+        samples = self._check(waveforms, lengths, layers)
+        frame_lengths = frame_count(lengths, self._family.kernels, self._family.strides).to(waveforms.device)
+        valid = frame_mask(frame_lengths, self.frame_count(max(samples)))
+        kept: dict[int, Tensor] = {}
+        with torch.inference_mode():
+            waveforms = waveforms[:, : max(samples)]
+            if statistics is None:
+                statistics = [self.statistics([row[:length]]) for row, length in zip(waveforms, samples, strict=True)]
+            hidden = self._family.embed(waveforms, samples, valid, statistics)
+            terms = self._family.attention_terms(valid, hidden.dtype)
+            for number in range(max(layers) + 1):
+                if number > 0:
+                    hidden = self._run_layer(self._layers[number - 1], hidden, *terms)
+                if number in layers:
+                    kept[number] = hidden
+        # Outside of inference mode: what it makes could not be trained on.
+        return [kept[number].masked_fill(~valid[:, :, None], 0) for number in layers], frame_lengths
+
+    def _check(self, waveforms: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[int]:
+        """The lengths as integers, once what arrived is found sound."""
+        if waveforms.ndim != 2 or len(waveforms) == 0 or lengths.shape != waveforms.shape[:1]:
+            raise AudioError(
+                "expected waveforms [batch >= 1, samples] and lengths [batch], "
+                f"got shapes {list(waveforms.shape)} and {list(lengths.shape)}"
+            )
+        samples: list[int] = lengths.tolist()
+        for clip, length in enumerate(samples):
+            if not self.minimum_samples <= length <= waveforms.shape[1]:
+                raise AudioError(
+                    f"clip {clip} has {length} samples; a clip needs at least {self.minimum_samples} "
+                    f"({self.minimum_samples / self.sample_rate:.3f} s), and these waveforms hold {waveforms.shape[1]}"
+                )
+        available = range(self.num_layers + 1)
+        if not layers or any(layer not in available for layer in layers):
+            raise LayerError(
+                f"asked for layers {list(layers)}; the encoder has layers {', '.join(map(str, available))}"
+            )
+        return samples

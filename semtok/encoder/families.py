@@ -1,0 +1,223 @@
+"""The families of speech encoders: what differs between them before and inside the transformer layers.
+
+They run the modules of transformers' own models, with one rule added: padding takes part in nothing. Where a module
+mixes frames, what lies past a clip's end is put back to what the clip alone would see there: zeros in a convolution, no
+weight in attention, no share in a statistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from semtok.encoder.front_end import FrontEnd, PositionConvolution, has_group_norm
+from semtok.encoder.statistics import MelStatistics, RunningStatistics, Statistics, WaveformStatistics
+from semtok.errors import CheckpointError
+
+
+class Family(Protocol):
+    """One way from waveforms to layer 0, and from a layer to the next, of a base model of transformers."""
+
+    kernels: Sequence[int]
+    """Of the convolutions that make frames of samples, in samples and then in frames of the convolution before."""
+
+    strides: Sequence[int]
+
+    def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
+        """Gathers what `embed` must know of a recording; for the arguments see `Encoder`."""
+
+    def embed(
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
+    ) -> Tensor:
+        """Layer 0 [batch, frames, dim] of waveforms float32 [batch, samples] with lengths in samples.
+
+        `statistics` are those of the recording that each clip is, or is a piece of.
+        Valid frames are True in `valid`, bool [batch, frames]; the others come out as they will.
+        """
+
+    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+        """What all layers add to their attention scores on a batch whose valid frames are these: bool [batch, frames].
+
+        `run_layer` takes it.
+        """
+
+    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+        """The output [batch, frames, dim] of a transformer layer, for what enters it, of the same shape."""
+
+
+class MaskedAttention:
+    """Layers of which only the attention mixes frames, and those before a frame at most."""
+
+    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+        return (_attention_mask(valid, dtype),)
+
+    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+        (mask,) = terms
+        output: Tensor = layer(hidden, attention_mask=mask)
+        return output
+
+
+class Convolutional(MaskedAttention):
+    """HuBERT, wav2vec 2.0 and UniSpeech-SAT: convolutions on the waveform, then one over frames for the positions."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.kernels: Sequence[int] = model.config.conv_kernel
+        self.strides: Sequence[int] = model.config.conv_stride
+        self._front_end = FrontEnd(model.feature_extractor.conv_layers, self.kernels, self.strides)
+        convolution = getattr(model.encoder.pos_conv_embed, "conv", None)
+        self._position_convolution = None if convolution is None else PositionConvolution(convolution)
+
+    def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
+        first = self.model.feature_extractor.conv_layers[0]
+        convolution = first.conv if has_group_norm(first) else None
+        return WaveformStatistics(normalize=normalize, epsilon=epsilon, convolution=convolution)
+
+    def embed(
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
+    ) -> Tensor:
+        padding = ~valid[:, :, None]
+        hidden: Any = self.model.feature_projection(self._front_end(waveforms, lengths, statistics))
+        # Some families give the features before the projection as well.
+        hidden = (hidden[0] if isinstance(hidden, tuple) else hidden).masked_fill(padding, 0)
+        hidden = hidden + self._positions(hidden, padding)
+        layer_zero: Tensor = hidden if _is_pre_norm(self.model) else self.model.encoder.layer_norm(hidden)
+        return layer_zero
+
+    def _positions(self, hidden: Tensor, padding: Tensor) -> Tensor:
+        """hidden [batch, frames, dim], 0 where padding bool [batch, frames, 1] -> position embeddings, same shape."""
+        embedding = self.model.encoder.pos_conv_embed
+        if getattr(embedding, "batch_norm", None) is not None:  # some HuBERT models
+            hidden = embedding.batch_norm(hidden.transpose(1, 2)).transpose(1, 2).masked_fill(padding, 0)
+        assert self._position_convolution is not None
+        positions: Tensor = embedding.activation(self._position_convolution(hidden))
+        return positions
+
+
+class Data2Vec(Convolutional):
+    """data2vec-audio: a stack of convolutions over frames for the positions."""
+
+    def _positions(self, hidden: Tensor, padding: Tensor) -> Tensor:
+        hidden, padding = hidden.transpose(1, 2), padding.transpose(1, 2)
+        for layer in self.model.encoder.pos_conv_embed.layers:
+            hidden = layer(hidden).masked_fill(padding, 0)
+        return hidden.transpose(1, 2)
+
+
+class WavLM(Convolutional):
+    """WavLM: attention with a gated relative position bias, whose table stands in layer 1 and serves all."""
+
+    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+        frames = valid.shape[1]
+        position_bias: Tensor = self.model.encoder.layers[0].attention.compute_bias(frames, frames)
+        # Rows of one head side by side, as attention reads them.
+        return position_bias.contiguous(), _attention_mask(valid, dtype)
+
+    def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+        position_bias, mask = terms
+        assert position_bias is not None
+        if _is_pre_norm(self.model):
+            hidden = hidden + _gated_attention(layer.attention, layer.layer_norm(hidden), position_bias, mask)
+            hidden = hidden + layer.feed_forward(layer.final_layer_norm(hidden))
+        else:
+            hidden = layer.layer_norm(hidden + _gated_attention(layer.attention, hidden, position_bias, mask))
+            hidden = layer.final_layer_norm(hidden + layer.feed_forward(hidden))
+        return hidden
+
+
+class Filterbank(MaskedAttention):
+    """w2v-BERT 2.0: log-mel filterbanks, in pairs, under conformer layers with causal convolutions."""
+
+    def __init__(self, model: Any) -> None:
+        from transformers import SeamlessM4TFeatureExtractor
+
+        if model.config.position_embeddings_type not in ("relative_key", None):
+            # The others keep a cache inside the model, which threads would share.
+            raise CheckpointError(
+                f"w2v-BERT with position embeddings of type {model.config.position_embeddings_type!r} is not "
+                "supported, only 'relative_key' as in w2v-BERT 2.0"
+            )
+        self.model = model
+        self.extractor: Any = SeamlessM4TFeatureExtractor(stride=1)
+        # The extractor's window and hop, then its pairing of filterbank frames.
+        self.kernels: Sequence[int] = (400, 2)
+        self.strides: Sequence[int] = (160, 2)
+
+    def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
+        # Without normalisation the samples have no part in a statistic either.
+        if not normalize:
+            return WaveformStatistics(normalize=False, epsilon=epsilon, convolution=None)
+        return MelStatistics(self._filterbank, window=self.kernels[0], hop_length=self.strides[0])
+
+    def embed(
+        self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
+    ) -> Tensor:
+        features = torch.zeros(*valid.shape, 2 * self.extractor.num_mel_bins, device=waveforms.device)
+        for row, waveform, length, known in zip(features, waveforms, lengths, statistics, strict=True):
+            bins = self._filterbank(waveform[:length])
+            if known.mean is not None and known.deviation is not None:
+                bins = (bins - known.mean.to(bins.device)) / known.deviation.to(bins.device)
+            pairs = bins[: len(bins) // 2 * 2].reshape(-1, row.shape[1])
+            row[: len(pairs)] = pairs
+        hidden: Tensor = self.model.feature_projection(features.to(self.model.dtype))[0]
+        return hidden.masked_fill(~valid[:, :, None], 0)
+
+    def _filterbank(self, samples: Tensor) -> Tensor:
+        """samples [at least one window] -> log-mel energies float32 [steps, bins], each of its own window alone."""
+        found = self.extractor(
+            samples.cpu().numpy(),
+            sampling_rate=self.extractor.sampling_rate,
+            do_normalize_per_mel_bins=False,
+            pad_to_multiple_of=1,
+            return_attention_mask=False,
+            return_tensors="pt",
+        )
+        bins: Tensor = found["input_features"][0].to(samples.device)
+        return bins
+
+
+FAMILIES: dict[str, Callable[[Any], Family]] = {
+    "data2vec-audio": Data2Vec,
+    "hubert": Convolutional,
+    "unispeech-sat": Convolutional,
+    "wav2vec2": Convolutional,
+    "wav2vec2-bert": Filterbank,
+    "wavlm": WavLM,
+}
+"""By `config.model_type` of transformers."""
+
+
+def _is_pre_norm(model: Any) -> bool:
+    return bool(getattr(model.config, "do_stable_layer_norm", False))
+
+
+def _attention_mask(valid: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """Added to attention scores: [batch, 1, 1, frames], -inf for padded keys; None, which is faster, if all count."""
+    if valid.all():
+        return None
+    return torch.zeros(valid.shape, dtype=dtype, device=valid.device).masked_fill(~valid, -torch.inf)[:, None, None]
+
+
+def _gated_attention(attention: Any, hidden: Tensor, position_bias: Tensor, mask: Tensor | None) -> Tensor:
+    """Self-attention of WavLM (Chen et al., 2022, arXiv 2110.13900, section III-B).
+
+    hidden [batch, frames, dim], position_bias [heads, frames, frames], mask as of `_attention_mask` -> as hidden.
+    Written out because transformers' module computes the attention weights only to average them.
+    """
+
+    def heads(projected: Tensor) -> Tensor:
+        return projected.reshape(*hidden.shape[:2], attention.num_heads, -1).transpose(1, 2)
+
+    gates = attention.gru_rel_pos_linear(heads(hidden)).unflatten(3, (2, 4)).sum(4)
+    gate_a, gate_b = torch.sigmoid(gates).chunk(2, dim=3)
+    bias = (gate_a * (gate_b * attention.gru_rel_pos_const - 1) + 2) * position_bias
+    if mask is not None:
+        bias += mask
+    query, key, value = (heads(project(hidden)) for project in (attention.q_proj, attention.k_proj, attention.v_proj))
+    attended = scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    output: Tensor = attention.out_proj(attended.transpose(1, 2).flatten(2))
+    return output

@@ -1,0 +1,1 @@
+"""The networks behind tokens: selector, scalable vocoder, speaker, generators."""

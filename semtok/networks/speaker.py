@@ -1,0 +1,111 @@
+"""Whose voice: an encoder of it, and how the vocoder is told. An embedding of zeros stands for no speaker."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semtok.audio.lengths import frame_mask
+from semtok.networks.generator import ConvNeXtBlock
+
+_WINDOW, _HOP, _BANDS = 512, 256, 64
+_BLOCKS = 4
+
+
+class SpeakerEncoder(nn.Module):
+    """Waveforms -> embeddings of the voices: ConvNeXt blocks over a log-mel spectrogram, attentive statistics pooling.
+
+    Loudness has no say in it. Weighted mean and deviation over time are pooled as by Okabe et al. (2018).
+
+    Args:
+        dim: of the embeddings.
+        channels: of the blocks; 128 make half a million parameters.
+        sample_rate: of the waveforms, Hz.
+    """
+
+    minimum_samples = _WINDOW
+
+    def __init__(self, dim: int, *, channels: int, sample_rate: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.conv_pre = nn.Conv1d(_BANDS, channels, 5, padding=2)
+        self.norm_pre = nn.LayerNorm(channels)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(channels, 3 * channels, 1 / _BLOCKS) for _ in range(_BLOCKS))
+        self.norm_post = nn.LayerNorm(channels)
+        self.score = nn.Linear(channels, 1)
+        self.project = nn.Linear(2 * channels, dim)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Padding takes part in nothing.
+
+        Args:
+            waveforms: float32 [batch, samples], samples >= `minimum_samples`.
+            lengths: samples of each, int64 [batch], at least as many; all by default.
+
+        Returns:
+            float32 [batch, dim] of unit length; zeros for digital silence.
+        """
+        if lengths is None:
+            lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        waveforms = waveforms * frame_mask(lengths, waveforms.shape[1])
+        loudness = (waveforms.square().sum(1) / lengths).sqrt()[:, None]
+        spectrogram = self._log_mel(waveforms / loudness.clamp(min=1e-5)).to(self.score.weight.dtype)
+        valid = frame_mask((lengths - _WINDOW) // _HOP + 1, spectrogram.shape[1])[:, :, None]
+        x = self.norm_pre(self.conv_pre((spectrogram * valid).transpose(1, 2)).transpose(1, 2))
+        for block in self.blocks:
+            x = block(x * valid)
+        x = self.norm_post(x)
+        weights = self.score(x).masked_fill(~valid, -torch.inf).softmax(dim=1)
+        mean = (weights * x).sum(dim=1)
+        deviation = ((weights * (x - mean[:, None]).square()).sum(dim=1) + 1e-5).sqrt()
+        embedding = self.project(torch.cat([mean, deviation], dim=1)).float()
+        return F.normalize(embedding, dim=1) * (loudness > 0)
+
+    def _log_mel(self, waveforms: Tensor) -> Tensor:
+        """[batch, samples] -> [batch, frames, bands]; no window reaches beyond the samples."""
+        # Made anew, as buffers would be rounded with a model in half precision.
+        window = torch.hann_window(_WINDOW, device=waveforms.device)
+        spectrum = torch.stft(waveforms, _WINDOW, _HOP, window=window, center=False, return_complex=True)
+        # To amplitudes, which half precision can hold.
+        magnitude = spectrum.abs().transpose(1, 2) / window.sum()
+        return (magnitude @ _mel_bank(self.sample_rate, waveforms.device)).clamp(min=1e-5).log()
+
+
+def _mel_bank(sample_rate: int, device: torch.device) -> Tensor:
+    """Triangles evenly spaced in mel, each of area 1 over the bins: [bins, bands]."""
+    bins = torch.linspace(0, sample_rate / 2, _WINDOW // 2 + 1, device=device)[:, None]
+    mel = torch.linspace(0, math.log10(1 + sample_rate / 2 / 700), _BANDS + 2, device=device)
+    low, centre, high = (700 * (10**mel - 1)).unfold(0, 3, 1).unbind(1)
+    triangles = torch.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clamp(min=0)
+    return triangles / triangles.sum(dim=0)
+
+
+class SpeakerConditioning(nn.Module):
+    """Adds a linear map of the speaker's embedding to every fused vector.
+
+    In front of the generator's convolution that is what the published vocoders with speakers do, which concatenate the
+    two. The map starts at zero, so that a vocoder that learned without speakers goes on from where it is.
+
+    Args:
+        dim: of the embeddings.
+        width: of the fused vectors.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.absent = nn.Parameter(F.normalize(torch.randn(dim), dim=0))
+        self.map = nn.Linear(dim, width, bias=False)
+        nn.init.zeros_(self.map.weight)
+
+    def forward(self, fused: Tensor, speaker: Tensor | None) -> Tensor:
+        """Fused [batch, frames, width] and embeddings [batch, dim] of any length, or None for no speaker -> fused."""
+        if speaker is None:
+            voice = self.absent[None]
+        else:
+            given = speaker.any(dim=1, keepdim=True)
+            voice = torch.where(given, F.normalize(speaker.float(), dim=1), self.absent)
+        told: Tensor = fused + self.map(voice.to(self.map.weight.dtype))[:, None]
+        return told

@@ -1,0 +1,175 @@
+"""`TokenizerStream`: speech -> tokens while it is being spoken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from semtok.audio.io import AudioArray, check_sample_rate, to_waveform
+from semtok.encoder.encoder import Encoder
+from semtok.encoder.statistics import Statistics
+from semtok.errors import AudioError
+from semtok.streaming.stream import Stream
+from semtok.tokens import Tokens
+
+if TYPE_CHECKING:
+    from soxr import ResampleStream
+
+ToTokens = Callable[[Sequence[Tensor]], Tokens]
+"""Features [1, frames, dim] of each layer -> their tokens."""
+
+
+class TokenizerStream(Stream):
+    """Tokens of one speaker's audio as it arrives, block by block: made by `Tokenizer.stream`, ended by `flush`.
+
+    A block of frames is answered once the look-ahead behind it has arrived. The encoder then sees the context before
+    the block, the block and the look-ahead, and starts afresh, so that a block always costs the same. Input is
+    normalised by the statistics of all samples up to the end of the look-ahead, or by those given.
+
+    The tokens depend on the samples alone, not on how they are cut into pushes; all together, they have the frames
+    that `Tokenizer.encode` gives for the whole. Each stream has its own state: several can share a tokenizer.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        layers: Sequence[int],
+        to_tokens: ToTokens,
+        *,
+        sample_rate: int | None,
+        block_seconds: float,
+        look_ahead_seconds: float,
+        context_seconds: float,
+        statistics: Statistics | None,
+    ) -> None:
+        """For the arguments see `Tokenizer.stream`; times are rounded to frames, a block to one at least."""
+        if not (
+            0 < block_seconds < math.inf and 0 <= look_ahead_seconds < math.inf and 0 <= context_seconds < math.inf
+        ):
+            raise AudioError(
+                "block_seconds must be above 0, look_ahead_seconds and context_seconds 0 or more, all finite; "
+                f"got {block_seconds!r}, {look_ahead_seconds!r} and {context_seconds!r}"
+            )
+        rate = encoder.sample_rate / encoder.hop_length
+        self._encoder = encoder
+        self._layers = layers
+        self._to_tokens = to_tokens
+        self._block = max(1, round(block_seconds * rate))
+        self._look_ahead = round(look_ahead_seconds * rate)
+        self._context = round(context_seconds * rate)
+        self._statistics = statistics
+        self._gathered = encoder.running_statistics()
+        self._resampler = _open_resampler(sample_rate, encoder.sample_rate)
+        self._delay = _measure_delay(sample_rate, encoder.sample_rate)
+        self._held = torch.zeros(0)
+        self._held_from = 0
+        self._measured = 0
+        self._answered = 0
+
+    @property
+    def latency_seconds(self) -> float:
+        """From a sound to its token at the latest, computing aside: block, look-ahead, and what front ends hold back.
+
+        The encoder's first frames need a little more than their hop, and a resampler looks ahead as well.
+        """
+        _, samples = self._encoder.frame_span(0, self._block + self._look_ahead)
+        return samples / self._encoder.sample_rate + self._delay
+
+    def push(self, samples: AudioArray) -> Tokens:
+        """Takes what has arrived, of any length, and answers the frames that became certain by it, possibly none.
+
+        Args:
+            samples: floating point [samples] in [-1, 1], numpy or torch, at the stream's `sample_rate`; possibly none.
+
+        Returns:
+            Tokens with codes int64 [1, rows, frames].
+
+        Raises:
+            AudioError: another shape or type, NaN, Inf or a peak beyond 100, and then nothing of it was taken; a
+                stream that was flushed or closed.
+        """
+        self._check_open(AudioError)
+        if samples.ndim != 1:
+            raise AudioError(f"a stream takes samples [samples] of one channel, got shape {list(samples.shape)}")
+        if len(samples) > 0:
+            self._take(to_waveform(samples, "the push"), last=False)
+        return self._answer(last=False)
+
+    def flush(self) -> Tokens:
+        """Ends the stream and answers the frames that are left; `AudioError` if it was flushed or closed before."""
+        self._check_open(AudioError)
+        if self._resampler is not None:
+            self._take(torch.zeros(0), last=True)
+        tokens = self._answer(last=True)
+        self.close()
+        return tokens
+
+    def _forget(self) -> None:
+        self._held = torch.zeros(0)
+
+    def _take(self, samples: Tensor, *, last: bool) -> None:
+        if self._resampler is not None:
+            samples = torch.from_numpy(self._resampler.resample_chunk(samples.cpu().numpy(), last=last))
+        self._held = torch.cat([self._held, samples.cpu()])
+
+    def _answer(self, *, last: bool) -> Tokens:
+        """The blocks that are complete; at the end also the frames after them."""
+        received = self._encoder.frame_count(self._held_from + len(self._held))
+        features = []
+        while self._answered + self._block + self._look_ahead <= received:
+            features.append(self._run(self._block, self._answered + self._block + self._look_ahead))
+        if last and self._answered < received:
+            self._measure(self._held_from + len(self._held))
+            features.append(self._run(received - self._answered, received))
+        if not features:
+            empty = torch.zeros(1, 0, self._encoder.dim, device=next(self._encoder.parameters()).device)
+            return self._to_tokens([empty] * len(self._layers))
+        return self._to_tokens([torch.cat(layer, dim=1) for layer in zip(*features, strict=True)])
+
+    def _run(self, frames: int, seen: int) -> list[Tensor]:
+        """Features of the next frames, of a recording of which so many frames are seen."""
+        first = max(self._answered - self._context, 0)
+        begin, end = self._encoder.frame_span(first, seen)
+        self._measure(end)
+        self._held, self._held_from = self._held[begin - self._held_from :], begin
+        waveform = self._held[: end - begin].to(next(self._encoder.parameters()).device)
+        statistics = self._statistics or self._gathered.current()
+        found, _ = self._encoder(waveform[None], torch.tensor([len(waveform)]), self._layers, [statistics])
+        kept = slice(self._answered - first, self._answered - first + frames)
+        self._answered += frames
+        return [layer[:, kept] for layer in found]
+
+    def _measure(self, end: int) -> None:
+        """Takes the samples up to `end` into the running statistics."""
+        if self._statistics is None and end > self._measured:
+            self._gathered.add(self._held[self._measured - self._held_from : end - self._held_from])
+            self._measured = end
+
+
+def _open_resampler(sample_rate: int | None, target: int) -> ResampleStream | None:
+    """The resampler of a stream at `sample_rate`, None if it needs none."""
+    if sample_rate is None or sample_rate == target:
+        return None
+    import soxr
+
+    check_sample_rate(sample_rate, "sample_rate")
+    return soxr.ResampleStream(sample_rate, target, num_channels=1, dtype="float32", quality="HQ")
+
+
+def _measure_delay(sample_rate: int | None, target: int) -> float:
+    """The most seconds that the resampler holds back, from a second of silence in steps of 1 ms."""
+    resampler = _open_resampler(sample_rate, target)
+    if resampler is None or sample_rate is None:
+        return 0.0
+    step = torch.zeros(sample_rate // 1000).numpy()
+    given = answered = 0
+    delay = 0.0
+    for _ in range(1000):
+        delay = max(delay, (given + len(step)) / sample_rate - answered / target)
+        given += len(step)
+        answered += len(resampler.resample_chunk(step))
+    return delay

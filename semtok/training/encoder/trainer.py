@@ -1,0 +1,210 @@
+"""Pretraining of a small HuBERT by masked prediction of k-means classes, every chosen layer with classes of its own."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semtok.audio.files import written_aside
+from semtok.training.config import EncoderConfig
+from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
+from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
+from semtok.training.encoder.targets import DIMENSIONS
+from semtok.training.run import Run, train
+
+if TYPE_CHECKING:
+    from transformers import HubertModel
+
+
+def train_encoder(config: EncoderConfig) -> None:
+    """Trains an encoder and saves it to `<folder>/encoder` in transformers' layout; resumes where it stopped."""
+    run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
+    with run.main_first():
+        corpus = load_corpus(config.data, run.folder.parent / "audio", sample_rate=SAMPLE_RATE)
+    train(run, EncoderTrainer(config, run, corpus), config, step_name="encoder", product="encoder")
+    run.finish()
+
+
+def build_encoder(config: EncoderConfig) -> HubertModel:
+    """A HuBERT of random weights, drawn from the config's seed, or the one to start from."""
+    from transformers import HubertConfig, HubertModel
+
+    if config.start_from is not None:
+        return HubertModel.from_pretrained(config.start_from, dtype=torch.float32, **config.model)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = HubertModel(HubertConfig(**config.model))
+    start_as_filterbank(model.feature_extractor.conv_layers[0].conv.weight)
+    return model
+
+
+@torch.no_grad()
+def start_as_filterbank(weight: Tensor) -> None:
+    """Starts a first convolution [channels, 1, samples] as windowed sinusoids, four phases of each frequency.
+
+    Frequencies are evenly spaced on the mel scale. A wide kernel learns such filters anyway, but slowly; with four
+    phases the rectification that follows keeps the energy of each band.
+    """
+    channels, _, samples = weight.shape
+    mels = torch.linspace(math.log1p(50 / 700), math.log1p(7600 / 700), math.ceil(channels / 4))
+    frequencies = 700 * (mels.exp() - 1)
+    phases = torch.arange(4) * math.pi / 2
+    times = torch.arange(samples) / SAMPLE_RATE
+    waves = torch.cos(2 * math.pi * frequencies[:, None, None] * times + phases[:, None])
+    filters = (waves * torch.hann_window(samples)).flatten(0, 1)[:channels]
+    weight.copy_(F.normalize(filters, dim=1)[:, None])
+
+
+def draw_mask(batch: int, frames: int, probability: float, length: int, generator: torch.Generator) -> Tensor:
+    """bool [batch, frames]: spans of `length` frames; any frame starts one with `probability` (HuBERT, section II)."""
+    starts = torch.rand(batch, frames, generator=generator) < probability
+    spans = F.max_pool1d(F.pad(starts[:, None].float(), (length - 1, 0)), length, stride=1)
+    return spans[:, 0] > 0
+
+
+class MaskedPrediction(nn.Module):
+    """An encoder with a linear classifier for each target, and a linear map for each regression."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.layers = [target.layer for target in config.targets] + [part.layer for part in config.regressions]
+        self.model = build_encoder(config)
+        dim = self.model.config.hidden_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed + 1)
+            self.heads = nn.ModuleList(nn.Linear(dim, target.codebook_size) for target in config.targets)
+            self.heads.extend(nn.Linear(dim, DIMENSIONS[part.features]) for part in config.regressions)
+
+    def forward(self, waveforms: Tensor, mask: Tensor) -> list[Tensor]:
+        """Waveforms [batch, samples], bool mask [batch, frames] -> logits [batch, frames, classes] of each target, and
+        the estimate [batch, frames, dimensions] of each regression."""
+        states = self.model(waveforms, mask_time_indices=mask, output_hidden_states=True).hidden_states
+        return [head(states[layer]) for head, layer in zip(self.heads, self.layers, strict=True)]
+
+    def features(self, waveform: Tensor, layer: int) -> Tensor:
+        """A waveform [samples] -> [frames, dim] of a layer."""
+        features: Tensor = self.model(waveform[None], output_hidden_states=True).hidden_states[layer][0]
+        return features
+
+    def restart_head(self, target: int, seed: int) -> None:
+        """Draws the classifier of a target anew."""
+        head = self.heads[target]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head.load_state_dict(nn.Linear(head.in_features, head.out_features).state_dict())  # type: ignore[arg-type]
+
+
+class EncoderTrainer:
+    """Network, classes and optimiser of a pretraining run."""
+
+    def __init__(self, config: EncoderConfig, run: Run, corpus: Corpus) -> None:
+        self.config, self.run, self.corpus = config, run, corpus
+        self.training, self.validation = corpus.split(config.validation_clips, config.seed)
+        self.crop = int(config.crop_seconds * SAMPLE_RATE)
+        batch_samples = int(config.batch_seconds * SAMPLE_RATE)
+        generator = np.random.default_rng(config.seed)
+        self.plan = enumerate(length_batches(corpus.lengths, self.training, batch_samples, self.crop, generator))
+        network = MaskedPrediction(config)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+        )
+        self.network, self.optimizer = run.accelerator.prepare(network, optimizer)
+        self.unwrapped: MaskedPrediction = run.accelerator.unwrap_model(self.network)
+        self.classes = Classes(config, corpus)
+        self.classes.values = run.kept("classes", self.classes.first_round)
+        self.standard = {
+            part.features: Standardized.fit(part.features, corpus, config.seed) for part in config.regressions
+        }
+        self.second_round = False
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One step of the optimiser: the loss, and the accuracy of each layer."""
+        if step > self.config.second_round_step and not self.second_round:
+            self._start_second_round(restart=step == self.config.second_round_step + 1)
+        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate_at(step)
+        self.network.train()
+        accelerator = self.run.accelerator
+        for share in self.run.shares():
+            waveforms, clips, starts = self._batch(step, share)
+            with accelerator.accumulate(self.network):
+                numbers = self._predict(self.network, waveforms, clips, starts, seeded(self.config.seed, step, share))
+                accelerator.backward(numbers["loss"])
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(self.network.parameters(), 5.0)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        return numbers
+
+    def _batch(self, step: int, share: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """Crops [batch, samples], clip numbers, first frames: the same for a step and share in any run."""
+        number = (step - 1) * self.run.shares_a_step + share
+        clips = next(batch for position, batch in self.plan if position == number)
+        generator = np.random.default_rng((self.config.seed, step, share))
+        crops, starts = crop_batch(self.corpus, clips, self.crop, HOP_LENGTH, generator)
+        return normalize(crops), clips, starts
+
+    def _predict(
+        self, network: nn.Module, waveforms: Tensor, clips: np.ndarray, starts: np.ndarray, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Sum of all losses; accuracy of each target where it counts, at masked or at visible frames, and the mean
+        squared error of each regression at visible ones."""
+        config, device = self.config, self.run.device
+        frames = int(self.unwrapped.model._get_feat_extract_output_lengths(waveforms.shape[1]))
+        mask = draw_mask(len(waveforms), frames, config.mask_probability, config.mask_length, generator).to(device)
+        losses, accuracies = [], {}
+        outputs = network(waveforms.to(device), mask)
+        for number, (target, logits) in enumerate(zip(config.targets, outputs, strict=False)):
+            wanted = self.classes.crop(number, clips, starts, frames).to(device)
+            weights = torch.where(mask, 1.0, config.visible_weight) if target.masked else (~mask).float()
+            loss = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction="none")
+            losses.append((loss * weights.flatten()).sum() / weights.sum().clamp(min=1))
+            counted = mask if target.masked else ~mask
+            accuracies[f"layer_{target.layer}"] = (logits.argmax(-1) == wanted)[counted].float().mean()
+        for part, estimate in zip(config.regressions, outputs[len(config.targets) :], strict=True):
+            wanted = torch.stack([self.standard[part.features](waveform) for waveform in waveforms])[:, :frames]
+            error = (estimate.float() - wanted.to(device)).square()[~mask].mean()
+            losses.append(part.weight * error)
+            accuracies[f"{part.features}_{part.layer}"] = error
+        return {"loss": torch.stack(losses).sum(), **accuracies}
+
+    @torch.no_grad()
+    def validate(self, step: int) -> dict[str, float]:
+        """Mean loss and accuracies over whole validation clips."""
+        self.unwrapped.eval()
+        totals: dict[str, list[float]] = {}
+        for clip in self.validation:
+            waveform = normalize(self.corpus.waveform(clip))[None]
+            numbers = self._predict(self.unwrapped, waveform, np.array([clip]), np.array([0]), seeded(int(clip)))
+            for name, value in numbers.items():
+                totals.setdefault(f"valid_{name}", []).append(float(value))
+        return {name: float(np.nanmean(values)) for name, values in totals.items()}
+
+    def export(self, folder: Path) -> None:
+        """Saves the encoder in transformers' layout."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(exist_ok=True)
+        self.unwrapped.model.config.save_pretrained(folder)
+        with written_aside(folder / "model.safetensors") as aside:
+            save_file(self.unwrapped.model.state_dict(), aside, {"format": "pt"})
+
+    def _start_second_round(self, *, restart: bool) -> None:
+        """New classes for the masked targets, by this encoder's own features; their heads `restart` with them."""
+        self.unwrapped.eval()
+
+        @torch.no_grad()
+        def features(clip: int) -> Tensor:
+            waveform = normalize(self.corpus.waveform(clip)).to(self.run.device)
+            return self.unwrapped.features(waveform, self.config.second_round_layer).float().cpu()
+
+        self.classes.values = self.run.kept("second_round", lambda: self.classes.second_round(features))
+        self.second_round = True
+        for number, target in enumerate(self.config.targets):
+            if target.masked and restart:
+                self.unwrapped.restart_head(number, self.config.seed + 2)

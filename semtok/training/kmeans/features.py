@@ -1,0 +1,97 @@
+"""An encoder's features of a corpus, in parts that fit in memory, shared out among processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from semtok.audio.lengths import frame_mask
+from semtok.encoder.encoder import Encoder
+from semtok.training.data.corpus import Corpus
+from semtok.training.progress import steps_with_progress
+
+LONGEST_SECONDS = 30
+"""Longer clips are cut into equal pieces: memory grows with the square of their length."""
+
+
+class Piece(NamedTuple):
+    """`samples` samples of a clip from `start`."""
+
+    clip: int
+    start: int
+    samples: int
+
+
+def draw_pieces(corpus: Corpus, sample_rate: int, hours: float | None, seed: int) -> list[Piece]:
+    """Pieces of clips in random order, `hours` of them in all, or the whole corpus."""
+    order, lengths = np.random.default_rng(seed).permutation(len(corpus)), corpus.lengths
+    if hours is not None:
+        order = order[: 1 + int(np.searchsorted(np.cumsum(lengths[order]), hours * 3600 * sample_rate))]
+    pieces = []
+    for clip in order.tolist():
+        samples = int(lengths[clip])
+        count = -(-samples // (LONGEST_SECONDS * sample_rate))
+        edges = [samples * number // count for number in range(count + 1)]
+        pieces += [Piece(clip, start, end - start) for start, end in itertools.pairwise(edges)]
+    return pieces
+
+
+def split_parts(
+    pieces: Sequence[Piece], encoder: Encoder, part_frames: int, batch_seconds: float
+) -> list[list[list[Piece]]]:
+    """Parts of about equally many frames, `part_frames` at most or little more; each in batches of similar length."""
+    ends = np.cumsum([encoder.frame_count(piece.samples) for piece in pieces])
+    count = -(-int(ends[-1]) // part_frames)
+    part_of = ((ends - 1) * count // ends[-1]).tolist()
+    parts: list[list[Piece]] = [[] for _ in range(count)]
+    for piece, part in zip(pieces, part_of, strict=True):
+        parts[part].append(piece)
+    return [_batches(part, round(batch_seconds * encoder.sample_rate)) for part in parts if part]
+
+
+def _batches(pieces: Sequence[Piece], batch_samples: int) -> list[list[Piece]]:
+    """The longest first; `batch_samples` a batch, padding included, unless one piece has more."""
+    order, batches = sorted(pieces, key=lambda piece: -piece.samples), []
+    while order:
+        size = max(1, batch_samples // order[0].samples)
+        batches.append(order[:size])
+        order = order[size:]
+    return batches
+
+
+def share(batches: Sequence[list[Piece]], process: int, processes: int) -> list[list[Piece]]:
+    """The batches of one process. Those of all processes, one after the other, are all batches in their order."""
+    return list(batches[process * len(batches) // processes : (process + 1) * len(batches) // processes])
+
+
+def encode_batch(encoder: Encoder, corpus: Corpus, batch: Sequence[Piece], layers: Sequence[int]) -> list[Tensor]:
+    """Features of the pieces, one after the other and without padding: [frames, dim] of each layer."""
+    device = next(encoder.parameters()).device
+    waveforms = [corpus.waveform(*piece) for piece in batch]
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    features, frames = encoder(pad_sequence(waveforms, batch_first=True).to(device), lengths, layers)
+    valid = frame_mask(frames, features[0].shape[1])
+    return [feature[valid] for feature in features]
+
+
+def collect_features(
+    encoder: Encoder, corpus: Corpus, batches: Sequence[Sequence[Piece]], layers: Sequence[int], *, visible: bool
+) -> list[Tensor]:
+    """Features of all batches, each encoded once for all layers: float16 [frames, dim] of each layer, on the CPU.
+
+    `visible` says whether to show a progress bar.
+    """
+    frames = sum(encoder.frame_count(piece.samples) for batch in batches for piece in batch)
+    collected, end = [torch.empty(frames, encoder.dim, dtype=torch.float16) for _ in layers], 0
+    for step, _ in steps_with_progress(0, len(batches), "features", visible=visible):
+        found = encode_batch(encoder, corpus, batches[step - 1], layers)
+        start, end = end, end + len(found[0])
+        for kept, features in zip(collected, found, strict=True):
+            kept[start:end] = features
+    return collected

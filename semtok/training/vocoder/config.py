@@ -1,0 +1,121 @@
+"""The config of a vocoder's training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from semtok.errors import ConfigError
+from semtok.networks.config import GeneratorConfig, SpeakerConfig
+from semtok.training.config import GradientConfig
+
+LEAST_REFERENCE_FRAMES = 25
+"""Too few to know a voice by are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerTrainingConfig:
+    """Whose voice it is, told by an embedding of `dim` numbers.
+
+    With `channels` a speaker encoder of that width learns along, from `reference_frames` of what the clip has beside
+    the crop that is decoded. With `embeddings` they are given: a .safetensors file with one [dim] for each clip, named
+    by its path as in `audio/index.json`. Utterances go without by `drop_probability`.
+    """
+
+    dim: int
+    channels: int | None = None
+    embeddings: str | None = None
+    reference_frames: int = 150
+    drop_probability: float = 0.2
+
+    def __post_init__(self) -> None:
+        if (self.channels is None) == (self.embeddings is None):
+            raise ConfigError("give either channels, of a speaker encoder, or embeddings, a file of them")
+        if not 0 <= self.drop_probability <= 1 or self.reference_frames < LEAST_REFERENCE_FRAMES:
+            raise ConfigError(
+                f"drop_probability must be in 0 ... 1 and reference_frames at least {LEAST_REFERENCE_FRAMES}, got "
+                f"{self.drop_probability} and {self.reference_frames}"
+            )
+
+    @property
+    def network(self) -> SpeakerConfig:
+        """What is to be known of it once the vocoder is trained."""
+        return SpeakerConfig(self.dim, self.channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocoderTrainingConfig(GradientConfig):
+    """The scalable vocoder on tokens of `tokenizer`: a bundled name, a folder or a hub id.
+
+    With `start_from`, a published vocoder of the same tokenizer, its network is trained on; otherwise
+    `embedding_dim`, `attention_dim` and `generator` describe a new one. `speaker` conditions either on the voice.
+
+    Up to `adversarial_step` the spectral loss acts alone, on `batch_size` crops of `crop_frames`; from then on the
+    discriminators act too, which cost several generator steps each, on batches of their own (usually smaller) shape.
+    The rate is then `adversarial_learning_rate`, multiplied by `adversarial_learning_rate_decay` after each epoch, as
+    many crops as there are clips; that of the discriminators is `discriminator_learning_rate_factor` times as high.
+    Batch sizes are those of one process.
+
+    `mel_resolutions` are (window, bands) of the spectral loss; `stft_windows` those of one of linear frequency that is
+    added by `stft_weight`. `periods`, `scales` and `windows` are discriminators.
+    The adversarial loss is the mean over them. With `relative_feature_matching` each map's difference is relative to
+    its size. `target_rms` brings clips to one loudness, null leaves them as they are. `average_decay` is that of the
+    running average of weights, which is what is saved; `half_precision` rounds them to float16.
+    """
+
+    tokenizer: str
+    batch_size: int
+    crop_frames: int
+    adversarial_step: int
+    adversarial_batch_size: int
+    adversarial_crop_frames: int
+    adversarial_learning_rate: float
+    mel_weight: float
+    feature_matching_weight: float
+    start_from: str | None = None
+    embedding_dim: int | None = None
+    attention_dim: int | None = None
+    embeddings_from_centroids: bool = False
+    generator: GeneratorConfig | None = None
+    speaker: SpeakerTrainingConfig | None = None
+    adversarial_weight: float = 1.0
+    adversarial_learning_rate_decay: float = 1.0
+    discriminator_learning_rate_factor: float = 1.0
+    relative_feature_matching: bool = True
+    mel_resolutions: tuple[tuple[int, int], ...] = ((256, 32), (512, 64), (1024, 80), (2048, 128))
+    stft_windows: tuple[int, ...] = ()
+    stft_weight: float = 0.0
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
+    scales: int = 0
+    windows: tuple[int, ...] = ()
+    spectrogram_channels: int = 32
+    target_rms: float | None = None
+    half_precision: bool = False
+    average_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start_from is None and None in (self.embedding_dim, self.attention_dim, self.generator):
+            raise ConfigError("give embedding_dim, attention_dim and generator of a new network, or start_from")
+        if bool(self.stft_windows) != (self.stft_weight > 0):
+            raise ConfigError(
+                f"give both stft_windows and a positive stft_weight or neither, got {list(self.stft_windows)} and "
+                f"{self.stft_weight}"
+            )
+
+    def shape(self, step: int) -> tuple[int, int]:
+        """Batch size and frames of a crop at a step."""
+        if step > self.adversarial_step:
+            return self.adversarial_batch_size, self.adversarial_crop_frames
+        return self.batch_size, self.crop_frames
+
+    def learning_rate_at(self, step: int, epoch: int) -> float:
+        """Warm-up, then a cosine to a tenth until the adversarial phase, which has a rate of its own; `epoch` is the
+        number of adversarial steps that make one."""
+        if step > self.adversarial_step:
+            epochs = (step - self.adversarial_step - 1) // epoch
+            return self.adversarial_learning_rate * self.adversarial_learning_rate_decay**epochs
+        progress = min(1.0, step / min(self.adversarial_step, self.steps))
+        cosine = 0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2
+        return self.learning_rate * min(1.0, step / max(1, self.warmup_steps)) * cosine

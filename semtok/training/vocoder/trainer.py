@@ -1,0 +1,215 @@
+"""Training of the scalable vocoder: layers dropped at random, spectral losses first, then adversarial ones as well."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semtok.codebooks.layers import row_slices
+from semtok.networks.config import VocoderConfig
+from semtok.networks.scalable_vocoder import ScalableVocoder
+from semtok.tokenizer import Tokenizer
+from semtok.training.data.corpus import load_corpus, seeded
+from semtok.training.run import Run, train
+from semtok.training.vocoder.config import VocoderTrainingConfig
+from semtok.training.vocoder.discriminators import Discriminators
+from semtok.training.vocoder.losses import MelLoss, StftLoss, discriminator_loss, feature_matching_loss, generator_loss
+from semtok.training.vocoder.networks import start_network
+from semtok.training.vocoder.speakers import load_embeddings
+from semtok.training.vocoder.token_corpus import TokenCorpus, load_tokens
+from semtok.vocoder import Vocoder
+
+_SAMPLES = 3
+_SAMPLE_WINDOW = 1024
+
+
+def train_vocoder(config: VocoderTrainingConfig) -> None:
+    """Trains a vocoder and saves it with its tokenizer to `<folder>/checkpoint`; resumes where it stopped.
+
+    Raises:
+        ConfigError, CheckpointError: `start_from` names a vocoder of another shape or tokenizer.
+    """
+    run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
+    tokenizer = Tokenizer.from_pretrained(config.tokenizer, device=run.device)
+    network, description = start_network(config, tokenizer)
+    with run.main_first():
+        corpus = load_corpus(config.data, run.folder.parent / "audio", sample_rate=tokenizer.sample_rate)
+    tokens = load_tokens(corpus, tokenizer, run, rms=config.target_rms)
+    if config.speaker and config.speaker.embeddings:
+        audio = run.folder.parent / "audio"
+        given = load_embeddings(config.speaker.embeddings, audio, config.speaker.dim)
+        tokens = dataclasses.replace(tokens, embeddings=given)
+    trainer = VocoderTrainer(config, run, tokenizer, tokens, network, description)
+    train(run, trainer, config, step_name="vocoder", product="checkpoint")
+    run.finish()
+
+
+def draw_present(batch: int, layers: int, generator: torch.Generator) -> Tensor:
+    """Layer dropout (Mousavi et al., 2024, section 2.3): bool [batch, layers], False for dropped layers.
+
+    For each utterance n is uniform in 0 ... layers - 1, and n layers are dropped, never all.
+    """
+    dropped = torch.randint(0, layers, (batch, 1), generator=generator)
+    ranks = torch.rand(batch, layers, generator=generator).argsort(1).argsort(1)
+    return ranks >= dropped
+
+
+class VocoderTrainer:
+    """Network, its running average, discriminators and optimisers of a vocoder run."""
+
+    def __init__(
+        self,
+        config: VocoderTrainingConfig,
+        run: Run,
+        tokenizer: Tokenizer,
+        tokens: TokenCorpus,
+        network: ScalableVocoder,
+        description: VocoderConfig,
+    ) -> None:
+        self.config, self.run, self.tokenizer, self.tokens, self.description = (
+            config,
+            run,
+            tokenizer,
+            tokens,
+            description,
+        )
+        self.training, self.validation = tokens.corpus.split(config.validation_clips, config.seed)
+        self.epoch = max(1, len(self.training) // (config.adversarial_batch_size * run.shares_a_step))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            discriminators = Discriminators(
+                config.periods, config.period_channels, config.scales, config.windows, config.spectrogram_channels
+            )
+        self.average = copy.deepcopy(network).requires_grad_(False).eval().to(run.device)
+        self.mel = MelLoss(tokenizer.sample_rate, config.mel_resolutions).to(run.device)
+        self.stft = StftLoss(config.stft_windows).to(run.device)
+        self.sample_mel = MelLoss(tokenizer.sample_rate, [(_SAMPLE_WINDOW, 80)]).to(run.device)
+        prepare = run.accelerator.prepare
+        self.network, self.optimizer = prepare(network, self._optimizer(network))
+        self.discriminators, self.discriminator_optimizer = prepare(discriminators, self._optimizer(discriminators))
+        run.accelerator.register_for_checkpointing(self.average)
+
+    def _optimizer(self, module: nn.Module) -> torch.optim.AdamW:
+        return torch.optim.AdamW(module.parameters(), self.config.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One step of the generator's optimiser and, from the adversarial phase on, of the discriminators'."""
+        rate = self.config.learning_rate_at(step, self.epoch)
+        self.optimizer.param_groups[0]["lr"] = rate
+        factor = self.config.discriminator_learning_rate_factor
+        self.discriminator_optimizer.param_groups[0]["lr"] = rate * factor
+        for share in self.run.shares():
+            batch = self.tokens.batch(self.training, self.config, step, share)
+            codes, waveforms, *voices = (part.to(self.run.device) for part in batch)
+            present = draw_present(len(codes), len(self.description.layers), seeded(self.config.seed, step, share))
+            with self.run.accelerator.accumulate(self.network, self.discriminators):
+                numbers = self._learn(step, codes, waveforms, present.to(self.run.device), *voices)
+        with torch.no_grad():
+            decay = min(self.config.average_decay, step / (step + 100))
+            for slow, fast in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        return numbers
+
+    def _learn(
+        self, step: int, codes: Tensor, waveforms: Tensor, present: Tensor, voices: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Codes [batch, rows, frames], waveforms [batch, samples], present [batch, layers]; voices as of a batch."""
+        config, accelerator = self.config, self.run.accelerator
+        generated = self.network(codes, present=present, **self._told(voices)).float()
+        mel = self.mel(generated, waveforms)
+        numbers, loss = {"mel": mel}, config.mel_weight * mel
+        if config.stft_windows:
+            numbers["stft"] = self.stft(generated, waveforms)
+            loss = loss + config.stft_weight * numbers["stft"]
+        if step > config.adversarial_step:
+            numbers["discriminator"] = self._discriminate(generated.detach(), waveforms)
+            numbers["adversarial"], numbers["matching"] = self._judge(generated, waveforms)
+            loss = loss + config.adversarial_weight * numbers["adversarial"]
+            loss = loss + config.feature_matching_weight * numbers["matching"]
+        accelerator.backward(loss)
+        if accelerator.sync_gradients:
+            accelerator.clip_grad_norm_(self.network.parameters(), 10.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return numbers
+
+    def _told(self, voices: Tensor | None) -> dict[str, Tensor]:
+        """Voices as of a batch, as the network takes them."""
+        if voices is None:
+            return {}
+        return {"reference" if self.tokens.embeddings is None else "speaker": voices}
+
+    def _discriminate(self, generated: Tensor, waveforms: Tensor) -> Tensor:
+        """A step of the discriminators, and their loss."""
+        scores, _ = self.discriminators(torch.cat([waveforms, generated]))
+        loss = discriminator_loss(*zip(*(score.chunk(2) for score in scores), strict=True))
+        self.run.accelerator.backward(loss)
+        self.discriminator_optimizer.step()
+        self.discriminator_optimizer.zero_grad()
+        return loss
+
+    def _judge(self, generated: Tensor, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+        """The generator's adversarial and matching losses, whose gradient passes through the discriminators but is not
+        theirs; nor is it for other processes, hence unwrapped."""
+        discriminators = self.run.accelerator.unwrap_model(self.discriminators)
+        discriminators.requires_grad_(False)
+        with torch.no_grad():
+            _, real = discriminators(waveforms)
+        scores, inner = discriminators(generated)
+        losses = (
+            generator_loss(scores),
+            feature_matching_loss(real, inner, relative=self.config.relative_feature_matching),
+        )
+        discriminators.requires_grad_(True)
+        return losses
+
+    def export(self, folder: Path) -> None:
+        """Saves the averaged network, and the tokenizer beside it."""
+        # the config is the last file of a tokenizer to be written
+        if not (folder / "config.json").exists():
+            self.tokenizer.save_pretrained(folder)
+        network = copy.deepcopy(self.average)
+        Vocoder(self.description, network.half().float() if self.config.half_precision else network).save_pretrained(
+            folder
+        )
+
+    @torch.no_grad()
+    def validate(self, step: int) -> dict[str, float]:
+        """Mel loss of the averaged network on validation clips, from all layers and from each alone; samples.
+
+        Without speakers, but for one more loss where there are some.
+        """
+        slices = row_slices(self.description.stages)
+        rows = {"all": (slice(None), list(range(len(slices))))}
+        rows |= {str(layer): (slices[i], [i]) for i, layer in enumerate(self.description.layers)}
+        losses: dict[str, list[float]] = defaultdict(list)
+        for number, clip in enumerate(self.validation):
+            codes, waveform = (
+                part.to(self.run.device)[None] for part in self.tokens.crop(clip, 0, self.tokens.frames[clip])
+            )
+            for name, (chosen, positions) in rows.items():
+                generated = self.average(codes[:, chosen], positions)
+                losses[f"valid_mel_{name}"].append(float(self.mel(generated, waveform)))
+                if name == "all" and number < _SAMPLES:
+                    self._show(f"clip_{number}/vocoder", generated, step)
+                    self._show(f"clip_{number}/original", waveform, 0)
+            if self.description.speaker:
+                embeddings = self.tokens.embeddings
+                voices = waveform if embeddings is None else embeddings[clip : clip + 1].to(self.run.device)
+                generated = self.average(codes, **self._told(voices))
+                losses["valid_mel_speaker"].append(float(self.mel(generated, waveform)))
+        return {name: float(np.mean(values)) for name, values in losses.items()}
+
+    def _show(self, name: str, waveform: Tensor, step: int) -> None:
+        """A waveform [1, samples] and its log-mel spectrogram on TensorBoard."""
+        self.run.board.add_audio(name, waveform[0].clamp(-1, 1), step, self.tokenizer.sample_rate)
+        bands = self.sample_mel.log_mel(waveform, _SAMPLE_WINDOW)[0].flip(0)
+        self.run.board.add_image(
+            name, (bands - bands.min()) / (bands.max() - bands.min() + 1e-5), step, dataformats="HW"
+        )
