@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semtok.audio import load_audio, save_audio
+    from semtok.audio.io import load_audio, save_audio
     from semtok.errors import SemtokError
     from semtok.tokenizer import Tokenizer
     from semtok.tokens import Tokens
@@ -19,8 +19,8 @@ _HOMES = {
     "Tokenizer": "semtok.tokenizer",
     "Tokens": "semtok.tokens",
     "Vocoder": "semtok.vocoder",
-    "load_audio": "semtok.audio",
-    "save_audio": "semtok.audio",
+    "load_audio": "semtok.audio.io",
+    "save_audio": "semtok.audio.io",
 }
 
 

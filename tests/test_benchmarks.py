@@ -54,7 +54,7 @@ def test_tokens_in_half_precision_are_counted_by_stage(monkeypatch, capsys):
     rows = re.findall(r"^\| (\d) \| (\d) \| ([\d.]+) % \| ([\d.]+) % \|$", capsys.readouterr().out, re.M)
 
     assert [stage for layer, stage, *_ in rows if layer == "1"] == ["1", "2", "3", "4"] and len(rows) == 9
-    assert all(80 < float(bfloat16) < float(float16) <= 100 for *_, bfloat16, float16 in rows)
+    assert all(80 < float(bfloat16) <= float(float16) <= 100 for *_, bfloat16, float16 in rows)
 
 
 def test_kmeans_is_compared_with_scikit_learn_and_faiss(monkeypatch, capsys):

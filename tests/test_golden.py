@@ -1,4 +1,4 @@
-"""The bundled checkpoint answers what it answered when it was made: its codes to the number, its speech to a quality."""
+"""The bundled checkpoint answers what it did when it was made: its codes to the number, its speech to a quality."""
 
 from __future__ import annotations
 

@@ -197,7 +197,8 @@ class Stopping:
         self.left = stop_after
 
     def __call__(self, train, config):
-        from semtok.training import encoder, vocoder
+        from semtok.training.encoder import trainer as encoder
+        from semtok.training.vocoder import trainer as vocoder
 
         kind = encoder.EncoderTrainer if train is train_encoder else vocoder.VocoderTrainer
         original = kind.step

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from semtok.training import vocoder
 from semtok.training.config import load_config
+from semtok.training.vocoder import trainer as vocoder
 from semtok.training.vocoder.config import VocoderTrainingConfig
 
 

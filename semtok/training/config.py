@@ -35,11 +35,12 @@ class Dataset:
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
     """Every step's: the `folder` where it writes, and `data`: folders, manifests (.csv or .jsonl with a column `path`)
-    or datasets."""
+    or datasets. Rows of manifests whose column `split` is one of `leave_out_splits` are left out."""
 
     folder: str
     data: list[str | Dataset]
     seed: int = 0
+    leave_out_splits: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,26 +95,63 @@ class Regression:
     weight: float
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A pretrained encoder, hub id or folder, to learn from: of any family that semtok has, or Whisper's.
+
+    A linear map of the student's layer `at`, thrown away afterwards, predicts the features of the teacher's `layer`,
+    as the first principal `components`, whitened.
+    """
+
+    encoder: str
+    layer: int
+    at: int
+    components: int
+    weight: float = 1.0
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class AttentionDecay:
+    """What attention scores lose at the start for each frame of distance, of each head: `encoder.locality`."""
+
+    before: list[float]
+    after: list[float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(GradientConfig):
-    """Masked prediction. `model` is passed to transformers' HubertConfig; with `start_from`, a folder or hub id of a
-    HuBERT, training goes on from its weights. After `second_round_step` steps the masked targets are replaced by
-    k-means of the features of `second_round_layer` (HuBERT's second iteration). `regressions` keep acoustic detail in
-    the lower layers, which classes alone let go."""
+    """Distillation from `teachers`, masked prediction of classes, or both.
+
+    `model` is passed to the configuration of transformers that its `model_type` names (HuBERT by default); with
+    `start_from`, a folder or hub id, training goes on from its weights. `targets` are classes to predict; after
+    `second_round_step` steps the masked ones are replaced by k-means of the features of `second_round_layer` (HuBERT's
+    second iteration). `regressions` keep acoustic detail in the lower layers, which classes and teachers let go. Noise
+    is added to a share `noise_probability` of the clips, `noise_snr` dB (lowest, highest) below the speech.
+    """
 
     model: dict[str, Any]
-    targets: list[Target]
     batch_seconds: float
     crop_seconds: float
-    mask_probability: float
-    mask_length: int
-    visible_weight: float
-    second_round_step: int
-    second_round_layer: int
-    target_hours: float
+    teachers: list[Teacher] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
     regressions: list[Regression] = field(default_factory=list)
+    attention_decay: AttentionDecay | None = None
+    mask_probability: float = 0.0
+    mask_length: int = 10
+    visible_weight: float = 0.5
+    second_round_step: int = 0
+    second_round_layer: int = 0
+    target_hours: float = 0.5
+    noise_probability: float = 0.0
+    noise_snr: tuple[float, float] = (5.0, 30.0)
     start_from: str | None = None
     weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.teachers or self.targets or self.regressions):
+            raise ConfigError("an encoder learns from teachers, targets or regressions: give at least one")
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then linear decay to a twentieth."""

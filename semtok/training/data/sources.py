@@ -23,28 +23,29 @@ _READ_AHEAD = 64
 _READERS = 8
 
 
-def find_clips(data: Sequence[str | Path | Dataset]) -> list[Path | Dataset]:
+def find_clips(data: Sequence[str | Path | Dataset], leave_out_splits: Sequence[str] = ()) -> list[Path | Dataset]:
     """The audio files of folders and manifests, one by one; datasets stand for themselves.
 
     A manifest is a .csv or .jsonl file with a column `path`, relative to where it lies. Of a folder, those files that
-    the manifests in it (`manifest.csv`, `manifest.jsonl`) list, else every audio file below.
+    the manifests in it (`manifest.csv`, `manifest.jsonl`) list, else every audio file below. Rows of manifests whose
+    column `split` is one of `leave_out_splits` are left out.
 
     Raises:
         AudioError: if a folder or manifest is missing or names no audio.
     """
     clips: list[Path | Dataset] = []
     for entry in data:
-        clips += [entry] if isinstance(entry, Dataset) else _find_files(Path(entry))
+        clips += [entry] if isinstance(entry, Dataset) else _find_files(Path(entry), leave_out_splits)
     return clips
 
 
-def _find_files(path: Path) -> list[Path]:
+def _find_files(path: Path, leave_out_splits: Sequence[str]) -> list[Path]:
     if path.suffix in (".csv", ".jsonl") and not path.is_dir():
         manifests = [path]
     else:
         manifests = sorted([*path.rglob("manifest.csv"), *path.rglob("manifest.jsonl")])
     if manifests:
-        found = [manifest.parent / name for manifest in manifests for name in _listed(manifest)]
+        found = [manifest.parent / name for manifest in manifests for name in _listed(manifest, leave_out_splits)]
     else:
         found = find_files(path)
     if not found:
@@ -55,12 +56,12 @@ def _find_files(path: Path) -> list[Path]:
     return found
 
 
-def _listed(manifest: Path) -> list[str]:
+def _listed(manifest: Path, leave_out_splits: Sequence[str]) -> list[str]:
     """The column `path` of a manifest."""
     try:
         with manifest.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file) if manifest.suffix == ".csv" else map(json.loads, filter(str.strip, file))
-            return [row["path"] for row in rows]
+            return [row["path"] for row in rows if row.get("split") not in leave_out_splits]
     except FileNotFoundError as error:
         raise AudioError(f"there is no manifest {manifest} (looked from {Path.cwd()})") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:

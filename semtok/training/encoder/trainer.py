@@ -1,4 +1,4 @@
-"""Pretraining of a small HuBERT by masked prediction of k-means classes, every chosen layer with classes of its own."""
+"""Training of a small encoder: distillation from pretrained teachers, masked prediction of k-means classes, or both."""
 
 from __future__ import annotations
 
@@ -12,35 +12,49 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.audio.files import written_aside
-from semtok.training.config import EncoderConfig
+from semtok.audio.lengths import minimum_samples
+from semtok.errors import ConfigError
+from semtok.training.config import EncoderConfig, Regression
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
 from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
+from semtok.training.encoder.locality import start_near
 from semtok.training.encoder.targets import DIMENSIONS
+from semtok.training.encoder.teachers import teacher_features
 from semtok.training.run import Run, train
 
 if TYPE_CHECKING:
-    from transformers import HubertModel
+    from transformers import PreTrainedModel
 
 
 def train_encoder(config: EncoderConfig) -> None:
     """Trains an encoder and saves it to `<folder>/encoder` in transformers' layout; resumes where it stopped."""
     run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
     with run.main_first():
-        corpus = load_corpus(config.data, run.folder.parent / "audio", sample_rate=SAMPLE_RATE)
+        corpus = load_corpus(
+            config.data,
+            run.folder.parent / "audio",
+            sample_rate=SAMPLE_RATE,
+            leave_out_splits=config.leave_out_splits,
+        )
     train(run, EncoderTrainer(config, run, corpus), config, step_name="encoder", product="encoder")
     run.finish()
 
 
-def build_encoder(config: EncoderConfig) -> HubertModel:
-    """A HuBERT of random weights, drawn from the config's seed, or the one to start from."""
-    from transformers import HubertConfig, HubertModel
+def build_encoder(config: EncoderConfig) -> PreTrainedModel:
+    """An encoder of random weights, drawn from the config's seed, or the one to start from."""
+    from transformers import AutoConfig, AutoModel
 
+    entries = dict(config.model)
+    family = entries.pop("model_type", "hubert")
     if config.start_from is not None:
-        return HubertModel.from_pretrained(config.start_from, dtype=torch.float32, **config.model)
-    with torch.random.fork_rng():
+        started: PreTrainedModel = AutoModel.from_pretrained(config.start_from, dtype=torch.float32, **entries)
+        return started
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = HubertModel(HubertConfig(**config.model))
+        model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(family, **entries))
     start_as_filterbank(model.feature_extractor.conv_layers[0].conv.weight)
+    if config.attention_decay is not None:
+        start_near(model, config.attention_decay.before, config.attention_decay.after)
     return model
 
 
@@ -68,22 +82,42 @@ def draw_mask(batch: int, frames: int, probability: float, length: int, generato
     return spans[:, 0] > 0
 
 
-class MaskedPrediction(nn.Module):
-    """An encoder with a linear classifier for each target, and a linear map for each regression."""
+def add_noise(waveforms: Tensor, config: EncoderConfig, generator: np.random.Generator) -> Tensor:
+    """Adds noise of a random spectral slope to some of normalised waveforms [batch, samples], as the config says."""
+    if config.noise_probability == 0:
+        return waveforms
+    noisy = []
+    for waveform in waveforms:
+        if generator.random() < config.noise_probability:
+            spectrum = torch.fft.rfft(torch.from_numpy(generator.standard_normal(len(waveform), dtype=np.float32)))
+            slope = torch.arange(1, len(spectrum) + 1) ** -generator.uniform(0, 1)
+            noise = torch.fft.irfft(spectrum * slope, len(waveform))
+            level = 10 ** (-generator.uniform(*config.noise_snr) / 20)
+            waveform = normalize(waveform + normalize(noise) * level)
+        noisy.append(waveform)
+    return torch.stack(noisy)
+
+
+class Student(nn.Module):
+    """An encoder with a linear classifier for each target, and a linear map for each regression and each teacher."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.layers = [target.layer for target in config.targets] + [part.layer for part in config.regressions]
+        outputs = [(target.layer, target.codebook_size) for target in config.targets]
+        outputs += [(part.layer, DIMENSIONS[part.features]) for part in config.regressions]
+        outputs += [(teacher.at, teacher.components) for teacher in config.teachers]
+        self.layers = [layer for layer, _ in outputs]
         self.model = build_encoder(config)
-        dim = self.model.config.hidden_size
+        depth, dim = self.model.config.num_hidden_layers, self.model.config.hidden_size
+        if wrong := [layer for layer in self.layers if not 0 <= layer <= depth]:
+            raise ConfigError(f"the encoder has layers 0 to {depth}, but something is to be learnt at {wrong}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
-            self.heads = nn.ModuleList(nn.Linear(dim, target.codebook_size) for target in config.targets)
-            self.heads.extend(nn.Linear(dim, DIMENSIONS[part.features]) for part in config.regressions)
+            self.heads = nn.ModuleList(nn.Linear(dim, size) for _, size in outputs)
 
     def forward(self, waveforms: Tensor, mask: Tensor) -> list[Tensor]:
-        """Waveforms [batch, samples], bool mask [batch, frames] -> logits [batch, frames, classes] of each target, and
-        the estimate [batch, frames, dimensions] of each regression."""
+        """Waveforms [batch, samples], bool mask [batch, frames] -> logits [batch, frames, classes] of each target, then
+        the estimates [batch, frames, dimensions] of each regression and each teacher."""
         states = self.model(waveforms, mask_time_indices=mask, output_hidden_states=True).hidden_states
         return [head(states[layer]) for head, layer in zip(self.heads, self.layers, strict=True)]
 
@@ -110,18 +144,29 @@ class EncoderTrainer:
         batch_samples = int(config.batch_seconds * SAMPLE_RATE)
         generator = np.random.default_rng(config.seed)
         self.plan = enumerate(length_batches(corpus.lengths, self.training, batch_samples, self.crop, generator))
-        network = MaskedPrediction(config)
+        network = Student(config)
         optimizer = torch.optim.AdamW(
             network.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self.network, self.optimizer = run.accelerator.prepare(network, optimizer)
-        self.unwrapped: MaskedPrediction = run.accelerator.unwrap_model(self.network)
+        self.unwrapped: Student = run.accelerator.unwrap_model(self.network)
         self.classes = Classes(config, corpus)
         self.classes.values = run.kept("classes", self.classes.first_round)
         self.standard = {
             part.features: Standardized.fit(part.features, corpus, config.seed) for part in config.regressions
         }
-        self.second_round = False
+        model = self.unwrapped.model.config
+        self.centre = minimum_samples(model.conv_kernel, model.conv_stride) / 2
+        with run.main_first():
+            self.teachers = teacher_features(
+                config.teachers,
+                corpus,
+                run.folder.parent / "teachers",
+                sample_rate=SAMPLE_RATE,
+                hop_length=math.prod(model.conv_stride),
+                device=run.device,
+            )
+        self.second_round = not any(target.masked for target in config.targets)
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step of the optimiser: the loss, and the accuracy of each layer."""
@@ -147,31 +192,43 @@ class EncoderTrainer:
         clips = next(batch for position, batch in self.plan if position == number)
         generator = np.random.default_rng((self.config.seed, step, share))
         crops, starts = crop_batch(self.corpus, clips, self.crop, HOP_LENGTH, generator)
-        return normalize(crops), clips, starts
+        return add_noise(normalize(crops), self.config, generator), clips, starts
 
     def _predict(
         self, network: nn.Module, waveforms: Tensor, clips: np.ndarray, starts: np.ndarray, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Sum of all losses; accuracy of each target where it counts, at masked or at visible frames, and the mean
-        squared error of each regression at visible ones."""
+        """Sum of all losses; accuracy of each target where it counts, at masked or at visible frames, the mean squared
+        error of each regression at visible ones, and the cosine similarity to each teacher's features."""
         config, device = self.config, self.run.device
         frames = int(self.unwrapped.model._get_feat_extract_output_lengths(waveforms.shape[1]))
         mask = draw_mask(len(waveforms), frames, config.mask_probability, config.mask_length, generator).to(device)
-        losses, accuracies = [], {}
-        outputs = network(waveforms.to(device), mask)
-        for number, (target, logits) in enumerate(zip(config.targets, outputs, strict=False)):
+        outputs = iter(network(waveforms.to(device), mask))
+        losses, numbers = [], {}
+        for number, target in enumerate(config.targets):
+            logits = next(outputs)
             wanted = self.classes.crop(number, clips, starts, frames).to(device)
             weights = torch.where(mask, 1.0, config.visible_weight) if target.masked else (~mask).float()
             loss = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction="none")
             losses.append((loss * weights.flatten()).sum() / weights.sum().clamp(min=1))
             counted = mask if target.masked else ~mask
-            accuracies[f"layer_{target.layer}"] = (logits.argmax(-1) == wanted)[counted].float().mean()
-        for part, estimate in zip(config.regressions, outputs[len(config.targets) :], strict=True):
-            wanted = torch.stack([self.standard[part.features](waveform) for waveform in waveforms])[:, :frames]
-            error = (estimate.float() - wanted.to(device)).square()[~mask].mean()
+            numbers[f"layer_{target.layer}"] = (logits.argmax(-1) == wanted)[counted].float().mean()
+        for part in config.regressions:
+            estimate = next(outputs)
+            error = (estimate.float() - self._acoustic(part, waveforms, frames).to(device)).square()[~mask].mean()
             losses.append(part.weight * error)
-            accuracies[f"{part.features}_{part.layer}"] = error
-        return {"loss": torch.stack(losses).sum(), **accuracies}
+            numbers[f"{part.features}_{part.layer}"] = error
+        for teacher, features in zip(config.teachers, self.teachers, strict=True):
+            estimate = next(outputs).float()
+            wanted = features.crop(clips, starts, frames, self.centre).to(device)
+            similarity = F.cosine_similarity(estimate, wanted, dim=-1).mean()
+            losses.append(teacher.weight * ((estimate - wanted).abs().mean() + 1 - similarity))
+            numbers[f"teacher_{teacher.at}"] = similarity
+        return {"loss": torch.stack(losses).sum(), **numbers}
+
+    def _acoustic(self, part: Regression, waveforms: Tensor, frames: int) -> Tensor:
+        """An acoustic feature of waveforms [batch, samples], around the centre of each frame: [batch, frames, dim]."""
+        shift = max(0, int(self.centre) - HOP_LENGTH // 2)
+        return torch.stack([self.standard[part.features](waveform[shift:])[:frames] for waveform in waveforms])
 
     @torch.no_grad()
     def validate(self, step: int) -> dict[str, float]:

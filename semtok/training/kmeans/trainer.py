@@ -40,7 +40,12 @@ def train_kmeans(config: KMeansConfig) -> None:
         model = model.half().float()
     encoder = Encoder(model, normalize=config.normalize).to(run.device)
     with run.main_first():
-        corpus = load_corpus(config.data, run.folder.parent / "audio", sample_rate=encoder.sample_rate)
+        corpus = load_corpus(
+            config.data,
+            run.folder.parent / "audio",
+            sample_rate=encoder.sample_rate,
+            leave_out_splits=config.leave_out_splits,
+        )
     centroids = Codebooks(config, sizes, run, encoder, corpus).fit()
     if run.is_main:
         tokenizer = Tokenizer.from_centroids(

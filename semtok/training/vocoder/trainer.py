@@ -39,7 +39,12 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
     tokenizer = Tokenizer.from_pretrained(config.tokenizer, device=run.device)
     network, description = start_network(config, tokenizer)
     with run.main_first():
-        corpus = load_corpus(config.data, run.folder.parent / "audio", sample_rate=tokenizer.sample_rate)
+        corpus = load_corpus(
+            config.data,
+            run.folder.parent / "audio",
+            sample_rate=tokenizer.sample_rate,
+            leave_out_splits=config.leave_out_splits,
+        )
     tokens = load_tokens(corpus, tokenizer, run, rms=config.target_rms)
     if config.speaker and config.speaker.embeddings:
         audio = run.folder.parent / "audio"

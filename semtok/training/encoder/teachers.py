@@ -1,0 +1,351 @@
+"""Pretrained encoders to learn from: their features of a corpus, computed once, as targets of regression.
+
+DistilHuBERT (Chang et al., 2022) predicts a teacher's features by linear maps. Here they are first brought to whitened
+principal components, so that a few directions of large variance do not decide the loss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from semtok.audio.files import written_aside
+from semtok.checkpoints.files import CONFIG, read_encoder
+from semtok.checkpoints.hub import Repository, resolve
+from semtok.encoder.encoder import Encoder
+from semtok.errors import CheckpointError, ConfigError
+from semtok.training.config import Teacher
+from semtok.training.data.corpus import Corpus
+from semtok.training.progress import steps_with_progress
+
+_FIT_HOURS = 0.5
+_BATCH_SECONDS = 240
+_SAVE_EVERY = 10
+_PREPROCESSOR = "preprocessor_config.json"
+
+
+class TeacherEncoder(Protocol):
+    """A frozen encoder of 50 or so frames a second."""
+
+    sample_rate: int
+    hop_length: int
+    centre: float
+    """The sample on which frame 0 is centred."""
+
+    dim: int
+    num_layers: int
+
+    def frame_count(self, samples: int) -> int:
+        """Frames of a clip."""
+
+    def features(self, waveforms: Sequence[Tensor], layers: Sequence[int]) -> list[list[Tensor]]:
+        """Waveforms [samples] -> of each layer, of each clip: float32 [frames, dim] on the CPU."""
+
+
+class SelfSupervised:
+    """An encoder of one of semtok's families."""
+
+    def __init__(self, source: Repository, layers: int, device: torch.device) -> None:
+        preprocessor = source.find(_PREPROCESSOR)
+        normalize = preprocessor is None or bool(json.loads(preprocessor.read_text()).get("do_normalize", True))
+        self._encoder = Encoder(read_encoder(source, layers), normalize=normalize).to(device, torch.bfloat16)
+        self._device = device
+        self.sample_rate = self._encoder.sample_rate
+        self.hop_length = self._encoder.hop_length
+        self.centre = self._encoder.minimum_samples / 2
+        self.dim = self._encoder.dim
+        self.num_layers = self._encoder.num_layers
+
+    def frame_count(self, samples: int) -> int:
+        return self._encoder.frame_count(samples)
+
+    def features(self, waveforms: Sequence[Tensor], layers: Sequence[int]) -> list[list[Tensor]]:
+        answers: list[list[Tensor]] = [[] for _ in layers]
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        order = lengths.argsort(descending=True)
+        by_clip: dict[int, list[Tensor]] = {}
+        for part in order.split(8):
+            batch = pad_sequence([waveforms[i] for i in part], batch_first=True).to(self._device)
+            layered, frames = self._encoder(batch, lengths[part], layers)
+            for row, clip in enumerate(part.tolist()):
+                by_clip[clip] = [features[row, : frames[row]].float().cpu() for features in layered]
+        for clip in range(len(waveforms)):
+            for answer, features in zip(answers, by_clip[clip], strict=True):
+                answer.append(features)
+        return answers
+
+
+class Whisper:
+    """The encoder of a Whisper, on clips packed into its windows of 30 s, a little silence between them.
+
+    Its log-mel front end relates levels to the loudest of a window, so clips are first brought to one loudness.
+    """
+
+    sample_rate = 16000
+    hop_length = 320
+    centre = 0.0
+
+    def __init__(self, source: Repository, layers: int, device: torch.device) -> None:
+        from transformers import WhisperFeatureExtractor, WhisperModel
+
+        for name in (CONFIG, _PREPROCESSOR, "model.safetensors"):
+            source.file(name)
+        folder = source.file(CONFIG).parent
+        self._extractor = WhisperFeatureExtractor.from_pretrained(folder)
+        encoder = WhisperModel.from_pretrained(folder, dtype=torch.bfloat16).encoder.to(device).eval()
+        self.dim = int(encoder.config.d_model)
+        self.num_layers = len(encoder.layers)
+        if layers < self.num_layers:  # the last layer's features come after the final norm, which must then stay
+            encoder.layers = encoder.layers[:layers]
+            encoder.layer_norm = torch.nn.Identity()
+        self._encoder, self._device = encoder, device
+        self._window = int(self._extractor.n_samples)
+
+    def frame_count(self, samples: int) -> int:
+        return samples // self.hop_length
+
+    @torch.inference_mode()
+    def features(self, waveforms: Sequence[Tensor], layers: Sequence[int]) -> list[list[Tensor]]:
+        pieces = [
+            (clip, piece)
+            for clip, waveform in enumerate(waveforms)
+            for piece in _equally_loud(waveform).split(self._window)
+        ]
+        windows = _pack([len(piece) for _, piece in pieces], self._window, gap=16 * self.hop_length)
+        answers: list[list[list[Tensor]]] = [[[] for _ in waveforms] for _ in layers]
+        for window in windows:
+            packed = torch.zeros(self._window)
+            for number, offset in window:
+                packed[offset : offset + len(pieces[number][1])] = pieces[number][1]
+            mel = self._extractor(packed.numpy(), sampling_rate=self.sample_rate, return_tensors="pt").input_features
+            states = self._encoder(mel.to(self._device, torch.bfloat16), output_hidden_states=True).hidden_states
+            for number, offset in window:
+                clip, piece = pieces[number]
+                first = offset // self.hop_length
+                for answer, layer in zip(answers, layers, strict=True):
+                    frames = states[layer][0, first : first + self.frame_count(len(piece))]
+                    answer[clip].append(frames.float().cpu())
+        return [[torch.cat(parts) for parts in answer] for answer in answers]
+
+
+def _equally_loud(waveform: Tensor) -> Tensor:
+    return (waveform * (0.05 / waveform.square().mean().sqrt().clamp(min=1e-4))).clamp(-1, 1)
+
+
+def _pack(lengths: Sequence[int], window: int, gap: int) -> list[list[tuple[int, int]]]:
+    """(piece, offset) of each window: pieces one after the other, each from a multiple of the gap."""
+    windows: list[list[tuple[int, int]]] = []
+    end = window + 1
+    for number, length in enumerate(lengths):
+        if end + length > window:
+            windows.append([])
+            end = 0
+        windows[-1].append((number, end))
+        end = (end + length + 2 * gap - 1) // gap * gap
+    return windows
+
+
+def open_teacher(teacher: Teacher, layers: int, device: torch.device) -> TeacherEncoder:
+    """The encoder of a teacher up to the layer asked for.
+
+    Raises:
+        CheckpointError: no such encoder, or not one that speech goes into.
+        ConfigError: it has fewer layers.
+    """
+    source = resolve(teacher.encoder, revision=teacher.revision)
+    described: dict[str, Any] = json.loads(source.file(CONFIG).read_text())
+    depth = described.get("encoder_layers" if described.get("model_type") == "whisper" else "num_hidden_layers")
+    if not isinstance(depth, int):
+        raise CheckpointError(f"the teacher {teacher.encoder} is no speech encoder: its {CONFIG} names no layers")
+    if not 0 <= layers <= depth:
+        raise ConfigError(f"the teacher {teacher.encoder} has layers 0 to {depth}, asked for layer {layers}")
+    if described["model_type"] == "whisper":
+        return Whisper(source, layers, device)
+    return SelfSupervised(source, layers, device)
+
+
+@dataclass(frozen=True)
+class TeacherFeatures:
+    """Targets of a corpus: whitened principal components, float16 [frames, components] in a memory-mapped file.
+
+    `starts` [clips + 1] are the first frames of each clip, `centre` the sample on which a clip's frame 0 is centred.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+    centre: float
+    hop_length: int
+
+    def crop(self, clips: np.ndarray, starts: np.ndarray, frames: int, centre: float) -> Tensor:
+        """float32 [batch, frames, components] for frames of an encoder that has its frame 0 centred on `centre`.
+
+        `starts` are first frames in each clip. Past the teacher's last frame that frame is repeated.
+        """
+        shift = round((centre - self.centre) / self.hop_length)
+        numbers = starts[:, None] + shift + np.arange(frames)
+        last = self.starts[clips + 1] - self.starts[clips] - 1
+        numbers = self.starts[clips][:, None] + np.clip(numbers, 0, last[:, None])
+        return torch.from_numpy(self.values[numbers].astype(np.float32))
+
+
+def teacher_features(
+    teachers: Sequence[Teacher],
+    corpus: Corpus,
+    folder: Path,
+    *,
+    sample_rate: int,
+    hop_length: int,
+    device: torch.device,
+) -> list[TeacherFeatures]:
+    """The targets of each teacher, from `folder` or computed into it; a computation that was stopped goes on.
+
+    Teachers that are layers of one encoder share its run over the corpus.
+
+    Raises:
+        CheckpointError, ConfigError: as `open_teacher`; another sample rate or frame rate than the student's; more
+            components than dimensions; the folder holds features of another teacher or of other audio.
+    """
+    answers: dict[int, TeacherFeatures] = {}
+    numbered = sorted(enumerate(teachers), key=lambda pair: (pair[1].encoder, pair[1].revision or ""))
+    for (name, _), group in itertools.groupby(numbered, key=lambda pair: (pair[1].encoder, pair[1].revision)):
+        members = list(group)
+        cache = _Cache([teacher for _, teacher in members], corpus, folder / Path(name).name, device)
+        cache.check_rates(sample_rate, hop_length)
+        for (number, _), features in zip(members, cache.compute(), strict=True):
+            answers[number] = features
+    return [answers[number] for number in range(len(teachers))]
+
+
+class _Cache:
+    """Files of one encoder: `index.json` (of what, and how many clips are done), `whitening.pt`, `layer_N.f16`."""
+
+    def __init__(self, teachers: Sequence[Teacher], corpus: Corpus, folder: Path, device: torch.device) -> None:
+        self.teachers, self.corpus, self.folder = teachers, corpus, folder
+        self.encoder = open_teacher(teachers[0], max(teacher.layer for teacher in teachers), device)
+        self.layers = [teacher.layer for teacher in teachers]
+        for teacher in teachers:
+            if not 1 <= teacher.components <= self.encoder.dim:
+                raise ConfigError(
+                    f"features of {teacher.encoder} have {self.encoder.dim} dimensions, "
+                    f"{teacher.components} components were asked for"
+                )
+        counts = [self.encoder.frame_count(int(samples)) for samples in corpus.lengths]
+        self.starts = np.concatenate([[0], np.cumsum(counts)])
+        self.index_file = folder / "index.json"
+        self.identity = {
+            "encoder": teachers[0].encoder,
+            "weights": _weights_of(teachers[0]),
+            "layers": {str(teacher.layer): teacher.components for teacher in teachers},
+            "audio": _audio_of(corpus),
+        }
+
+    def check_rates(self, sample_rate: int, hop_length: int) -> None:
+        theirs, ours = (self.encoder.sample_rate, self.encoder.hop_length), (sample_rate, hop_length)
+        if theirs != ours:
+            rates = [f"{rate} Hz with {rate / hop:g} frames a second" for rate, hop in (theirs, ours)]
+            raise ConfigError(f"the teacher {self.teachers[0].encoder} works at {rates[0]}, the student at {rates[1]}")
+
+    def compute(self) -> list[TeacherFeatures]:
+        done = self._done()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        whitening = self._whitening()
+        files = [self.folder / f"layer_{layer}.f16" for layer in self.layers]
+        shapes = [(int(self.starts[-1]), teacher.components) for teacher in self.teachers]
+        if done < len(self.corpus):
+            mode: Literal["r+", "w+"] = "r+" if done else "w+"
+            values = [np.memmap(f, np.float16, mode, shape=s) for f, s in zip(files, shapes, strict=True)]
+            batches = list(self._batches(done))
+            for number, _ in steps_with_progress(0, len(batches), f"features of {self.folder.name}"):
+                batch = batches[number - 1]
+                layered = self.encoder.features([self.corpus.waveform(clip) for clip in batch], self.layers)
+                for value, features, (mean, directions) in zip(values, layered, whitening, strict=True):
+                    value[self.starts[batch[0]] : self.starts[batch[-1] + 1]] = (
+                        ((torch.cat(features) - mean) @ directions).half().numpy()
+                    )
+                if number % _SAVE_EVERY == 0 or number == len(batches):
+                    for value in values:
+                        value.flush()
+                    self._write_index(batch[-1] + 1)
+        maps = [np.memmap(f, np.float16, "r", shape=s) for f, s in zip(files, shapes, strict=True)]
+        return [TeacherFeatures(m, self.starts, self.encoder.centre, self.encoder.hop_length) for m in maps]
+
+    def _done(self) -> int:
+        if not self.index_file.exists():
+            return 0
+        index = json.loads(self.index_file.read_text())
+        if wrong := [name for name, value in self.identity.items() if index["identity"].get(name) != value]:
+            raise ConfigError(
+                f"{self.folder} holds features of {index['identity'].get('encoder')}, with other {' and '.join(wrong)} "
+                "than this run's: give the run another folder, or delete that one"
+            )
+        return int(index["done"])
+
+    def _write_index(self, done: int) -> None:
+        with written_aside(self.index_file) as aside:
+            aside.write_text(json.dumps({"identity": self.identity, "done": done}))
+
+    def _batches(self, first: int) -> Iterator[list[int]]:
+        batch: list[int] = []
+        seconds = 0.0
+        for clip in range(first, len(self.corpus)):
+            batch.append(clip)
+            seconds += self.corpus.lengths[clip] / self.encoder.sample_rate
+            if seconds >= _BATCH_SECONDS or clip == len(self.corpus) - 1:
+                yield batch
+                batch, seconds = [], 0.0
+
+    def _whitening(self) -> list[tuple[Tensor, Tensor]]:
+        """Mean [dim] and directions [dim, components] of each layer, fitted once on a sample of clips."""
+        file = self.folder / "whitening.pt"
+        if not file.exists():
+            self._write_index(0)
+            order = np.random.default_rng(0).permutation(len(self.corpus))
+            ends = np.cumsum(self.corpus.lengths[order]) / self.encoder.sample_rate / 3600
+            sample = order[: 1 + int(np.searchsorted(ends, _FIT_HOURS))]
+            layered = self.encoder.features([self.corpus.waveform(clip) for clip in sample], self.layers)
+            fitted = [
+                _whiten(torch.cat(features), teacher.components)
+                for features, teacher in zip(layered, self.teachers, strict=True)
+            ]
+            with written_aside(file) as aside:
+                torch.save(fitted, aside)
+        whitening: list[tuple[Tensor, Tensor]] = torch.load(file, weights_only=True)
+        return whitening
+
+
+def _whiten(points: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    mean = points.mean(0)
+    eigenvalues, eigenvectors = torch.linalg.eigh(torch.cov((points - mean).T.double()))
+    scales = eigenvalues.flip(0)[:components].clamp(min=1e-10).rsqrt()
+    return mean, (eigenvectors.flip(1)[:, :components] * scales).float()
+
+
+def _weights_of(teacher: Teacher) -> str:
+    """The commit of a hub id, or a hash of a folder's weights."""
+    source = resolve(teacher.encoder, revision=teacher.revision)
+    file = source.file("model.safetensors", "pytorch_model.bin")
+    if source.folder is None:
+        return file.parent.name
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _audio_of(corpus: Corpus) -> str:
+    """A hash of where clips start and of one sample in a thousand or so."""
+    digest = hashlib.sha256(np.ascontiguousarray(corpus.starts, dtype=np.int64).tobytes())
+    digest.update(np.ascontiguousarray(corpus.samples[::997]).tobytes())
+    return f"{len(corpus)} clips, {math.floor(corpus.starts[-1])} samples, {digest.hexdigest()[:16]}"
