@@ -21,6 +21,7 @@ from semtok.encoder.encoder import Encoder
 from semtok.encoder.statistics import Statistics
 from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError, LayerError
+from semtok.networks.precision import exact_float32
 from semtok.streaming.tokenizer import TokenizerStream
 from semtok.tokens import Tokens
 
@@ -121,10 +122,11 @@ class Encoding(Pretrained):
 
         From 0, a tie of the two nearest centroids, to 1: see `semtok.codebooks.quantizer.Quantizer.margins`.
         """
-        found = [
-            quantizer.margins(layer)
-            for quantizer, layer in zip(self._quantizers.values(), features.unbind(1), strict=True)
-        ]
+        with exact_float32(self.device):
+            found = [
+                quantizer.margins(layer)
+                for quantizer, layer in zip(self._quantizers.values(), features.unbind(1), strict=True)
+            ]
         return torch.cat(found, dim=2).transpose(1, 2)
 
     def features(
@@ -201,7 +203,8 @@ class Encoding(Pretrained):
 
     def _codes(self, layers: tuple[int, ...], features: Sequence[Tensor]) -> Tensor:
         """Features [batch, frames, dim] of each layer -> int32 [batch, frames, rows], as many of them may wait."""
-        codes = [self._quantizers[layer](found) for layer, found in zip(layers, features, strict=True)]
+        with exact_float32(self.device):
+            codes = [self._quantizers[layer](found) for layer, found in zip(layers, features, strict=True)]
         return torch.cat(codes, dim=2).int()
 
     def _tokens(self, layers: tuple[int, ...], codes: Sequence[Tensor]) -> Tokens:

@@ -22,6 +22,7 @@ from semtok.checkpoints.readers import vocoder_parts
 from semtok.errors import CheckpointError
 from semtok.networks.config import VocoderConfig
 from semtok.networks.generator import ISTFTGenerator
+from semtok.networks.precision import exact_float32
 from semtok.networks.scalable_vocoder import ScalableVocoder, build_network
 from semtok.networks.speakers import check_speaker, embed_speakers
 from semtok.streaming.vocoder import VocoderStream
@@ -176,7 +177,7 @@ class Vocoder(Pretrained):
         """Writes the samples of equally long windows of codes [batch, rows, frames] to where they belong."""
         hop_length = self.hop_length
         voices = None if speaker is None else speaker[[w.row for w in windows]].to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32(self.device):
             cut = torch.stack([codes[w.row, :, w.first : w.last] for w in windows])
             decoded = self.network(cut, positions, speaker=voices)
         for waveform, window in zip(decoded.float().clamp(-1, 1), windows, strict=True):

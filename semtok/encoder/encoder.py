@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from semtok.audio.lengths import frame_count, frame_mask, minimum_samples
 from semtok.encoder.families import FAMILIES
-from semtok.encoder.linear import use_fast_linear
 from semtok.encoder.statistics import RunningStatistics, Statistics, regroup
 from semtok.errors import AudioError, CheckpointError, LayerError
+from semtok.networks.precision import exact_float32
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,7 +54,6 @@ class Encoder(nn.Module):
                 f"an encoder of type {model.config.model_type!r} is not supported; "
                 f"those that are: {', '.join(FAMILIES)}"
             )
-        use_fast_linear(model)
         self.model = model
         self.normalize = normalize
         self.normalize_epsilon = normalize_epsilon
@@ -161,7 +160,7 @@ class Encoder(nn.Module):
         frame_lengths = frame_count(lengths, self._family.kernels, self._family.strides).to(waveforms.device)
         valid = frame_mask(frame_lengths, self.frame_count(max(samples)))
         kept: dict[int, Tensor] = {}
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32(waveforms.device):
             waveforms = waveforms[:, : max(samples)]
             if statistics is None:
                 statistics = [self.statistics([row[:length]]) for row, length in zip(waveforms, samples, strict=True)]

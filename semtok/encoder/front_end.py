@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from semtok.audio.lengths import frame_count, minimum_samples
-from semtok.encoder.linear import linear
 from semtok.encoder.statistics import Statistics
 
 # On a CPU the convolutions run over so many frames at a time: what lies between them then stays in the cache, in memory
@@ -74,7 +73,7 @@ class FrontEnd:
             windows = hidden.flatten(1).unfold(1, kernel * channels, stride * channels)
             weight = layer.conv.weight.transpose(1, 2).flatten(1)
             rows = windows.reshape(-1, kernel * channels)
-            hidden = linear(rows, weight, layer.conv.bias).unflatten(0, (batch, -1))
+            hidden = nn.functional.linear(rows, weight, layer.conv.bias).unflatten(0, (batch, -1))
             norm = getattr(layer, "layer_norm", None)
             if has_group_norm(layer):
                 hidden = _group_norm(hidden, layer.layer_norm, statistics)

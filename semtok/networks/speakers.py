@@ -11,6 +11,7 @@ from semtok.audio.io import AudioArray
 from semtok.audio.recordings import AudioInput, Recording, open_recordings
 from semtok.errors import AudioError, SpeakerError
 from semtok.networks.config import SpeakerConfig
+from semtok.networks.precision import exact_float32
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.networks.speaker import SpeakerEncoder
 
@@ -30,7 +31,8 @@ def embed_speakers(
         raise SpeakerError(f"this vocoder has no speaker encoder: it {takes}")
     recordings = open_recordings(audio, sample_rate=sample_rate, target_sample_rate=target_sample_rate, lengths=lengths)
     device = encoder.project.weight.device
-    return torch.cat([encoder(_load(recording, encoder).to(device)[None]) for recording in recordings])
+    with exact_float32(device):
+        return torch.cat([encoder(_load(recording, encoder).to(device)[None]) for recording in recordings])
 
 
 def _load(recording: Recording, encoder: SpeakerEncoder) -> Tensor:
