@@ -41,6 +41,24 @@ def test_neither_name_nor_folder_tells_the_format(tmp_path: Path) -> None:
     assert torch.equal(read_centroids(str(path)), CENTROIDS)
 
 
+@pytest.mark.parametrize("codebook_size", [123, 379, 635])
+def test_a_file_whose_ninth_byte_begins_json_is_none_of_safetensors(tmp_path: Path, codebook_size: int) -> None:
+    points = torch.randn(codebook_size, 4)
+    flat = hostile_arrays.faiss(b"IxF2", 4, codebook_size, 1, points.numel(), points.numpy().tobytes())
+    shape = f"({codebook_size}, 4".ljust(123 - len("{'descr': '<f4', 'fortran_order': False, 'shape': ), }")) + ")"
+    npy = hostile_arrays.npy("'<f4'", shape, points.numpy().tobytes())  # with a header of 123 bytes
+    for content in (flat, npy):
+        assert content[8:9] == b"{"
+        (tmp_path / "x").write_bytes(content)
+        assert torch.equal(read_centroids(tmp_path / "x"), points)
+
+
+def test_a_number_beside_the_centroids(tmp_path: Path) -> None:
+    """As soft-vc publishes them."""
+    torch.save({"n_features_in_": 5, "_n_threads": 4, "cluster_centers_": CENTROIDS}, tmp_path / "kmeans100.pt")
+    assert torch.equal(read_centroids(tmp_path / "kmeans100.pt"), CENTROIDS)
+
+
 def test_inner_product_index_of_equal_norms() -> None:
     unit = CENTROIDS / CENTROIDS.norm(dim=1, keepdim=True)
     torch.testing.assert_close(read_centroids(FIXTURES / "flat_ip.faiss"), unit)
@@ -117,18 +135,9 @@ def test_state_dict_holds_names_and_tensors_alone(tmp_path: Path) -> None:
         read_state_dict(FIXTURES / "torch_tensor.pt")
 
 
-def hostile_files(canary: Path) -> hostile.Files:
-    return hostile.running(canary) | hostile.lying_pickles(canary) | hostile_arrays.lying_arrays(canary)
-
-
-@pytest.fixture(scope="module")
-def canary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("canary") / "canary"
-
-
-@pytest.fixture(scope="module")
-def files(canary: Path) -> hostile.Files:
-    return hostile_files(canary)
+# A relative path, so that the files are the same wherever the tests run.
+CANARY = Path("canary")
+HOSTILE = hostile.running(CANARY) | hostile.lying_pickles(CANARY) | hostile_arrays.lying_arrays(CANARY)
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +145,17 @@ def bombs() -> hostile.Files:
     return hostile_arrays.bombs()
 
 
-NAMES = list(hostile_files(Path("x")))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_hostile_file_is_refused(tmp_path: Path, files: hostile.Files, canary: Path, name: str) -> None:
-    content, message = files[name]
+@pytest.mark.parametrize("name", list(HOSTILE))
+def test_hostile_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    content, message = HOSTILE[name]
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         read_centroids(path)
     with pytest.raises(CheckpointError):
         read_state_dict(path)
-    assert not canary.exists()
+    assert not CANARY.exists()
 
 
 @pytest.mark.parametrize("name", ["zlib", "gzip", "bz2", "xz", "lzma", "npz", "torch", "lzma, 2 GiB of memory"])
@@ -204,21 +211,21 @@ for name in sys.argv[1:]:
 """
 
 
-def test_nothing_is_run_or_imported(tmp_path: Path, files: hostile.Files) -> None:
-    for number, (content, _) in enumerate(files.values()):
+def test_nothing_is_run_or_imported(tmp_path: Path) -> None:
+    for number, (content, _) in enumerate(HOSTILE.values()):
         (tmp_path / f"{number:03}").write_bytes(content)
     command = [sys.executable, "-W", "ignore", "-c", WATCH, str(FIXTURES), str(tmp_path)]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert found == {"seen": [], "refused": 2 * len(files), "new": [], "loaded": []}
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
+    assert found == {"seen": [], "refused": 2 * len(HOSTILE), "new": [], "loaded": []}
 
 
 def test_the_hostile_pickles_do_run_in_pickle(tmp_path: Path) -> None:
     """Without this the tests above could pass for files that do no harm."""
-    names = list(hostile.running(Path("x")))
+    names = list(hostile.running(CANARY))
     for number, name in enumerate(names):
-        (tmp_path / f"{number}.pkl").write_bytes(hostile.running(tmp_path / str(number))[name][0])
-    pickles = [str(tmp_path / f"{number}.pkl") for number in range(len(names))]
-    subprocess.run([sys.executable, "-W", "ignore", "-c", RUN, *pickles], check=True)
+        (tmp_path / f"{number}.pkl").write_bytes(hostile.running(Path(str(number)))[name][0])
+    pickles = [f"{number}.pkl" for number in range(len(names))]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", RUN, *pickles], check=True, cwd=tmp_path)
     assert [name for number, name in enumerate(names) if not (tmp_path / str(number)).is_dir()] == []
 
 

@@ -24,7 +24,8 @@ def read_centroids(path: str | os.PathLike[str]) -> Tensor:
 
     The format is told by the content, whatever the file's name: scikit-learn's KMeans or MiniBatchKMeans or an array,
     pickled or dumped by joblib (plain, or compressed by zlib, gzip, bz2, lzma, xz or lz4); `.npy`; a flat faiss index;
-    and `.npz`, `.safetensors` or a file of `torch.save` with a single matrix in it. Nothing of the file is executed.
+    and `.npz`, `.safetensors` or a file of `torch.save` with a single matrix in it, numbers beside it ignored (as
+    soft-vc publishes its k-means). Nothing of the file is executed.
 
     Raises:
         CheckpointError: the file is missing, damaged, hostile or of another format, or holds no such matrix.
@@ -48,7 +49,7 @@ def _matrix(path: Path) -> Array:
     if is_npz(path):
         return _only_matrix(read_npz(path))
     if is_torch(path):
-        content = read_torch(path)
+        content = read_torch(path, ignore=(int, float))
         return content.numpy() if isinstance(content, Tensor) else _only_matrix(content)
     data = read_bytes(path, MAX_BYTES)
     if data.startswith(NPY_MAGIC):

@@ -17,6 +17,7 @@ from semtok.errors import CheckpointError
 
 # What torch.save wrote before 1.6 begins with: the pickle of this number.
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+_MAX_SAFETENSORS_HEADER = 100_000_000  # bytes, in the format's definition
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -35,9 +36,14 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether JSON begins behind the eight bytes that give its length."""
+    """Whether it begins with the length of a header, eight bytes, that the format allows, and then with JSON.
+
+    The letters that other formats begin with make a far larger number. The length may exceed the file, which is then
+    truncated.
+    """
     with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _MAX_SAFETENSORS_HEADER
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -60,8 +66,12 @@ def is_torch(path: Path) -> bool:
     return start.startswith(ZIP_MAGIC) or start == _LEGACY_MAGIC
 
 
-def read_torch(path: Path) -> Tensor | dict[str, Tensor]:
+def read_torch(path: Path, *, ignore: tuple[type, ...] = ()) -> Tensor | dict[str, Tensor]:
     """The tensor or the dict of tensors in a file of `torch.save`.
+
+    Args:
+        path: of the file.
+        ignore: types of values that may stand beside the tensors, and are left out.
 
     Raises:
         CheckpointError: it is damaged, holds something else, or expands to more than its own size.
@@ -82,6 +92,7 @@ def read_torch(path: Path) -> Tensor | dict[str, Tensor]:
     tensors = {"": content} if isinstance(content, Tensor) else content
     if not isinstance(tensors, dict):
         raise CheckpointError(f"expected names and tensors, found {type(content).__name__}")
+    tensors = {name: value for name, value in tensors.items() if type(value) not in ignore}
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise CheckpointError(f"expected names and tensors, found {str(name)[:50]!r}: {type(tensor).__name__}")
