@@ -15,13 +15,13 @@ import torch
 import yaml
 
 from semtok import Tokenizer, Tokens, Vocoder
-from semtok.audio.files import written_aside
 from semtok.checkpoints.config import Config, read_config
 from semtok.checkpoints.files import read_encoder
 from semtok.checkpoints.hub import resolve
 from semtok.codebooks.fingerprint import weights_identity
 from semtok.encoder.encoder import Encoder
 from semtok.evaluation import metrics
+from semtok.files.atomic import atomic_write
 from semtok.training.data.corpus import Corpus, load_corpus
 from semtok.training.progress import steps_with_progress
 
@@ -79,7 +79,7 @@ def kept(path: Path, wanted: dict[str, Any], make: Callable[[], Any]) -> Any:
         return record["found"]
     found = make()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps({"wanted": wanted, "found": found}))
     return found
 
@@ -116,7 +116,7 @@ def load_speech(folder: Path, encoder: Encoder, layers: Sequence[int], cache: Pa
 
     path = cache / f"features-{digest(weights_identity(encoder.model), layers, names)}.float16"
     if not path.exists():
-        with written_aside(path) as aside, aside.open("wb") as out, torch.inference_mode():
+        with atomic_write(path) as aside, aside.open("wb") as out, torch.inference_mode():
             for step, _ in steps_with_progress(0, len(corpus), "features"):
                 waveform = corpus.waveform(step - 1)[None]
                 features, _ = encoder(waveform, torch.tensor([waveform.shape[1]]), layers)

@@ -16,10 +16,10 @@ from tables import Results, mean_over_clips, new_results
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, Vocoder
-from semtok.audio.files import written_aside
 from semtok.checkpoints.config import read_config
 from semtok.codebooks.fingerprint import weights_identity
 from semtok.codebooks.quantizer import Quantizer
+from semtok.files.atomic import atomic_write
 from semtok.training.kmeans.kmeans import KMeans
 from semtok.training.progress import steps_with_progress
 from semtok.training.run import Run
@@ -66,7 +66,7 @@ class Laboratory:
         about = (weights_identity(self.encoder.model), setting.layers, setting.fit_frames, setting.iterations)
         path = self.output / f"{name}-{digest(*about, self.train.description, self.test.description)}.pt"
         if not path.exists():
-            with written_aside(path) as aside:
+            with atomic_write(path) as aside:
                 torch.save(self._fit(size, folders, name), aside)
         found = torch.load(path, weights_only=True)
         return Codebooks(name, found["centroids"], *(torch.stack(found[p], dim=1).numpy() for p in ("train", "test")))

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from semtok.audio.files import written_aside
+from semtok.files.atomic import atomic_write
 
 Results: TypeAlias = dict[str, dict[str, list[dict[str, float]]]]
 """Series -> point on the axis -> the scores of each seed."""
@@ -78,11 +78,11 @@ def write_results(
     command = f"`python {' '.join(sys.argv)}`"
     text = "\n".join([*lines, "", about, "", command, ""])
     record = [{series: label, axis: point, **_finite(summary)} for label, point, summary in rows]
-    with written_aside(folder / f"{name}.md") as aside:
+    with atomic_write(folder / f"{name}.md") as aside:
         aside.write_text(text, encoding="utf-8")
-    with written_aside(folder / f"{name}.json") as aside:
+    with atomic_write(folder / f"{name}.json") as aside:
         aside.write_text(json.dumps({"about": about, "command": command, "rows": record}, indent=2) + "\n")
-    with written_aside(folder / f"{name}.png") as aside:
+    with atomic_write(folder / f"{name}.png") as aside:
         _plot(rows, [c for c in shown if c != "kbit_s"], axis, series, against, aside)
     print(text)
 

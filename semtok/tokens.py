@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import pad
 
-from semtok.audio.files import written_aside
 from semtok.audio.lengths import frame_mask
 from semtok.codebooks.layers import check_layers, row_names, row_slices
 from semtok.errors import TokensError
+from semtok.files.atomic import atomic_write
 
 _FORMAT = "semtok-tokens"
 _VERSION = "1"
@@ -161,7 +161,7 @@ class Tokens:
             "stages": json.dumps(self.stages),
             "fingerprint": self.fingerprint,
         }
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_bytes(save(tensors, metadata))
 
     @classmethod

@@ -11,7 +11,7 @@ import semtok
 
 ROOT = Path(semtok.__file__).parent
 FLOORS = [
-    {"errors", "__version__"},
+    {"errors", "files", "__version__"},
     {"audio"},
     {"codebooks"},
     {"networks"},

@@ -1,10 +1,8 @@
-"""Which files hold audio, and where; files that appear whole or not at all."""
+"""Which files hold audio, and where."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
@@ -18,14 +16,3 @@ def find_files(folder: Path, suffixes: Sequence[str] = AUDIO_SUFFIXES) -> list[P
     """
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and not path.name.startswith("."))
     return sorted(path for path in found if not path.is_dir())
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Gives the name of a temporary file beside `path`; once the block has written it, it takes the place of `path`."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

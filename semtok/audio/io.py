@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semtok.audio.files import written_aside
 from semtok.errors import AudioError
+from semtok.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -81,7 +81,7 @@ def save_audio(path: AudioPath, waveform: AudioArray | Iterator[AudioArray], *, 
 
     form = _FORMATS[path.suffix.lower()]
     try:
-        with written_aside(path) as aside, soundfile.SoundFile(aside, "w", sample_rate, channels=1, **form) as file:
+        with atomic_write(path) as aside, soundfile.SoundFile(aside, "w", sample_rate, channels=1, **form) as file:
             for samples in chain([first], map(_to_samples, pieces)):
                 # in blocks, as libsndfile 1.2.2 crashes when it gets minutes of audio for Vorbis in one call
                 for start in range(0, len(samples), _WRITE_BLOCK):

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from semtok.audio.files import written_aside
 from semtok.checkpoints.config import FORMAT_VERSION, CheckpointConfig, TokenizerConfig, read_config
 from semtok.checkpoints.hub import Repository
 from semtok.encoder.families import FAMILIES
 from semtok.errors import CheckpointError, ConfigError
+from semtok.files.atomic import atomic_write
 from semtok.networks.config import VocoderConfig
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def add_to_config(folder: Path, section: TokenizerConfig | VocoderConfig) -> Che
 def write_checkpoint_config(folder: Path, config: CheckpointConfig) -> None:
     """Writes `config.json`: last of a checkpoint's files, so that a folder without it is not whole."""
     entries = dataclasses.asdict(config, dict_factory=lambda pairs: {k: v for k, v in pairs if v is not None})
-    with written_aside(folder / CONFIG) as aside:
+    with atomic_write(folder / CONFIG) as aside:
         aside.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
@@ -146,7 +146,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], fingerprint: str) -
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(bytes(content[8:end])), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(b"".join([len(header).to_bytes(8, "little"), header, content[end:]]))
 
 
@@ -246,5 +246,5 @@ def write_encoder(folder: Path, model: PreTrainedModel, layers: int, fingerprint
     config = model.config.to_dict()
     config |= {"architectures": [type(model).__name__], "num_hidden_layers": layers, "dtype": "float32"}
     config.pop("_name_or_path", None)
-    with written_aside(target / CONFIG) as aside:
+    with atomic_write(target / CONFIG) as aside:
         aside.write_text(json.dumps(config, indent=2, default=str) + "\n", encoding="utf-8")

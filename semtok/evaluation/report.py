@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from semtok import __version__
-from semtok.audio.files import written_aside
 from semtok.evaluation.resynthesis import Resynthesis, Row
+from semtok.files.atomic import atomic_write
 
 _PACKAGES = ("torch", "transformers", "pystoi", "pesq", "speechmos", "resemblyzer", "pocketsphinx")
 
@@ -68,7 +68,7 @@ def write_report(
     markdown, data, plot = (folder / f"resynthesis.{suffix}" for suffix in ("md", "json", "png"))
     facts = _facts(result, checkpoint, command)
     rows = [_finite(dataclasses.asdict(row)) for row in result.rows]
-    with written_aside(markdown) as table, written_aside(data) as numbers, written_aside(plot) as picture:
+    with atomic_write(markdown) as table, atomic_write(data) as numbers, atomic_write(plot) as picture:
         table.write_text(_markdown(result, facts, plot.name), encoding="utf-8")
         numbers.write_text(json.dumps(facts | {"rows": rows}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         _plot(result, checkpoint, picture)

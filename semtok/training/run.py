@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from semtok.audio.files import written_aside
+from semtok.files.atomic import atomic_write
 from semtok.training.config import PRECISIONS, GradientConfig
 from semtok.training.progress import steps_with_progress
 
@@ -106,7 +106,7 @@ class Run:
         path = self.folder / f"{name}.pt"
         with self.main_first():
             if not path.exists():
-                with written_aside(path) as aside:
+                with atomic_write(path) as aside:
                     torch.save(make(), aside)
         tensors: list[Tensor] = torch.load(path, mmap=True, weights_only=True)
         return tensors
@@ -167,7 +167,7 @@ class Run:
         log = self.folder / "log.jsonl"
         if log.exists():
             lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            with written_aside(log) as aside:
+            with atomic_write(log) as aside:
                 aside.write_text("".join(line for line in lines if json.loads(line)["step"] <= self.first))
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.audio.files import written_aside
 from semtok.errors import AudioError
+from semtok.files.atomic import atomic_write
 from semtok.training.config import Dataset
 from semtok.training.data.sources import find_clips, read_clips
 
@@ -75,12 +75,12 @@ def load_corpus(
     wanted = {"clips": named, "sample_rate": sample_rate}
     if not (index_file.exists() and (index := json.loads(index_file.read_text()))["wanted"] == wanted):
         cache.mkdir(parents=True, exist_ok=True)
-        with written_aside(samples_file) as aside:
+        with atomic_write(samples_file) as aside:
             starts, skipped = _decode(clips, aside, sample_rate)
             # Were the run killed between the two files, the old index would speak of other samples.
             index_file.unlink(missing_ok=True)
         index = {"wanted": wanted, "starts": starts, "skipped": skipped}
-        with written_aside(index_file) as aside:
+        with atomic_write(index_file) as aside:
             aside.write_text(json.dumps(index))
     if len(index["starts"]) < 2:
         raise AudioError(f"no readable audio in {', '.join(map(str, data))}; skipped: {index['skipped']}")

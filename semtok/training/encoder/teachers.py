@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from semtok.audio.files import written_aside
 from semtok.checkpoints.files import CONFIG, read_encoder
 from semtok.checkpoints.hub import Repository, resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError, ConfigError
+from semtok.files.atomic import atomic_write
 from semtok.training.config import Teacher
 from semtok.training.data.corpus import Corpus
 from semtok.training.progress import steps_with_progress
@@ -292,7 +292,7 @@ class _Cache:
         return int(index["done"])
 
     def _write_index(self, done: int) -> None:
-        with written_aside(self.index_file) as aside:
+        with atomic_write(self.index_file) as aside:
             aside.write_text(json.dumps({"identity": self.identity, "done": done}))
 
     def _batches(self, first: int) -> Iterator[list[int]]:
@@ -318,7 +318,7 @@ class _Cache:
                 _whiten(torch.cat(features), teacher.components)
                 for features, teacher in zip(layered, self.teachers, strict=True)
             ]
-            with written_aside(file) as aside:
+            with atomic_write(file) as aside:
                 torch.save(fitted, aside)
         whitening: list[tuple[Tensor, Tensor]] = torch.load(file, weights_only=True)
         return whitening

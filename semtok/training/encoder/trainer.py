@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtok.audio.files import written_aside
 from semtok.audio.lengths import minimum_samples
 from semtok.errors import ConfigError
+from semtok.files.atomic import atomic_write
 from semtok.training.config import EncoderConfig, Regression
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
 from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
@@ -248,7 +248,7 @@ class EncoderTrainer:
 
         folder.mkdir(exist_ok=True)
         self.unwrapped.model.config.save_pretrained(folder)
-        with written_aside(folder / "model.safetensors") as aside:
+        with atomic_write(folder / "model.safetensors") as aside:
             save_file(self.unwrapped.model.state_dict(), aside, {"format": "pt"})
 
     def _start_second_round(self, *, restart: bool) -> None:

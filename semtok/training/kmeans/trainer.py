@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semtok.audio.files import written_aside
 from semtok.checkpoints.files import ENCODER, read_encoder
 from semtok.checkpoints.hub import resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import ConfigError
+from semtok.files.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
 from semtok.training.config import KMeansConfig
 from semtok.training.data.corpus import Corpus, load_corpus
@@ -183,7 +183,7 @@ class Codebooks:
                 "current": {layer: kmeans.state_dict() for layer, kmeans in self.current.items()},
                 "done": {layer: [kmeans.state_dict() for kmeans in stages] for layer, stages in self.done.items()},
             }
-            with written_aside(self.run.folder / "state.pt") as aside:
+            with atomic_write(self.run.folder / "state.pt") as aside:
                 torch.save(state, aside)
 
     def _load(self) -> None:

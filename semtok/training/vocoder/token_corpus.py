@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.audio.files import written_aside
+from semtok.files.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import Corpus
 from semtok.training.progress import steps_with_progress
@@ -115,7 +115,7 @@ def load_tokens(corpus: Corpus, tokenizer: Tokenizer, run: Run, *, rms: float | 
             index_file.unlink(missing_ok=True)
             for file in files:
                 _join([_part(file, process) for process in range(processes)], file)
-            with written_aside(index_file) as aside:
+            with atomic_write(index_file) as aside:
                 aside.write_text(json.dumps(wanted))
         run.accelerator.wait_for_everyone()
     frames = [tokenizer.encoder.frame_count(int(length)) for length in corpus.lengths]
@@ -143,7 +143,7 @@ def _part(file: Path, process: int) -> Path:
 
 
 def _join(parts: list[Path], target: Path) -> None:
-    with written_aside(target) as aside, aside.open("wb") as out:
+    with atomic_write(target) as aside, aside.open("wb") as out:
         for part in parts:
             with part.open("rb") as source:
                 shutil.copyfileobj(source, out)
