@@ -12,12 +12,30 @@ from torch.nn import functional as F
 _FLOOR = 1e-3
 
 
+class Spectra:
+    """Magnitude spectrograms of waveforms [batch, samples], each computed when it is first asked for."""
+
+    def __init__(self, waveforms: Tensor) -> None:
+        self._waveforms = waveforms
+        self._magnitudes: dict[int, Tensor] = {}
+
+    def magnitude(self, window: int) -> Tensor:
+        """[batch, frames, bins] by a Hann window of so many samples, its hop a quarter of that."""
+        if window not in self._magnitudes:
+            shape = torch.hann_window(window, device=self._waveforms.device)
+            spectrum = torch.stft(self._waveforms, window, window // 4, window=shape, return_complex=True)
+            # The square root's slope is infinite at zero.
+            power = spectrum.real.square() + spectrum.imag.square()
+            self._magnitudes[window] = power.clamp(min=1e-10).sqrt().transpose(1, 2)
+        return self._magnitudes[window]
+
+
 class MelLoss(nn.Module):
-    """Mean absolute difference of log-mel spectra, for waveforms [batch, samples].
+    """Mean absolute difference of log-mel spectra.
 
     Args:
         sample_rate: of the waveforms, Hz.
-        resolutions: window in samples and number of bands, each; hops are a quarter of the window.
+        resolutions: window in samples and number of bands, each.
     """
 
     def __init__(self, sample_rate: int, resolutions: Sequence[tuple[int, int]]) -> None:
@@ -30,42 +48,33 @@ class MelLoss(nn.Module):
                 window // 2 + 1, bands, 0.0, sample_rate / 2, sample_rate, norm="slaney", mel_scale="slaney"
             )
             self.register_buffer(f"bank_{window}", torch.tensor(bank, dtype=torch.float32))
-            self.register_buffer(f"window_{window}", torch.hann_window(window))
 
-    def log_mel(self, waveforms: Tensor, window: int) -> Tensor:
-        """[batch, samples] -> [batch, bands, frames]."""
-        magnitude = _magnitude(waveforms, self.get_buffer(f"window_{window}"))
-        return (magnitude.transpose(1, 2) @ self.get_buffer(f"bank_{window}")).clamp(min=1e-5).log().transpose(1, 2)
+    def log_mel(self, spectra: Spectra, window: int) -> Tensor:
+        """[batch, frames, bands]."""
+        return (spectra.magnitude(window) @ self.get_buffer(f"bank_{window}")).clamp(min=1e-5).log()
 
-    def forward(self, generated: Tensor, target: Tensor) -> Tensor:
+    def forward(self, generated: Spectra, target: Spectra) -> Tensor:
         losses = [F.l1_loss(self.log_mel(generated, w), self.log_mel(target, w)) for w in self.windows]
         return torch.stack(losses).mean()
 
 
 class StftLoss(nn.Module):
-    """Mean absolute difference of log-magnitude spectra, for waveforms [batch, samples].
+    """Mean absolute difference of log-magnitude spectra.
 
     It sees the harmonics that mel bands merge (Parallel WaveGAN; Yamamoto et al., 2020). `windows` are in samples.
     """
 
     def __init__(self, windows: Sequence[int]) -> None:
         super().__init__()
-        self.windows = nn.ParameterList(nn.Parameter(torch.hann_window(w), requires_grad=False) for w in windows)
+        self.windows = tuple(windows)
 
-    def forward(self, generated: Tensor, target: Tensor) -> Tensor:
+    def forward(self, generated: Spectra, target: Spectra) -> Tensor:
         losses = []
         for window in self.windows:
-            made, wanted = (_magnitude(w, window).clamp(min=_FLOOR).log() for w in (generated, target))
-            losses.append(F.l1_loss(made, wanted))
+            difference = generated.magnitude(window).clamp(min=_FLOOR).log()
+            difference = difference - target.magnitude(window).clamp(min=_FLOOR).log()
+            losses.append(difference.abs().mean())
         return torch.stack(losses).mean()
-
-
-def _magnitude(waveforms: Tensor, window: Tensor) -> Tensor:
-    """Spectrogram [batch, bins, frames] of waveforms [batch, samples], its hop a quarter of the window."""
-    size = len(window)
-    spectrum = torch.stft(waveforms, size, size // 4, window=window, return_complex=True, pad_mode="reflect")
-    # The square root's slope is infinite at zero.
-    return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-10).sqrt()
 
 
 def discriminator_loss(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:

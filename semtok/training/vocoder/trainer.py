@@ -19,7 +19,14 @@ from semtok.training.data.corpus import load_corpus, seeded
 from semtok.training.run import Run, train
 from semtok.training.vocoder.config import VocoderTrainingConfig
 from semtok.training.vocoder.discriminators import Discriminators
-from semtok.training.vocoder.losses import MelLoss, StftLoss, discriminator_loss, feature_matching_loss, generator_loss
+from semtok.training.vocoder.losses import (
+    MelLoss,
+    Spectra,
+    StftLoss,
+    discriminator_loss,
+    feature_matching_loss,
+    generator_loss,
+)
 from semtok.training.vocoder.networks import start_network
 from semtok.training.vocoder.speakers import load_embeddings
 from semtok.training.vocoder.token_corpus import TokenCorpus, load_tokens
@@ -93,7 +100,7 @@ class VocoderTrainer:
             )
         self.average = copy.deepcopy(network).requires_grad_(False).eval().to(run.device)
         self.mel = MelLoss(tokenizer.sample_rate, config.mel_resolutions).to(run.device)
-        self.stft = StftLoss(config.stft_windows).to(run.device)
+        self.stft = StftLoss(config.stft_windows)
         self.sample_mel = MelLoss(tokenizer.sample_rate, [(_SAMPLE_WINDOW, 80)]).to(run.device)
         prepare = run.accelerator.prepare
         self.network, self.optimizer = prepare(network, self._optimizer(network))
@@ -127,10 +134,11 @@ class VocoderTrainer:
         """Codes [batch, rows, frames], waveforms [batch, samples], present [batch, layers]; voices as of a batch."""
         config, accelerator = self.config, self.run.accelerator
         generated = self.network(codes, present=present, **self._told(voices)).float()
-        mel = self.mel(generated, waveforms)
+        spectra = Spectra(generated), Spectra(waveforms)
+        mel = self.mel(*spectra)
         numbers, loss = {"mel": mel}, config.mel_weight * mel
         if config.stft_windows:
-            numbers["stft"] = self.stft(generated, waveforms)
+            numbers["stft"] = self.stft(*spectra)
             loss = loss + config.stft_weight * numbers["stft"]
         if step > config.adversarial_step:
             numbers["discriminator"] = self._discriminate(generated.detach(), waveforms)
@@ -200,7 +208,7 @@ class VocoderTrainer:
             )
             for name, (chosen, positions) in rows.items():
                 generated = self.average(codes[:, chosen], positions)
-                losses[f"valid_mel_{name}"].append(float(self.mel(generated, waveform)))
+                losses[f"valid_mel_{name}"].append(float(self.mel(Spectra(generated), Spectra(waveform))))
                 if name == "all" and number < _SAMPLES:
                     self._show(f"clip_{number}/vocoder", generated, step)
                     self._show(f"clip_{number}/original", waveform, 0)
@@ -208,13 +216,13 @@ class VocoderTrainer:
                 embeddings = self.tokens.embeddings
                 voices = waveform if embeddings is None else embeddings[clip : clip + 1].to(self.run.device)
                 generated = self.average(codes, **self._told(voices))
-                losses["valid_mel_speaker"].append(float(self.mel(generated, waveform)))
+                losses["valid_mel_speaker"].append(float(self.mel(Spectra(generated), Spectra(waveform))))
         return {name: float(np.mean(values)) for name, values in losses.items()}
 
     def _show(self, name: str, waveform: Tensor, step: int) -> None:
         """A waveform [1, samples] and its log-mel spectrogram on TensorBoard."""
         self.run.board.add_audio(name, waveform[0].clamp(-1, 1), step, self.tokenizer.sample_rate)
-        bands = self.sample_mel.log_mel(waveform, _SAMPLE_WINDOW)[0].flip(0)
+        bands = self.sample_mel.log_mel(Spectra(waveform), _SAMPLE_WINDOW)[0].T.flip(0)
         self.run.board.add_image(
             name, (bands - bands.min()) / (bands.max() - bands.min() + 1e-5), step, dataformats="HW"
         )
