@@ -175,7 +175,7 @@ def measure_cost(options: argparse.Namespace) -> None:
             seconds, memory = map(
                 float, subprocess.run(child, check=True, capture_output=True, text=True).stdout.split()
             )
-        print(f"| {minutes:g} | {seconds:.1f} | {60 * minutes / seconds:.1f} | {memory:.0f} |", flush=True)
+        print(f"| {minutes:g} | {seconds:.3g} | {60 * minutes / seconds:.1f} | {memory:.0f} |", flush=True)
 
 
 def write_speech(path: Path, folders: Sequence[Path], seconds: float) -> None:

@@ -101,7 +101,7 @@ def print_times(tokenizer: Tokenizer, speech: Tensor, contexts: Sequence[float])
             settled = times[round(context / block) + 4 :] or times
         median = statistics.median(settled)
         row = f"| {block:g} s, {context:g} s | {stream.latency_seconds:.3f} | {1000 * median:.1f} "
-        print(row + f"| {1000 * max(settled):.1f} | {median / block:.2f} |", flush=True)
+        print(row + f"| {1000 * max(settled):.1f} | {median / block:.2g} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 from encoders import tiny_model
+from helpers import CLIPS
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.networks.config import GeneratorConfig, HiFiGANConfig, ISTFTConfig, VocoderConfig
 from semtok.vocoder import build_network
 
-CLIPS = sorted((Path(__file__).parent / "data").glob("*.flac"))
 CODEBOOK_SIZES = {1: 40, 3: 30, 4: 12}
 ENCODER_LAYERS = 5
 GENERATORS = {

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from checkpoints import save_checkpoint
+from helpers import ROOT
 from hub_server import HubServer
 from huggingface_hub import close_session, constants
+from speechbrain_reference import Reference
 
 from semtok import Tokenizer
 from semtok.cli import main
@@ -37,6 +41,12 @@ def other_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(istft_folder) -> Tokenizer:
     return Tokenizer.from_pretrained(istft_folder)
+
+
+@pytest.fixture(scope="session")
+def wavlm(tmp_path_factory) -> Reference:
+    """A WavLM and its vocoder in the layout of SpeechBrain, with what SpeechBrain makes of them."""
+    return Reference("wavlm", tmp_path_factory.mktemp("wavlm"))
 
 
 @pytest.fixture
@@ -76,6 +86,20 @@ def hub_server(reach) -> Iterator[HubServer]:
     reach(server.endpoint)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def run_script(monkeypatch, capsys):
+    """Runs a script of benchmarks/ or experiments/ as `python` would; what it prints."""
+
+    def run_script(name, *arguments):
+        path = ROOT / name
+        monkeypatch.setattr(sys, "argv", [path.name, *map(str, arguments)])
+        monkeypatch.syspath_prepend(str(path.parent))
+        runpy.run_path(str(path), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_script
 
 
 @pytest.fixture

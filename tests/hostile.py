@@ -8,7 +8,9 @@ import struct
 import zlib
 from pathlib import Path
 
-FIXTURES = Path(__file__).parent / "data" / "kmeans"
+from helpers import DATA
+
+FIXTURES = DATA / "kmeans"
 KMEANS = b"\x80\x02csklearn.cluster._kmeans\nKMeans\n)\x81"
 FLOATS = b"U\x02f8"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import torch
+from helpers import DATA
 from safetensors.torch import save_file
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
@@ -61,7 +62,7 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 
 def reference_clips() -> dict[str, Tensor]:
     """What the references in data/speechbrain answer to: a second of speech as it is, quiet, and with an offset."""
-    speech = load_audio(Path(__file__).parent / "data" / "libri_84-121123-0001.flac")[8000:24000]
+    speech = load_audio(DATA / "libri_84-121123-0001.flac")[8000:24000]
     return {"speech": speech, "quiet": speech * 0.01, "offset": speech + 0.05}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from helpers import DATA
 from published_layout import older_names, write_codebooks, write_encoder, write_vocoder
 from safetensors import safe_open
 from torch import Tensor
@@ -25,7 +26,7 @@ from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
 from semtok.encoder.encoder import Encoder
 from semtok.vocoder import build_network
 
-REFERENCES = Path(__file__).parent / "data" / "speechbrain"
+REFERENCES = DATA / "speechbrain"
 LAYERS = (1, 3, 4)
 CODEBOOK_SIZE = 20
 

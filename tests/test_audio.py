@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
+import helpers
 import numpy as np
 import pytest
 import soundfile
 import soxr
 import torch
+from helpers import CLIPS, DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +20,6 @@ from semtok.audio.io import load_audio, save_audio
 from semtok.audio.recordings import open_recordings
 from semtok.errors import AudioError, SemtokError
 
-DATA = Path(__file__).parent / "data"
-CLIPS = sorted(DATA.glob("*.flac"))
 SPEECH = DATA / "arctic_axb_a0004.flac"
 
 
@@ -28,9 +28,7 @@ def waveforms(audio, sample_rate=None, lengths=None, target_sample_rate=16000):
     return [recording.load() for recording in recordings]
 
 
-def refuses(*parts):
-    """An AudioError whose message holds all these parts, in this order."""
-    return pytest.raises(AudioError, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
+refuses = partial(helpers.refuses, AudioError)
 
 
 def sine(sample_rate, seconds=0.5, hertz=440.0):

@@ -1,13 +1,10 @@
+"""Smoke tests: every benchmark runs on a few seconds of speech and prints its tables."""
+
 from __future__ import annotations
 
 import re
-import runpy
-import sys
-from pathlib import Path
 
 import pytest
-
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.mark.parametrize(
@@ -17,11 +14,8 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
         ("decode.py", "transformers, HiFi-GAN V1", ["tiny, layers 1, 3, 7", "HiFi-GAN V1, layers 1, 3, 7, 12, 18, 23"]),
     ],
 )
-def test_a_benchmark_prints_where_and_how_fast(script, peer, subjects, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [script, "--quick"])
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
-    printed = capsys.readouterr().out
+def test_a_benchmark_prints_where_and_how_fast(script, peer, subjects, run_script):
+    printed = run_script(f"benchmarks/{script}", "--quick")
 
     assert "threads; Python" in printed
     rows = {
@@ -33,11 +27,8 @@ def test_a_benchmark_prints_where_and_how_fast(script, peer, subjects, monkeypat
     assert all(float(speed) > 0 for speed, _ in rows.values())
 
 
-def test_many_clips_are_compared_with_a_loop(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["many_clips.py", "--quick"])
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    runpy.run_path(str(BENCHMARKS / "many_clips.py"), run_name="__main__")
-    printed = capsys.readouterr().out
+def test_many_clips_are_compared_with_a_loop(run_script):
+    printed = run_script("benchmarks/many_clips.py", "--quick")
 
     assert "6 clips of 0.5 to 2 s" in printed
     rows = dict(re.findall(r"^\| (.+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|$", printed, re.M))
@@ -47,21 +38,16 @@ def test_many_clips_are_compared_with_a_loop(monkeypatch, capsys):
     assert re.search(r"^\| decoding audio \| [\d.]+ \| \d+ % \|$", printed, re.M)
 
 
-def test_tokens_in_half_precision_are_counted_by_stage(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["precision.py"])
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    runpy.run_path(str(BENCHMARKS / "precision.py"), run_name="__main__")
-    rows = re.findall(r"^\| (\d) \| (\d) \| ([\d.]+) % \| ([\d.]+) % \|$", capsys.readouterr().out, re.M)
+def test_tokens_in_half_precision_are_counted_by_stage(run_script):
+    printed = run_script("benchmarks/precision.py")
+    rows = re.findall(r"^\| (\d) \| (\d) \| ([\d.]+) % \| ([\d.]+) % \|$", printed, re.M)
 
     assert [stage for layer, stage, *_ in rows if layer == "1"] == ["1", "2", "3", "4"] and len(rows) == 9
     assert all(80 < float(bfloat16) <= float(float16) <= 100 for *_, bfloat16, float16 in rows)
 
 
-def test_kmeans_is_compared_with_scikit_learn_and_faiss(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["kmeans.py", "--quick"])
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    runpy.run_path(str(BENCHMARKS / "kmeans.py"), run_name="__main__")
-    printed = capsys.readouterr().out
+def test_kmeans_is_compared_with_scikit_learn_and_faiss(run_script):
+    printed = run_script("benchmarks/kmeans.py", "--quick")
 
     assert re.search(r"^593 frames, K = 20\.$", printed, re.M)
     rows = re.findall(r"^\| (.+) \| ([\d.]+) \| ([\d.]+) \| [\d.]+ \| ([\d.]+) \| [\d.]+ \|$", printed, re.M)
@@ -69,3 +55,19 @@ def test_kmeans_is_compared_with_scikit_learn_and_faiss(monkeypatch, capsys):
     for method, mean, worst, faster in rows:
         assert 0.5 < float(mean) <= float(worst) < (1.2 if method != "semtok, one pass of partial_fit" else 2)
         assert method != "scikit-learn, fit" or faster == "1.00"
+
+
+@pytest.mark.parametrize(
+    ("command", "rows"),
+    [
+        (["benchmarks/long_audio.py", "agreement"], ["whole pass, sentences", "2 s, 0.5 s", "2 s, 1 s"]),
+        (["benchmarks/long_audio.py", "cost"], ["0.1"]),
+        (["benchmarks/streaming.py"], ["0.08 s", "1 s", "0.32 s, 1 s"]),
+    ],
+)
+def test_a_benchmark_of_long_audio_prints_positive_numbers(command, rows, run_script):
+    printed = run_script(*command, "--quick")
+    assert "threads; Python" in printed
+    tables = dict(re.findall(r"^\| (.+?) \| ([\d. |]+) \|$", printed, re.M))
+    assert tables.keys() >= set(rows)
+    assert all(float(value) > 0 for row in rows for value in tables[row].split(" | "))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from checkpoints import CLIPS, ENCODER_LAYERS, GENERATORS, make_tokenizer, make_vocoder
+from checkpoints import ENCODER_LAYERS, GENERATORS, make_tokenizer, make_vocoder
 from encoders import tiny_model
+from helpers import CLIPS, refuses
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -22,11 +22,6 @@ from semtok.errors import CheckpointError, ConfigError
 
 WEIGHTS = ["centroids.safetensors", "encoder/model.safetensors", "vocoder.safetensors"]
 FILES = sorted(["config.json", "encoder/config.json", *WEIGHTS])
-
-
-def refuses(kind, *parts):
-    """An error whose message holds all these parts, in this order."""
-    return pytest.raises(kind, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
 
 
 def load(folder, name):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from checkpoints import CLIPS
 from encoders import tiny_model
+from helpers import CLIPS, ROOT, files_in
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.checkpoints.hub import bundled_names
@@ -22,7 +22,7 @@ from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 from semtok.cli import main
 from semtok.encoder.batches import Schedule
 
-SMOKE = Path(__file__).parent.parent / "configs" / "smoke"
+SMOKE = ROOT / "configs" / "smoke"
 
 
 @pytest.fixture
@@ -40,10 +40,6 @@ def speech(tmp_path):
     (folder / "notes.txt").write_text("no audio")
     (folder / "._one.flac").write_bytes(b"left behind by a system")
     return folder
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def assert_same_tokens(tokens, other):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from checkpoints import CLIPS
+from helpers import CLIPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

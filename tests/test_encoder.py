@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
 import transformers
 from encoders import ENCODERS, tiny_model
+from helpers import CLIPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,7 +19,7 @@ from semtok.encoder.encoder import Encoder
 from semtok.encoder.front_end import PositionConvolution
 from semtok.errors import AudioError, CheckpointError, LayerError
 
-SPEECH = sorted((Path(__file__).parent / "data").glob("*.flac"))
+SPEECH = CLIPS
 LAYERS = (0, 1, 2, 3)
 ROUNDING = 1e-5
 FOUR_CONVOLUTIONS = {"conv_dim": (8, 16, 16, 16), "conv_kernel": (20, 16, 4, 4), "conv_stride": (10, 8, 2, 2)}

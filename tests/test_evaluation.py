@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
@@ -29,7 +29,6 @@ from semtok.evaluation import (
 )
 from semtok.tokens import Tokens
 
-DATA = Path(__file__).parent / "data"
 SPEECH = DATA / "arctic_axb_a0004.flac"
 TEXT = "Lord, but I'm glad to see you again, Phil."
 

@@ -6,18 +6,16 @@ import importlib
 import json
 import math
 import re
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from helpers import CLIPS, ROOT
 
 from semtok import Tokenizer
 from semtok.codebooks.layers import row_names
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-CLIPS = sorted((Path(__file__).parent / "data").glob("*.flac"))
+EXPERIMENTS = ROOT / "experiments"
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +30,6 @@ def speech(tmp_path_factory):
             (folder / part / domain).mkdir(parents=True)
             shutil.copy(clip, folder / part / domain)
     return folder
-
-
-@pytest.fixture
-def start(monkeypatch, capsys):
-    """Runs a script as `python` would, with `--quick`; what it prints."""
-
-    def start(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [script, "--quick", *map(str, arguments)])
-        monkeypatch.syspath_prepend(str(EXPERIMENTS))
-        runpy.run_path(str(EXPERIMENTS / script), run_name="__main__")
-        return capsys.readouterr().out
-
-    return start
 
 
 @pytest.mark.parametrize(
@@ -65,21 +50,21 @@ def start(monkeypatch, capsys):
         ("domain.py", {("LibriSpeech", "EmoDB"), ("EmoDB", "EmoDB"), ("speechocean762", "LibriSpeech")}),
     ],
 )
-def test_an_experiment_writes_table_numbers_and_figure(script, table, speech, start):
+def test_an_experiment_writes_table_numbers_and_figure(script, table, speech, run_script):
     output = speech / "output"
     arguments = ("--train", speech / "train", "--test", speech / "test", "--output", output)
-    printed = start(script, *arguments)
+    printed = run_script(f"experiments/{script}", "--quick", *arguments)
     runs = {path: path.stat().st_mtime_ns for path in (output / "runs").iterdir()}
 
     check_results(output, script, printed, table)
     # Started again it trains nothing.
-    assert start(script, *arguments) == printed
+    assert run_script(f"experiments/{script}", "--quick", *arguments) == printed
     assert {path: path.stat().st_mtime_ns for path in (output / "runs").iterdir()} == runs
 
 
-def test_the_choice_of_layers_starts_with_the_best_layer(speech, start):
+def test_the_choice_of_layers_starts_with_the_best_layer(speech, run_script):
     output = speech / "output"
-    printed = start("layers.py", "--test", speech / "test", "--output", output)
+    printed = run_script("experiments/layers.py", "--quick", "--test", speech / "test", "--output", output)
 
     layers = [str(layer) for layer in Tokenizer.from_pretrained("tiny").layers]
     rows = check_results(output, "layers.py", printed, {("all", ", ".join(layers))})
@@ -117,8 +102,10 @@ def test_what_was_kept_is_made_again_only_for_another_setting(tmp_path, monkeypa
     assert found == [0, 0, 1, 1, 2]
 
 
-def test_information_of_tokens_is_told_in_three_tables(speech, start):
-    printed = start("information.py", "--fit", speech / "train", "--test", speech / "test", "--hours", 0.001)
+def test_information_of_tokens_is_told_in_three_tables(speech, run_script):
+    printed = run_script(
+        "experiments/information.py", "--quick", "--fit", speech / "train", "--test", speech / "test", "--hours", 0.001
+    )
 
     tokenizer = Tokenizer.from_pretrained("tiny")
     for name, size in zip(row_names(tokenizer.layers, tokenizer.stages), tokenizer.codebook_sizes, strict=True):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
+from helpers import DATA, ROOT
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 
-ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "data" / "golden"
+GOLDEN = DATA / "golden"
 CLIPS = {
     path.stem: path
     for path in (

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import re
 import shutil
 import socket
+from functools import partial
 from pathlib import Path
 
+import helpers
 import pytest
 import torch
-from checkpoints import CLIPS, CODEBOOK_SIZES, ENCODER_LAYERS
+from checkpoints import CODEBOOK_SIZES, ENCODER_LAYERS
 from encoders import tiny_model
+from helpers import CLIPS
 from huggingface_hub import constants
 
 from semtok import Tokenizer, Vocoder, load_audio
@@ -21,9 +23,7 @@ from semtok.errors import CheckpointError
 BOTH = pytest.mark.parametrize("kind", [Tokenizer, Vocoder])
 
 
-def refuses(*parts):
-    """A CheckpointError whose message holds all these parts, in this order."""
-    return pytest.raises(CheckpointError, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
+refuses = partial(helpers.refuses, CheckpointError)
 
 
 @pytest.fixture

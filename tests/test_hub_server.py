@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import threading
+from functools import partial
 
+import helpers
 import pytest
 import torch
-from checkpoints import CLIPS, CODEBOOK_SIZES, ENCODER_LAYERS, save_checkpoint
+from checkpoints import CODEBOOK_SIZES, ENCODER_LAYERS, save_checkpoint
 from encoders import tiny_model
+from helpers import CLIPS
 from hub_state import Answer, read_folder
 from huggingface_hub import constants
 
 from semtok import Tokenizer, Vocoder, load_audio
 from semtok.errors import CheckpointError
 
-
-def refuses(*parts):
-    """A CheckpointError whose message holds all these parts, in this order."""
-    return pytest.raises(CheckpointError, match="(?s)" + ".*".join(map(re.escape, parts)))
+refuses = partial(helpers.refuses, CheckpointError)
 
 
 BOTH = pytest.mark.parametrize("kind", [Tokenizer, Vocoder])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from encoders import tiny_model
+from helpers import CLIPS, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans as ReferenceKMeans
@@ -27,7 +25,6 @@ from semtok.training.kmeans.features import Piece, draw_pieces, encode_batch, sh
 from semtok.training.kmeans.kmeans import KMeans
 from semtok.training.kmeans.trainer import Codebooks, train_kmeans
 
-DATA = Path(__file__).parent / "data"
 SAMPLE_RATE = 16000
 
 
@@ -136,7 +133,7 @@ def encoder():
 def clips(tmp_path_factory):
     """Real speech in short clips of unequal lengths."""
     folder = tmp_path_factory.mktemp("clips")
-    for path in sorted(DATA.glob("*.flac")):
+    for path in CLIPS:
         waveform = load_audio(path)
         for number, start in enumerate(range(0, len(waveform) - 13000, 6000)):
             save_audio(folder / f"{path.stem}-{number}.wav", waveform[start : start + 8500 + 400 * number])
@@ -292,16 +289,9 @@ def test_two_processes_give_the_kmeans_of_one(config, whole, parts, tmp_path):
     both = [dataclasses.replace(config, folder=str(tmp_path / "whole")), in_parts(config, tmp_path / "parts")]
     for written in both:
         (tmp_path / f"{Path(written.folder).name}.yaml").write_text(json.dumps(dataclasses.asdict(written)))
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines"]
-    launch += ["1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script)]
-    done = subprocess.run(
-        [*launch, str(tmp_path / "whole.yaml"), str(tmp_path / "parts.yaml")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", script]
+    run_python(*launch, tmp_path / "whole.yaml", tmp_path / "parts.yaml")
     for folder, expected in (("whole", whole), ("parts", parts)):
         for found, wanted in zip(centroids_in(tmp_path / folder), expected, strict=True):
             # Sums are added in another order: float32 rounding, then that of half-precision centroids.

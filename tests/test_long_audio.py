@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from checkpoints import CLIPS
 from encoders import ENCODERS, tiny_model
+from helpers import CLIPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

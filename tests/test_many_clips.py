@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from checkpoints import CLIPS
+from helpers import CLIPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

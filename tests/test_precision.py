@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import torch
-from checkpoints import CLIPS
+from helpers import CLIPS
 
 from semtok import Tokenizer, Vocoder, load_audio
 from semtok.networks.precision import exact_float32

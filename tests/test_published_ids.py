@@ -9,7 +9,6 @@ import pytest
 import torch
 from encoders import tiny_model
 from published_layout import reference_clips, write_codebooks, write_encoder, write_vocoder
-from speechbrain_reference import Reference
 
 from semtok import Tokenizer, Vocoder
 from semtok.checkpoints.speechbrain.published import CODEBOOKS
@@ -19,11 +18,6 @@ from semtok.importing import import_speechbrain
 ID = "speechbrain/hifigan-wavlm-k1000-LibriTTS"
 LAYERS = (1, 3, 7, 12, 18, 23)
 ENCODER_FILES = ["config.json", "model.safetensors", "preprocessor_config.json"]
-
-
-@pytest.fixture(scope="module")
-def wavlm(tmp_path_factory) -> Reference:
-    return Reference("wavlm", tmp_path_factory.mktemp("wavlm"))
 
 
 @pytest.fixture(scope="module")

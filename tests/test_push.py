@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 
+import helpers
 import pytest
 import torch
 import yaml
-from checkpoints import CLIPS, CODEBOOK_SIZES, ENCODER_LAYERS
+from checkpoints import CODEBOOK_SIZES, ENCODER_LAYERS
 from encoders import tiny_model
+from helpers import CLIPS
 from hub_state import Answer
 from huggingface_hub import constants
 
@@ -30,9 +33,7 @@ CHECKPOINT = {
 }
 
 
-def refuses(*parts):
-    """A CheckpointError whose message holds all these parts, in this order."""
-    return pytest.raises(CheckpointError, match="(?s)" + ".*".join(map(re.escape, parts)))
+refuses = partial(helpers.refuses, CheckpointError)
 
 
 @pytest.fixture(autouse=True)

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import re
-import runpy
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from semtok.cli import main
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -58,10 +56,8 @@ def test_commands_of_the_readme_run(clone):
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_examples_run(example, clone, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [example.name])
-    runpy.run_path(str(example), run_name="__main__")
-    assert capsys.readouterr().out
+def test_examples_run(example, clone, run_script):
+    assert run_script(example)
     if example.name == "demo.py":
         wavs = sorted(path.name for path in (clone / "demo").glob("*.wav"))
         assert wavs == ["all_layers.wav", "layer_1.wav", "layer_7.wav", "layers_1-3-7.wav", "original.wav"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from checkpoints import CLIPS, GENERATORS, make_tokenizer, make_vocoder
+from checkpoints import GENERATORS, make_tokenizer, make_vocoder
+from helpers import CLIPS, ROOT, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -31,13 +30,8 @@ from semtok.training.vocoder.trainer import VocoderTrainer, train_vocoder
 from semtok.vocoder import build_network
 
 DIM = 6
-SMOKE = Path(__file__).parent.parent / "configs" / "smoke" / "vocoder_speaker.yaml"
+SMOKE = ROOT / "configs" / "smoke" / "vocoder_speaker.yaml"
 SPEECH = [load_audio(path)[: 9000 + 4000 * number] for number, path in enumerate(CLIPS)]
-
-
-def refuses(kind, *parts):
-    """An error whose message holds all these parts, in this order."""
-    return pytest.raises(kind, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
 
 
 def conditioned(vocoder, speaker, *, seed=0):

@@ -22,11 +22,6 @@ from semtok.networks.selector import LayerSelector
 FAMILIES = ("hubert", "wav2vec2", "wavlm")
 
 
-@pytest.fixture(scope="module")
-def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    return Reference("wavlm", tmp_path_factory.mktemp("wavlm"))
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tokens_are_speechbrains(family: str, tmp_path: Path) -> None:
     reference = Reference(family, tmp_path)

@@ -16,11 +16,6 @@ from torch import Tensor
 from semtok.errors import CheckpointError
 
 
-@pytest.fixture(scope="module")
-def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    return Reference("wavlm", tmp_path_factory.mktemp("wavlm"))
-
-
 @pytest.mark.parametrize(
     "entry, message",
     [

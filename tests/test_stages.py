@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checkpoints import CLIPS, make_tokenizer, make_vocoder
+from checkpoints import make_tokenizer, make_vocoder
 from encoders import tiny_model
+from helpers import CLIPS
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.checkpoints.config import TokenizerConfig

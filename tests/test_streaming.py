@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import soxr
 import torch
-from checkpoints import CLIPS, make_tokenizer
+from checkpoints import make_tokenizer
 from encoders import tiny_model
+from helpers import CLIPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from encoders import tiny_model
+from helpers import DATA
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from semtok import load_audio
@@ -21,7 +22,6 @@ from semtok.training.encoder import teachers as teachers_module
 from semtok.training.encoder.teachers import open_teacher, teacher_features
 from semtok.training.encoder.trainer import build_encoder, train_encoder
 
-DATA = Path(__file__).parent / "data"
 CPU = torch.device("cpu")
 
 

@@ -14,8 +14,9 @@ import soundfile
 import soxr
 import torch
 import transformers
-from checkpoints import CLIPS, CODEBOOK_SIZES, ENCODER_LAYERS, make_tokenizer
+from checkpoints import CODEBOOK_SIZES, ENCODER_LAYERS, make_tokenizer
 from encoders import tiny_model
+from helpers import CLIPS, refuses
 
 from semtok import SemtokError, Tokenizer, Tokens, Vocoder, load_audio
 from semtok.encoder import batches
@@ -23,11 +24,6 @@ from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError, 
 
 LAYERS = tuple(CODEBOOK_SIZES)
 ROUNDING = 1e-5
-
-
-def refuses(kind, *parts):
-    """An error whose message holds all these parts, in this order."""
-    return pytest.raises(kind, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
 
 
 @pytest.fixture(scope="module")

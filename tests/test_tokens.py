@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
@@ -18,11 +18,6 @@ from safetensors.torch import load_file, save, save_file
 from semtok.codebooks.layers import check_layers
 from semtok.errors import LayerError, SemtokError, TokensError
 from semtok.tokens import Tokens
-
-
-def refuses(kind, *parts):
-    """An error whose message holds all these parts, in this order."""
-    return pytest.raises(kind, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
 
 
 def make(lengths, layers, codebook_sizes, *, seed=0, extra_frames=0):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import DATA, ROOT, copy_clips
 from safetensors.torch import load_file
 
 from semtok import Tokenizer, Vocoder
@@ -24,15 +24,13 @@ from semtok.training.vocoder.losses import MelLoss, Spectra, StftLoss
 from semtok.training.vocoder.token_corpus import loudness_gain
 from semtok.training.vocoder.trainer import draw_present, train_vocoder
 
-DATA = Path(__file__).parent / "data"
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = ROOT / "configs"
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    for path in DATA.glob("*.flac"):
-        shutil.copy(path, folder)
+    copy_clips(folder)
     (folder / "broken.wav").write_bytes(b"no audio")
     return folder
 

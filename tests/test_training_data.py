@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from checkpoints import CLIPS
+from helpers import CLIPS, ROOT, copy_clips
 
 from semtok import load_audio
 from semtok.errors import AudioError, ConfigError
@@ -19,15 +18,14 @@ from semtok.training.config import Dataset, KMeansConfig, load_config
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus
 from semtok.training.data.sources import find_clips, read_clips
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = ROOT / "configs"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Three clips, a file that is no audio and one that is too short."""
     folder = tmp_path_factory.mktemp("clips")
-    for path in CLIPS:
-        shutil.copy(path, folder)
+    copy_clips(folder)
     (folder / "broken.wav").write_bytes(b"no audio")
     return folder
 

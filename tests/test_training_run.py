@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import CLIPS
+from helpers import CLIPS, ROOT, TESTS, copy_clips, run_python
 from safetensors.torch import load_file
 from torch import nn
 
@@ -19,18 +15,13 @@ from semtok import Tokenizer, Vocoder
 from semtok.training.__main__ import main, train
 from semtok.training.run import Run
 
-ROOT = Path(__file__).parent.parent
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """A folder to run the smoke configs in, with what they expect of the repository."""
     folder = tmp_path_factory.mktemp("smoke")
     shutil.copytree(ROOT / "configs", folder / "configs")
-    (folder / "tests" / "data").mkdir(parents=True)
-    for clip in CLIPS:
-        shutil.copy(clip, folder / "tests" / "data")
+    copy_clips(folder / "tests" / "data")
     return folder
 
 
@@ -96,16 +87,8 @@ def test_the_last_states_and_the_best_are_kept(tmp_path):
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
 
 
-def python(*arguments, **environment):
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=variables, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 def test_a_run_killed_while_it_saves_resumes_from_a_whole_state(tmp_path):
-    assert int(python(HERE / "killed_run.py", tmp_path, 12)) > 12
+    assert int(run_python(TESTS / "killed_run.py", tmp_path, 12)) > 12
 
 
 def test_two_processes_learn_what_one_learns_from_the_batches_of_both(steps, tmp_path):
@@ -114,10 +97,10 @@ def test_two_processes_learn_what_one_learns_from_the_batches_of_both(steps, tmp
     changes = [f"tokenizer={steps}/kmeans/tokenizer", f"data=[{steps.parent.parent}/tests/data]", "adversarial_step=1"]
     changes += ["average_decay=0", "steps=2"]
     config = ROOT / "configs" / "smoke" / "vocoder.yaml"
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", HERE / "two_processes.py")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", TESTS / "two_processes.py")
     for last in (1, 2):
         arguments = [config, *changes, f"folder={tmp_path}/two", f"steps={last}"]
-        python(*launcher, *arguments, ACCELERATE_USE_CPU="true")
+        run_python(*launcher, *arguments, ACCELERATE_USE_CPU="true")
         first, second = (torch.load(tmp_path / "two" / f"process-{process}-of-2.pt") for process in range(2))
         for own, other in zip(first, second, strict=True):
             assert all(torch.equal(own[name], other[name]) for name in own)

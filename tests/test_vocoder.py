@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import re
 from dataclasses import replace
 
 import pytest
 import torch
-from checkpoints import CLIPS, CODEBOOK_SIZES, GENERATORS, draw_tokens
+from checkpoints import CODEBOOK_SIZES, GENERATORS, draw_tokens
+from helpers import CLIPS, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,11 +17,6 @@ from semtok import vocoder as vocoder_module
 from semtok.errors import CheckpointError, LayerError, TokensError
 
 LAYERS = tuple(CODEBOOK_SIZES)
-
-
-def refuses(kind, *parts):
-    """An error whose message holds all these parts, in this order."""
-    return pytest.raises(kind, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
 
 
 @pytest.fixture(scope="module", params=GENERATORS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import re
 from dataclasses import replace
 
 import pytest
 import torch
-from checkpoints import CLIPS, GENERATORS, draw_tokens
+from checkpoints import GENERATORS, draw_tokens
+from helpers import CLIPS, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,11 +19,6 @@ from semtok.errors import LayerError, TokensError
 from semtok.networks.generator import HiFiGAN, ISTFTGenerator
 
 WINDOW = 60
-
-
-def refuses(kind, *parts):
-    """An error whose message holds all these parts, in this order."""
-    return pytest.raises(kind, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
 
 
 @pytest.fixture(scope="module", params=GENERATORS)

@@ -1,0 +1,46 @@
+"""What several tests share: paths, errors by their message, folders of clips, python in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+DATA = TESTS / "data"
+CLIPS = sorted(DATA.glob("*.flac"))
+"""Three recordings of speech at 16 kHz, 2 to 4 s each."""
+
+
+def refuses(kind: type[Exception], *parts: object) -> Any:
+    """Expects an error of this kind whose message holds all these parts, in this order."""
+    return pytest.raises(kind, match="(?s)" + ".*".join(re.escape(str(part)) for part in parts))
+
+
+def run_python(*arguments: object, **environment: str) -> str:
+    """Runs python in a process of its own, one thread, from the repository's root; what it prints."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=variables, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def copy_clips(folder: Path) -> Path:
+    """Puts the three recordings into a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in CLIPS:
+        shutil.copy(path, folder)
+    return folder
+
+
+def files_in(folder: Path) -> list[str]:
+    """Paths of all files below a folder, relative to it, sorted."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
