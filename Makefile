@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test test-oldest clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py
@@ -16,8 +16,21 @@ test: .venv/test.stamp
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
+# The oldest Python and the oldest versions that pyproject.toml allows, in an environment of their own. On Linux torch
+# before 2.13 comes with CUDA, several GB; OLDEST_TORCH names another version, to test all other floors.
+OLDEST_PYTHON ?= python3.10
+OLDEST_TORCH ?= 2.6.0
+
+test-oldest:
+	$(OLDEST_PYTHON) -m venv .venv-oldest
+	sed -nE 's/^    "([A-Za-z_-]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml | sed 's/^torch==.*/torch==$(OLDEST_TORCH)/' \
+	    > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt torch
+	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt -e '.[train,eval,dev]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-oldest demo
 
 # torch alone and first: whatever is installed later finds the pinned build there
 .venv/torch.stamp: constraints.txt

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
+import re
 from pathlib import Path
+
+from helpers import ROOT, run_python
 
 import semtok
 
-ROOT = Path(semtok.__file__).parent
+SEMTOK = Path(semtok.__file__).parent
 FLOORS = [
     {"errors", "files", "__version__"},
     {"audio"},
@@ -45,12 +46,20 @@ def imported_units(source: str) -> set[str]:
 
 
 def test_files_import_from_lower_floors_only():
-    files = sorted(ROOT.rglob("*.py"))
+    files = sorted(SEMTOK.rglob("*.py"))
     assert len(files) > 20
     for path in files:
-        unit = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        unit = path.relative_to(SEMTOK).parts[0].removesuffix(".py")
         for other in imported_units(path.read_text(encoding="utf-8")) - {unit}:
             assert FLOOR.get(other, len(FLOORS)) < FLOOR[unit], f"{path} must not import semtok.{other}"
+
+
+def test_the_docs_list_the_rooms_floor_by_floor():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[: page.index("\n## ")]
+    listed = [set(re.findall("`([a-z_]+)(?:/|[.]py)`", row)) for row in re.findall(r"^\| (`.+?) \|", table, re.M)]
+    rooms = {path.stem for path in SEMTOK.iterdir() if not path.name.startswith("_") and path.name != "py.typed"}
+    assert listed == [floor & rooms for floor in FLOORS if floor & rooms]
 
 
 def test_the_walk_sees_every_kind_of_import():
@@ -69,11 +78,9 @@ def test_the_public_names():
 def test_importing_semtok_is_light():
     heavy = ["torch", "transformers", "numpy", "soundfile", "huggingface_hub"]
     code = f"import semtok, sys; print([name for name in {heavy} if name in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
-    assert run.stdout.strip() == "[]"
+    assert run_python("-c", code) == "[]\n"
 
 
 def test_the_public_names_do_not_load_transformers():
     code = "import sys; from semtok import *; print(Tokenizer, Vocoder, 'transformers' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
-    assert run.stdout.split()[-1] == "False"
+    assert run_python("-c", code).split()[-1] == "False"
