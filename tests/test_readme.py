@@ -10,7 +10,7 @@ from helpers import ROOT
 
 from semtok.cli import main
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -37,10 +37,10 @@ def test_snippets_run_from_top_to_bottom(page, clone):
 def test_the_first_snippet_makes_what_it_says(clone):
     namespace = {}
     exec(blocks(ROOT / "README.md", "python")[0], namespace)
-    tokens, wav, voc = namespace["tokens"], namespace["wav"], namespace["voc"]
+    tokens, wav, vocoder = namespace["tokens"], namespace["wav"], namespace["vocoder"]
     batch, rows, frames = tokens.codes.shape
     assert (batch, rows) == (1, len(tokens.names))
-    assert wav.shape == (1, frames * voc.hop_length)
+    assert wav.shape == (1, frames * vocoder.hop_length)
     assert wav.abs().max() <= 1
     assert (clone / "speech.wav").stat().st_size == 44 + 2 * wav.numel()
 
