@@ -110,7 +110,7 @@ def print_rates(
         rate = operations / seconds[name]
         share = 100 * rate / peaks[torch.bfloat16 if "bfloat16" in name else torch.float32]
         print(
-            f"| {name} | {parameters[name] / 1e6:.1f} | {operations / audio_seconds:.2f} | {rate:.0f} | {share:.0f} |"
+            f"| {name} | {parameters[name] / 1e6:.1f} | {operations / audio_seconds:.2f} | {rate:.3g} | {share:.3g} |"
         )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.audio.lengths import frame_mask
+from semtok.audio.mel import log_mel, mel_bank
 from semtok.networks.generator import ConvNeXtBlock
 
 _WINDOW, _HOP, _BANDS = 512, 256, 64
@@ -71,16 +70,8 @@ class SpeakerEncoder(nn.Module):
         spectrum = torch.stft(waveforms, _WINDOW, _HOP, window=window, center=False, return_complex=True)
         # To amplitudes, which half precision can hold.
         magnitude = spectrum.abs().transpose(1, 2) / window.sum()
-        return (magnitude @ _mel_bank(self.sample_rate, waveforms.device)).clamp(min=1e-5).log()
-
-
-def _mel_bank(sample_rate: int, device: torch.device) -> Tensor:
-    """Triangles evenly spaced in mel, each of area 1 over the bins: [bins, bands]."""
-    bins = torch.linspace(0, sample_rate / 2, _WINDOW // 2 + 1, device=device)[:, None]
-    mel = torch.linspace(0, math.log10(1 + sample_rate / 2 / 700), _BANDS + 2, device=device)
-    low, centre, high = (700 * (10**mel - 1)).unfold(0, 3, 1).unbind(1)
-    triangles = torch.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clamp(min=0)
-    return triangles / triangles.sum(dim=0)
+        bank = mel_bank(_WINDOW, _BANDS, self.sample_rate, scale="htk", norm="sum")
+        return log_mel(magnitude, bank.to(waveforms.device), floor=1e-5)
 
 
 class SpeakerConditioning(nn.Module):

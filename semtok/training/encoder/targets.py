@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semtok.audio.mel import log_mel, mel_bank
+
 WINDOW = 400
 HALF_HOP = 160
 FFT = 512
@@ -31,10 +33,7 @@ def _power_frames(waveform: Tensor) -> Tensor:
 
 
 def _log_mel(magnitudes: Tensor) -> Tensor:
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(FFT // 2 + 1, 80, 0.0, 8000.0, 16000, norm="slaney", mel_scale="slaney")
-    return (magnitudes @ torch.tensor(bank, dtype=torch.float32)).clamp(min=1e-3).log()
+    return log_mel(magnitudes, mel_bank(FFT, 80, 16000), floor=1e-3)
 
 
 def mel(waveform: Tensor) -> Tensor:
@@ -49,10 +48,10 @@ def harmonics(waveform: Tensor) -> Tensor:
 
 def mfcc(waveform: Tensor) -> Tensor:
     """13 MFCCs with first and second differences [frames, 39], the start of HuBERT; zero mean, unit variance a clip."""
-    log_mel = _log_mel(_power_frames(waveform)).view(-1, 2, 80).mean(1)
+    envelope = _log_mel(_power_frames(waveform)).view(-1, 2, 80).mean(1)
     bands = torch.arange(80)
     basis = torch.cos(math.pi / 80 * (bands[:, None] + 0.5) * torch.arange(13)) * math.sqrt(2 / 80)
-    cepstra = log_mel @ basis
+    cepstra = envelope @ basis
     padded = F.pad(cepstra.T[None], (2, 2), mode="replicate")[0].T
     delta = (padded[3:-1] - padded[1:-3] + 2 * (padded[4:] - padded[:-4])) / 10
     padded = F.pad(delta.T[None], (2, 2), mode="replicate")[0].T

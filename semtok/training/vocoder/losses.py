@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semtok.audio.mel import log_mel, mel_bank
+
 # Of a magnitude: about that of the noise of 16-bit audio.
 _FLOOR = 1e-3
 
@@ -39,19 +41,14 @@ class MelLoss(nn.Module):
     """
 
     def __init__(self, sample_rate: int, resolutions: Sequence[tuple[int, int]]) -> None:
-        from transformers.audio_utils import mel_filter_bank
-
         super().__init__()
         self.windows = [window for window, _ in resolutions]
         for window, bands in resolutions:
-            bank = mel_filter_bank(
-                window // 2 + 1, bands, 0.0, sample_rate / 2, sample_rate, norm="slaney", mel_scale="slaney"
-            )
-            self.register_buffer(f"bank_{window}", torch.tensor(bank, dtype=torch.float32))
+            self.register_buffer(f"bank_{window}", mel_bank(window, bands, sample_rate))
 
     def log_mel(self, spectra: Spectra, window: int) -> Tensor:
         """[batch, frames, bands]."""
-        return (spectra.magnitude(window) @ self.get_buffer(f"bank_{window}")).clamp(min=1e-5).log()
+        return log_mel(spectra.magnitude(window), self.get_buffer(f"bank_{window}"), floor=1e-5)
 
     def forward(self, generated: Spectra, target: Spectra) -> Tensor:
         losses = [F.l1_loss(self.log_mel(generated, w), self.log_mel(target, w)) for w in self.windows]
