@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = make_clips(options, folder)
-        seconds = sum(read_header(path)[0] for path in paths) / SAMPLE_RATE
+        seconds = sum(read_header(path, str(path))[0] for path in paths) / SAMPLE_RATE
         print_versions(torch.get_num_threads())
         lengths = f"{len(paths)} clips of {SHORTEST:g} to {options.longest:g} s, {seconds:.0f} s in all"
         print(f"{datetime.date.today()}; {lengths}; median of {options.repeats}.")
@@ -85,7 +85,7 @@ def print_parts(tokenizer: Tokenizer, paths: Sequence[Path], loop: float) -> Non
     waveforms = [load_audio(path) for path in some]
     shortest = min(waveforms, key=len)
     parts = {
-        "reading headers": lambda: [read_header(path) for path in some],
+        "reading headers": lambda: [read_header(path, str(path)) for path in some],
         "decoding audio": lambda: [load_audio(path) for path in some],
         "encoder and quantizers": lambda: [tokenizer.encode(waveform) for waveform in waveforms],
         f"as many clips of {len(shortest) / SAMPLE_RATE:.2f} s": lambda: [tokenizer.encode(shortest) for _ in some],

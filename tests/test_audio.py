@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
+import threading
 import tracemalloc
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import helpers
 import numpy as np
@@ -345,6 +351,101 @@ def test_content_is_read_when_asked_for(tmp_path):
             read()
 
 
+# --- what is no plain named file
+
+
+def rows(rate=16000):
+    samples = soundfile.read(SPEECH, dtype="float32")[0]
+    return [
+        {"array": samples.astype(np.float64), "sampling_rate": rate, "path": None},
+        {"array": samples.tolist(), "sampling_rate": rate},
+        {"bytes": SPEECH.read_bytes(), "path": "speech.flac"},
+        {"bytes": None, "path": str(SPEECH)},
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_rows_of_datasets(number):
+    row, expected = rows()[number], load_audio(SPEECH)
+    torch.testing.assert_close(waveforms(row)[0], expected, atol=1e-6, rtol=0)
+    assert torch.equal(waveforms([row, SPEECH] if number > 1 else [row, row])[0], waveforms(row)[0])
+    (recording,) = open_recordings(row, sample_rate=None, target_sample_rate=16000)
+    assert recording.samples == len(expected)
+
+
+def test_rows_of_datasets_say_their_own_rate():
+    assert [len(waveform) for waveform in waveforms(rows(8000)[:1])] == [2 * len(load_audio(SPEECH))]
+    for row in rows(8000)[:3]:
+        with refuses("clip 0", "Hz but sample_rate=44100 was given", "leave sample_rate out"):
+            waveforms(row, sample_rate=44100)
+
+
+class Decoder:
+    """As torchcodec's, which `datasets` makes of a column of audio; stereo at 8 kHz."""
+
+    def get_all_samples(self):
+        wave = torch.from_numpy(sine(8000))
+        return SimpleNamespace(data=torch.stack([wave, 0 * wave]), sample_rate=8000)
+
+
+def test_decoders_of_datasets_are_mixed_and_resampled():
+    (waveform,) = waveforms([Decoder()])
+    assert torch.equal(waveform, waveforms(sine(8000) / 2, sample_rate=8000)[0])
+    assert torch.equal(waveforms(Decoder())[0], waveform)
+
+
+def test_content_and_open_files_are_read_as_the_file_is(tmp_path):
+    expected, content = load_audio(SPEECH), SPEECH.read_bytes()
+    with SPEECH.open("rb") as file:
+        for source in (content, bytearray(content), memoryview(content), io.BytesIO(content), file):
+            assert torch.equal(load_audio(source), expected)
+    behind = io.BytesIO(b"header" + content)
+    behind.seek(6)  # read from where it stands
+    sources = [content, behind, SPEECH, io.BytesIO(content)]
+    recordings = open_recordings(sources, sample_rate=None, target_sample_rate=16000)
+    for recording in recordings:
+        assert recording.samples == len(expected)
+        assert torch.equal(torch.cat(list(recording.blocks(1))), recording.load())
+        assert torch.equal(recording.load(), expected)
+    with refuses("is closed: pass it while it is open"):
+        load_audio(file)
+    with refuses("expected a path, bytes or an open file, got list"):
+        load_audio([SPEECH])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_opened_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for read in (lambda recording: recording.load(), lambda recording: torch.cat(list(recording.blocks(1)))):
+        writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[SPEECH.read_bytes()])
+        writer.start()
+        (recording,) = open_recordings(tmp_path / "pipe", sample_rate=None, target_sample_rate=16000)
+        assert recording.samples == len(load_audio(SPEECH))
+        writer.join()
+        assert torch.equal(read(recording), load_audio(SPEECH))
+        assert torch.equal(read(recording), load_audio(SPEECH))
+
+
+def test_a_name_that_is_not_utf8_is_read(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.flac")
+    shutil.copy(SPEECH, path)
+    assert torch.equal(load_audio(path), load_audio(SPEECH))
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "closed.wav"
+    path.touch(mode=0)
+    if os.access(path, os.R_OK):  # root may read everything
+        monkeypatch.setattr(Path, "open", create_autospec(Path.open, side_effect=PermissionError(13, "denied")))
+    with refuses("closed.wav may not be read: you lack the permission"):
+        load_audio(path)
+
+
+def test_a_path_that_no_file_can_have():
+    with refuses("cannot open", "File name too long"):
+        load_audio("a" * 300)
+
+
 # --- every refused input
 
 ACCEPTED = "expected a path, a list of paths, an array [samples] or [batch, samples] (numpy or torch), or a list of 1-D"
@@ -355,7 +456,19 @@ ACCEPTED = "expected a path, a list of paths, an array [samples] or [batch, samp
     [
         (None, [ACCEPTED, "got NoneType"]),
         (3.0, [ACCEPTED, "got float"]),
-        ({"array": []}, [ACCEPTED, "got dict"]),
+        ({"array": []}, ["sampling_rate of clip 0 must be an integer in Hz, at least 1000, got None"]),
+        ({"array": [0.1, 0.2], "sampling_rate": 8000.5}, ["sampling_rate of clip 0 must be an integer", "8000.5"]),
+        ({"array": np.zeros((2, 9)), "sampling_rate": 8000}, ["the array of clip 0 has shape [2, 9]", "[samples]"]),
+        ({"array": "a.wav", "sampling_rate": 8000}, ["the array of clip 0 is a str, expected 1-D floating point"]),
+        ([{"bytes": None, "path": None}], ["clip 0 is a row with ['bytes', 'path']: expected array and sampling_rate"]),
+        ({"audio": b""}, ["clip 0 is a row with ['audio']", "bytes, or a path"]),
+        ({SPEECH}, [ACCEPTED, "got set"]),
+        (iter([SPEECH]), [ACCEPTED, "got list_iterator"]),
+        ("", ["expected the path of an audio file, got an empty one"]),
+        ("a\0b", ["cannot open 'a", "null byte"]),
+        (b"x", ["cannot read clip 0 <1 bytes>", "corrupt or of an unknown format"]),
+        (io.StringIO("text"), ["clip 0 <StringIO>", "does not give bytes", "mode 'rb'"]),
+        (io.BytesIO(), ["nothing to read in", "empty, or stands at its end"]),
         ([], [ACCEPTED, "got an empty list"]),
         ([0.1, 0.2], [ACCEPTED, "got float as clip 0 of a list"]),
         (np.float32(0.5) * np.ones(()), [ACCEPTED, "got float"]),
@@ -367,13 +480,14 @@ ACCEPTED = "expected a path, a list of paths, an array [samples] or [batch, samp
         (torch.zeros(9, 0), ["audio of shape [9, 0] is empty"]),
         ([torch.zeros(9), torch.zeros(0)], ["clip 1 is empty (0 samples)"]),
         (torch.zeros(2, 900), ["shape [2, 900] could be stereo", "wav.mean(0)", "list(wav)", "lengths="]),
+        (torch.zeros(6, 900), ["shape [6, 900] could be six channels", "wav.mean(0)", "batch of 6 clips", "lengths="]),
         (torch.zeros(900, 2), ["shape [900, 2] looks like [samples, channels]", "wav.mean(1)", "transpose"]),
         (np.zeros((900, 1)), ["shape [900, 1] looks like [samples, channels]"]),
         (np.zeros(9, dtype=np.int16), ["clip 0 is of type int16, expected floating point in [-1, 1]", "wav / 32768.0"]),
         (torch.zeros(9, dtype=torch.int32), ["clip 0 is of type int32", "wav / 2147483648.0"]),
         (np.zeros(9, dtype=np.uint8), ["clip 0 is of type uint8", "(wav - 128.0) / 128"]),
         (torch.zeros(9, dtype=torch.bool), ["clip 0 is of type bool, expected floating point"]),
-        (np.array(["a", "b"]), ["clip 0 is of type <U1, expected floating point"]),
+        (np.array(["a", "b"]), ["got an array of type <U1: pass paths as a list, paths.tolist()"]),
         ([torch.zeros(9), torch.tensor([0.0, 0.0, torch.nan])], ["clip 1 holds nan at sample 2", "must be finite"]),
         (np.array([0.0, np.inf]), ["clip 0 holds inf at sample 1"]),
         (np.array([0.0, -20000.0]), ["clip 0 has a peak of 20000, expected samples in [-1, 1]", "by 32768"]),

@@ -85,14 +85,17 @@ def test_each_clip_as_it_is_done(tokenizer, speech, tmp_path, small_batches):
     paths = write_clips(tmp_path, speech, [4000, 2000, 9000, 1200])
     (tmp_path / "broken.wav").write_bytes(b"no audio")
     save_audio(tmp_path / "short.wav", speech[:300])
-    paths += [tmp_path / "broken.wav", tmp_path / "short.wav"]
+    paths += [tmp_path / "broken.wav", tmp_path / "short.wav", tmp_path / "missing.wav", tmp_path, ""]
     found = dict(tokenizer.encode_each(paths, layers=[4, 1]))
-    assert sorted(found) == list(range(6))
+    assert sorted(found) == list(range(9))
     for number, path in enumerate(paths[:4]):
         assert torch.equal(found[number].codes, tokenizer.encode(path, layers=[4, 1]).codes)
         assert found[number].layers == (4, 1)
     assert isinstance(found[4], AudioError) and "cannot read" in str(found[4])
     assert isinstance(found[5], AudioError) and "short.wav has 300 samples" in str(found[5])
+    assert isinstance(found[6], AudioError) and "there is no audio file" in str(found[6])
+    assert isinstance(found[7], AudioError) and "is a folder" in str(found[7])
+    assert isinstance(found[8], AudioError) and "got an empty one" in str(found[8])
 
 
 # --- headers that are wrong
@@ -102,7 +105,7 @@ def test_results_have_the_length_of_what_was_read(tokenizer, speech, tmp_path, s
     paths = write_clips(tmp_path, speech, [8000, 1200, 5000, 3000])
     expected = tokenizer.encode(paths)
     wrong = dict(zip(map(str, paths), [900, 30000, 100, 3000], strict=True))
-    monkeypatch.setattr("semtok.audio.recordings.read_header", lambda path: (wrong[str(path)], 16000))
+    monkeypatch.setattr("semtok.audio.recordings.read_header", lambda file, name: (wrong[name], 16000))
     assert torch.equal(tokenizer.encode(paths).lengths, expected.lengths)
     assert (tokenizer.encode(paths).codes == expected.codes).float().mean() > 0.99
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from semtok.audio.containers import convert_command, foreign_format, split
+from semtok.audio.opening import AudioFile, AudioPath, is_file, name_file, open_file
 from semtok.errors import AudioError
 from semtok.files.atomic import atomic_write
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from soundfile import SoundFile
 
 AudioArray: TypeAlias = npt.NDArray[Any] | Tensor
-AudioPath: TypeAlias = str | os.PathLike[str]
 Samples: TypeAlias = npt.NDArray[np.float32]
 
 _FORMATS = {
@@ -38,19 +38,32 @@ _MAX_PEAK = 100.0
 _MIN_SAMPLE_RATE = 1000
 _WRITE_BLOCK = 65536
 _READ_SECONDS = 30
+# An encoder may count the header of an MP3 for a frame of it, and a decoder leave out the first one after a cut.
+_MPEG_SLACK = 2304
+# More samples than any file has: what libsndfile says where it does not know.
+_UNKNOWN = 1 << 60
+# Of the channels' energy: with less left in their mean they cancel.
+_CANCELLED = 1e-4
 
 
-def load_audio(path: AudioPath, *, sample_rate: int = 16000) -> Tensor:
+def load_audio(path: AudioFile, *, sample_rate: int = 16000) -> Tensor:
     """Read an audio file as float32 [samples] at `sample_rate` (Hz), on the CPU.
 
     Any format that libsndfile knows: wav, flac, ogg, opus, mp3 and more. Channels are mixed to mono by their mean; a
     file of another rate is resampled (soxr, quality HQ).
 
+    Args:
+        path: of a file or a pipe; or the content of a file as bytes, or a file that is open in binary mode.
+        sample_rate: of the answer.
+
     Raises:
-        AudioError: a missing file, a folder, a corrupt file or no audio; empty audio, NaN, Inf or a peak beyond 100.
+        AudioError: a missing file, a folder, a corrupt file, one that was cut, or no audio; empty audio, NaN, Inf or a
+            peak beyond 100; channels that cancel each other.
     """
     check_sample_rate(sample_rate, "sample_rate")
-    return join_blocks(read_blocks(check_path(path), sample_rate=sample_rate, seconds=_READ_SECONDS))
+    if not is_file(path):
+        raise AudioError(f"expected a path, bytes or an open file, got {type(path).__name__}")
+    return read_whole(path, name_file(path), sample_rate=sample_rate)
 
 
 def save_audio(path: AudioPath, waveform: AudioArray | Iterator[AudioArray], *, sample_rate: int = 16000) -> None:
@@ -105,42 +118,33 @@ def _to_samples(waveform: AudioArray) -> Samples:
     return samples
 
 
-def check_path(path: AudioPath) -> Path:
-    """The path of an audio file.
+def read_header(file: AudioFile, name: str) -> tuple[int, int]:
+    """Samples of a channel that a file of audio has, as its container says, and its rate in Hz.
+
+    The samples may be wrong; a stream that was not closed says 2^63 - 1. `name` is what an error calls the file.
 
     Raises:
-        AudioError: there is no such file, or it is a folder.
+        AudioError: as `load_audio`, for what the container shows.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder: pass the audio files in it")
-    if not path.exists():
-        raise AudioError(f"there is no audio file {path} (looked from {Path.cwd()})")
-    return path
+    with _open(file, name) as streams:
+        return sum(stream.samples for stream in streams), streams[0].sound.samplerate
 
 
-def read_header(path: Path) -> tuple[int, int]:
-    """What the header of an audio file says, samples of a channel and the rate in Hz.
-
-    The samples may be wrong; a stream that was not closed says 2^63 - 1.
-
-    Raises:
-        AudioError: a corrupt file or no audio.
-    """
-    with _open(path) as file:
-        return file.frames, file.samplerate
+def read_whole(file: AudioFile, name: str, *, sample_rate: int) -> Tensor:
+    """As `load_audio`; `name` is what an error calls the file."""
+    return join_blocks(read_blocks(file, name, sample_rate=sample_rate, seconds=_READ_SECONDS))
 
 
-def read_blocks(path: Path, *, sample_rate: int, seconds: float) -> Iterator[Samples]:
+def read_blocks(file: AudioFile, name: str, *, sample_rate: int, seconds: float) -> Iterator[Samples]:
     """All of an audio file in consecutive pieces of about so many seconds: float32 [samples], mono, at `sample_rate`.
 
     Raises:
-        AudioError: a corrupt file or no audio; empty audio, NaN, Inf or a peak beyond 100.
+        AudioError: as `load_audio`; what the container does not show once the end is reached.
     """
-    with _open(path) as file:
-        frames = min(round(seconds * file.samplerate), file.frames)
-        blocks = _mono_blocks(file, path, max(frames, 1))
-        yield from resample_blocks(blocks, file.samplerate, sample_rate, name=str(path))
+    with _open(file, name) as streams:
+        rate = streams[0].sound.samplerate
+        blocks = _mono_blocks(streams, name, max(1, round(seconds * rate)))
+        yield from resample_blocks(blocks, rate, sample_rate, name=name)
 
 
 def resample_blocks(blocks: Iterable[Samples], sample_rate: int, target: int, *, name: str) -> Iterator[Samples]:
@@ -209,30 +213,73 @@ def _sequential_reader() -> type[SoundFile]:
     return SequentialReader
 
 
+class _Stream(NamedTuple):
+    """A stream of a file, of which there may be several that follow each other, and how many samples it should have."""
+
+    sound: SoundFile
+    samples: int
+
+
 @contextmanager
-def _open(path: Path) -> Iterator[SoundFile]:
-    """A file open for reading; what is wrong with it, now or while it is read, becomes an AudioError."""
+def _open(file: AudioFile, name: str) -> Iterator[Sequence[_Stream]]:
+    """The streams of a file; what is wrong with it, now or while it is read, becomes an AudioError."""
     import soundfile
 
-    try:
-        with _sequential_reader()(path) as file:
-            yield file
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw file has no rate
-        raise AudioError(
-            f"cannot read {path} ({path.stat().st_size} bytes), it is corrupt or of an unknown format: {error}"
-        ) from error
+    with open_file(file, name) as opened:
+        parts = split(opened, name)
+        try:
+            sounds = [_sequential_reader()(part.file) for part in parts]
+            if len(rates := {sound.samplerate for sound in sounds}) > 1:
+                raise AudioError(f"{name} holds streams of several rates, {sorted(rates)} Hz: {convert_command(name)}")
+            yield [
+                _Stream(sound, sound.frames if part.samples is None else part.samples)
+                for sound, part in zip(sounds, parts, strict=True)
+            ]
+        except soundfile.SoundFileError as error:
+            raise AudioError(_explain(opened, name, error)) from error
 
 
-def _mono_blocks(file: SoundFile, path: Path, frames: int) -> Iterator[Samples]:
+def _explain(file: BinaryIO, name: str, error: Exception) -> str:
+    """Why libsndfile cannot read a file."""
+    file.seek(0)
+    head = file.read(64)
+    if (foreign := foreign_format(head)) is not None:
+        return f"{name} is {foreign}, not a format that libsndfile reads: convert it with {convert_command(name)}"
+    size = file.seek(0, 2)
+    reason = str(error).rpartition(": ")[2]
+    return (
+        f"cannot read {name} ({size} bytes), it is corrupt or of an unknown format: {reason} "
+        f"If it plays elsewhere, convert it: {convert_command(name)}"
+    )
+
+
+def _mono_blocks(streams: Sequence[_Stream], name: str, frames: int) -> Iterator[Samples]:
+    """The samples of streams one after the other, so many frames at a time."""
     read = 0
-    # until nothing comes: what headers say of the length is not always true
-    while len(block := file.read(frames, dtype="float32", always_2d=True)):
-        samples = block[:, 0] if file.channels == 1 else block.mean(axis=1)
-        _check_samples(samples, str(path), read)
-        yield samples
-        read += len(samples)
+    energy = np.zeros(2)
+    for sound, samples in streams:
+        before, size = read, max(1, min(frames, samples))
+        # until nothing comes: what headers say of the length is not always true
+        while len(block := sound.read(size, dtype="float32", always_2d=True)):
+            mono = block[:, 0] if sound.channels == 1 else block.mean(axis=1)
+            _check_samples(mono, name, read)
+            if sound.channels > 1:
+                energy += np.square(mono, dtype=np.float64).mean(), np.square(block, dtype=np.float64).mean()
+            yield mono
+            read += len(mono)
+        slack = _MPEG_SLACK if sound.format == "MP3" else 0
+        if read - before + slack < samples < _UNKNOWN:
+            raise AudioError(
+                f"{name} ends early: {samples} samples of a channel at {sound.samplerate} Hz were expected, "
+                f"{read - before} can be read. Fetch it again, or take what is there: {convert_command(name)}"
+            )
     if read == 0:
-        raise AudioError(f"{path} is empty (0 samples)")
+        raise AudioError(f"{name} is empty (0 samples)")
+    if energy[0] < _CANCELLED * energy[1]:
+        raise AudioError(
+            f"the channels of {name} cancel each other, so that their mean is silence: take one of them, "
+            f"{convert_command(name, '-af', 'pan=mono|c0=c0')}"
+        )
 
 
 def _check_samples(samples: Samples | Tensor, name: str, start: int = 0) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,22 +13,23 @@ from torch import Tensor
 
 from semtok.audio.io import (
     AudioArray,
-    AudioPath,
-    check_path,
     check_sample_rate,
-    load_audio,
     read_blocks,
     read_header,
+    read_whole,
     resample_blocks,
     to_waveform,
 )
+from semtok.audio.opening import AudioFile, copy_once, is_file, name_file
 from semtok.errors import AudioError
 
-AudioInput: TypeAlias = AudioPath | AudioArray | Sequence[AudioPath] | Sequence[AudioArray]
+AudioClip: TypeAlias = AudioFile | AudioArray | Mapping[str, Any]
+AudioInput: TypeAlias = AudioClip | Sequence[AudioClip]
 
 _ACCEPTED = "a path, a list of paths, an array [samples] or [batch, samples] (numpy or torch), or a list of 1-D arrays"
 _ARRAY = (np.ndarray, Tensor)
-_PATH = (str, os.PathLike)
+# Channels of stereo and of 5.1 sound: as many rows may be one recording.
+_CHANNELS = {2: "stereo", 6: "six channels of one recording"}
 
 
 class Recording(ABC):
@@ -71,21 +70,38 @@ class Recording(ABC):
 
 
 class _File(Recording):
-    def __init__(self, path: Path, sample_rate: int) -> None:
-        self.name = str(path)
-        self._path = path
+    def __init__(self, file: AudioFile, name: str, stated_rate: int | None, sample_rate: int) -> None:
+        self.name = name
+        self._given = file
+        self._stated_rate = stated_rate
         self._sample_rate = sample_rate
 
     @cached_property
+    def _file(self) -> AudioFile:
+        return copy_once(self._given, self.name)
+
+    @cached_property
     def samples(self) -> int:
-        samples, sample_rate = read_header(self._path)
+        samples, sample_rate = read_header(self._file, self.name)
+        if self._stated_rate not in (None, sample_rate):
+            raise AudioError(
+                f"{self.name} is at {sample_rate} Hz but sample_rate={self._stated_rate} was given: "
+                "leave sample_rate out for files, they say their own rate"
+            )
         return _resampled_length(samples, sample_rate, self._sample_rate)
 
     def load(self) -> Tensor:
-        return load_audio(self._path, sample_rate=self._sample_rate)
+        self._check_rate()
+        return read_whole(self._file, self.name, sample_rate=self._sample_rate)
 
     def blocks(self, seconds: float) -> Iterator[Tensor]:
-        yield from map(torch.from_numpy, read_blocks(self._path, sample_rate=self._sample_rate, seconds=seconds))
+        self._check_rate()
+        blocks = read_blocks(self._file, self.name, sample_rate=self._sample_rate, seconds=seconds)
+        yield from map(torch.from_numpy, blocks)
+
+    def _check_rate(self) -> None:
+        if self._stated_rate is not None:
+            _ = self.samples
 
 
 class _Array(Recording):
@@ -130,53 +146,96 @@ def open_recordings(
 
     Args:
         audio: a path, a list of paths, a numpy array or torch tensor [samples] or [batch, samples], or a list of 1-D
-            arrays of any lengths; floating point in [-1, 1]. [2, samples] could be stereo as well as a batch of two,
-            so it is taken as a batch only together with `lengths`.
-        sample_rate: rate of the arrays in Hz, None if it is `target_sample_rate`. Files say their own rate: with paths
-            give None or exactly that rate.
+            arrays of any lengths; floating point in [-1, 1]. [2, samples] could be stereo and [6, samples] the channels
+            of one recording, so they are taken as a batch only together with `lengths`. In place of a path: the
+            content of an audio file as bytes, a file open in binary mode, or a row of a column of audio of
+            `datasets`, with its array or bytes.
+        sample_rate: rate of the arrays in Hz, None if it is `target_sample_rate`. Files and rows say their own rate:
+            with them give None or exactly that rate.
         target_sample_rate: rate of the recordings in Hz; audio of another rate is resampled (soxr, quality HQ).
         lengths: samples of each row of a [batch, samples] array, at its own rate; what lies past them is cut off.
 
     Raises:
-        AudioError: a missing file or a folder; integer arrays, other shapes or types, empty arrays, NaN, Inf or a peak
-            beyond 100 in them; arrays that are or could be stereo, paths and arrays mixed, a rate that contradicts the
-            file's, `lengths` that do not fit.
+        AudioError: integer arrays, other shapes or types, empty arrays, NaN, Inf or a peak beyond 100 in them; arrays
+            that are or could be several channels, files and arrays mixed, a rate that contradicts a row's, `lengths`
+            that do not fit. What is wrong with a file is said when it is read.
     """
     check_sample_rate(target_sample_rate, "target_sample_rate")
     if sample_rate is not None:
         check_sample_rate(sample_rate, "sample_rate")
-    recordings: list[Recording] = []
-    for number, clip in enumerate(_split(audio, lengths)):
-        if isinstance(clip, _ARRAY):
-            rate = target_sample_rate if sample_rate is None else sample_rate
-            recordings.append(_Array(clip, f"clip {number}", rate, target_sample_rate))
-        else:
-            path = check_path(clip)
-            if sample_rate is not None and (own := read_header(path)[1]) != sample_rate:
-                raise AudioError(
-                    f"{path} is at {own} Hz but sample_rate={sample_rate} was given: "
-                    "leave sample_rate out for files, they say their own rate"
-                )
-            recordings.append(_File(path, target_sample_rate))
-    return recordings
+    return [
+        _open_recording(clip, f"clip {number}", sample_rate, target_sample_rate)
+        for number, clip in enumerate(_split(audio, lengths))
+    ]
 
 
-def _split(audio: AudioInput, lengths: Sequence[int] | AudioArray | None) -> Sequence[AudioPath | AudioArray]:
-    """Every accepted input as a sequence of paths or of 1-D arrays."""
+def _open_recording(clip: Any, name: str, sample_rate: int | None, target_sample_rate: int) -> Recording:
+    if isinstance(clip, _ARRAY):
+        return _Array(clip, name, sample_rate or target_sample_rate, target_sample_rate)
+    if _is_decoder(clip):
+        decoded = clip.get_all_samples()
+        clip = {"array": decoded.data.mean(dim=0), "sampling_rate": decoded.sample_rate}
+    if not isinstance(clip, Mapping):
+        file_name = name_file(clip)
+        file_name = f"{name} {file_name}" if file_name.startswith("<") else file_name
+        return _File(clip, file_name, sample_rate, target_sample_rate)
+    path = clip.get("path")
+    name = f"{name} ({path})" if path else name
+    if (array := clip.get("array")) is not None:
+        return _open_row(array, clip.get("sampling_rate"), name, sample_rate, target_sample_rate)
+    content: Any = path if clip.get("bytes") is None else clip["bytes"]
+    if not is_file(content):
+        raise AudioError(
+            f"{name} is a row with {sorted(map(str, clip))}: "
+            "expected array and sampling_rate, or bytes, or a path in it"
+        )
+    return _File(content, name, sample_rate, target_sample_rate)
+
+
+def _open_row(array: Any, rate: Any, name: str, sample_rate: int | None, target_sample_rate: int) -> Recording:
+    check_sample_rate(rate, f"sampling_rate of {name}")
+    if sample_rate not in (None, rate):
+        raise AudioError(
+            f"{name} is at {rate} Hz but sample_rate={sample_rate} was given: leave sample_rate out for rows"
+        )
+    if not isinstance(array, _ARRAY):
+        try:
+            array = np.asarray(array, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise AudioError(f"the array of {name} is a {type(array).__name__}, expected 1-D floating point") from error
+    if array.ndim != 1:
+        raise AudioError(
+            f"the array of {name} has shape {list(array.shape)}, expected [samples]: mix channels by a mean"
+        )
+    return _Array(array, name, int(rate), target_sample_rate)
+
+
+def _is_decoder(clip: object) -> bool:
+    """Whether it is torchcodec's, which `datasets` gives."""
+    return callable(getattr(clip, "get_all_samples", None))
+
+
+def _split(audio: AudioInput, lengths: Sequence[int] | AudioArray | None) -> Sequence[Any]:
+    """Every accepted input as a sequence of clips: files, rows or 1-D arrays."""
     if isinstance(audio, _ARRAY) and audio.ndim == 2:
         return _split_batch(audio, lengths)
     if lengths is not None:
         raise AudioError("lengths go with an array [batch, samples]; cut the clips of any other input yourself")
-    clips: Sequence[Any] = audio if isinstance(audio, (list, tuple)) else [audio]
+    if isinstance(audio, np.ndarray) and audio.dtype.kind in "USO":
+        raise AudioError(
+            f"expected {_ACCEPTED}; got an array of type {audio.dtype}: pass paths as a list, paths.tolist()"
+        )
+    single = is_file(audio) or isinstance(audio, (*_ARRAY, Mapping)) or not isinstance(audio, Sequence)
+    clips: Sequence[Any] = [audio] if single else audio  # type: ignore[assignment]
     if not clips:
         raise AudioError(f"expected {_ACCEPTED}; got an empty {type(audio).__name__}")
     for index, clip in enumerate(clips):
         if isinstance(clip, _ARRAY) and clip.ndim != 1:
             raise AudioError(f"expected {_ACCEPTED}; clip {index} has shape {list(clip.shape)}")
-        if not isinstance(clip, _ARRAY + _PATH):
-            where = "" if clip is audio else f" as clip {index} of a {type(audio).__name__}"
+        if not (isinstance(clip, (*_ARRAY, Mapping)) or is_file(clip) or _is_decoder(clip)):
+            where = "" if single else f" as clip {index} of a {type(audio).__name__}"
             raise AudioError(f"expected {_ACCEPTED}; got {type(clip).__name__}{where}")
-    if len({isinstance(clip, _PATH) for clip in clips}) == 2:
+    if len({isinstance(clip, _ARRAY) for clip in clips}) == 2:
         raise AudioError("a list of clips holds either paths or arrays, got both: load the paths with load_audio first")
     return clips
 
@@ -190,10 +249,10 @@ def _split_batch(audio: AudioArray, lengths: Sequence[int] | AudioArray | None) 
             f"audio of shape {shape} looks like [samples, channels]: mix it to mono with wav.mean(1), "
             "or transpose it for a batch"
         )
-    if batch == 2 and lengths is None:
+    if batch in _CHANNELS and lengths is None:
         raise AudioError(
-            f"audio of shape {shape} could be stereo: pass wav.mean(0) for its mono mix; "
-            "for a batch of two clips pass list(wav), or give lengths="
+            f"audio of shape {shape} could be {_CHANNELS[batch]}: pass wav.mean(0) for its mono mix; "
+            f"for a batch of {batch} clips pass list(wav), or give lengths="
         )
     if lengths is None:
         return list(audio)
