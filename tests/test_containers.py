@@ -198,10 +198,17 @@ def test_another_format_is_named_with_what_converts_it(tmp_path, head, kind):
 # --- channels
 
 
-def test_channels_that_cancel_are_refused(tmp_path):
-    soundfile.write(tmp_path / "inverted.wav", np.stack([SPEECH, -SPEECH], axis=1), RATE, subtype="FLOAT")
-    with refuses("the channels of", "inverted.wav cancel each other", "take one of them", "pan=mono|c0=c0"):
-        load_audio(tmp_path / "inverted.wav")
+def test_of_channels_that_cancel_the_first_is_taken(tmp_path):
+    inverted = np.concatenate([np.zeros((50000, 2)), np.stack([SPEECH, -SPEECH], axis=1)]).astype(np.float32)
+    soundfile.write(tmp_path / "inverted.wav", inverted, RATE, subtype="FLOAT")
+    with pytest.warns(UserWarning, match=r"the channels of .*inverted.wav cancel each other.* 'pan=mono\|c0=c1"):
+        assert torch.equal(load_audio(tmp_path / "inverted.wav"), torch.from_numpy(inverted[:, 0]))
+    with pytest.warns(UserWarning, match="cancel"):
+        waveform = load_audio(io.BytesIO((tmp_path / "inverted.wav").read_bytes()))
+    assert torch.equal(waveform[50000:], torch.from_numpy(SPEECH))
+
+
+def test_other_channels_are_mixed(tmp_path):
     soundfile.write(tmp_path / "one.wav", np.stack([SPEECH, 0 * SPEECH], axis=1), RATE, subtype="FLOAT")
     assert torch.equal(load_audio(tmp_path / "one.wav"), torch.from_numpy(SPEECH / 2))
     soundfile.write(tmp_path / "silent.wav", np.zeros((4000, 2)), RATE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from semtok.audio.containers import convert_command, foreign_format, split
-from semtok.audio.opening import AudioFile, AudioPath, is_file, name_file, open_file
+from semtok.audio.opening import AudioFile, AudioPath, copy_once, is_file, name_file, open_file
 from semtok.errors import AudioError
 from semtok.files.atomic import atomic_write
 
@@ -44,13 +45,15 @@ _MPEG_SLACK = 2304
 _UNKNOWN = 1 << 60
 # Of the channels' energy: with less left in their mean they cancel.
 _CANCELLED = 1e-4
+_SILENCE = 1e-8
+_CANCEL_SECONDS = 2
 
 
 def load_audio(path: AudioFile, *, sample_rate: int = 16000) -> Tensor:
     """Read an audio file as float32 [samples] at `sample_rate` (Hz), on the CPU.
 
-    Any format that libsndfile knows: wav, flac, ogg, opus, mp3 and more. Channels are mixed to mono by their mean; a
-    file of another rate is resampled (soxr, quality HQ).
+    Any format that libsndfile knows: wav, flac, ogg, opus, mp3 and more. Channels are mixed to mono by their mean, but
+    where they cancel each other the first is taken, with a warning. A file of another rate is resampled (soxr, HQ).
 
     Args:
         path: of a file or a pipe; or the content of a file as bytes, or a file that is open in binary mode.
@@ -141,9 +144,11 @@ def read_blocks(file: AudioFile, name: str, *, sample_rate: int, seconds: float)
     Raises:
         AudioError: as `load_audio`; what the container does not show once the end is reached.
     """
+    file = copy_once(file, name)
     with _open(file, name) as streams:
         rate = streams[0].sound.samplerate
-        blocks = _mono_blocks(streams, name, max(1, round(seconds * rate)))
+        first_only = streams[0].sound.channels > 1 and _channels_cancel(file, name)
+        blocks = _mono_blocks(streams, name, max(1, round(seconds * rate)), first_only)
         yield from resample_blocks(blocks, rate, sample_rate, name=name)
 
 
@@ -253,18 +258,31 @@ def _explain(file: BinaryIO, name: str, error: Exception) -> str:
     )
 
 
-def _mono_blocks(streams: Sequence[_Stream], name: str, frames: int) -> Iterator[Samples]:
-    """The samples of streams one after the other, so many frames at a time."""
+def _channels_cancel(file: AudioFile, name: str) -> bool:
+    """Whether the mean of the channels is silence, by the first seconds that are not silence themselves."""
+    with _open(file, name) as ((sound, _), *_):
+        while len(block := sound.read(_CANCEL_SECONDS * sound.samplerate, dtype="float32", always_2d=True)):
+            energy = float(np.square(block).mean())
+            if energy > _SILENCE:
+                if cancel := float(np.square(block.mean(axis=1)).mean()) < _CANCELLED * energy:
+                    warnings.warn(
+                        f"the channels of {name} cancel each other, so the first one is taken, not their mean; "
+                        f"for another one: {convert_command(name, '-af', 'pan=mono|c0=c1')}",
+                        stacklevel=2,
+                    )
+                return cancel
+    return False
+
+
+def _mono_blocks(streams: Sequence[_Stream], name: str, frames: int, first_only: bool) -> Iterator[Samples]:
+    """The samples of streams one after the other, so many frames at a time: their first channel, or the mean."""
     read = 0
-    energy = np.zeros(2)
     for sound, samples in streams:
         before, size = read, max(1, min(frames, samples))
         # until nothing comes: what headers say of the length is not always true
         while len(block := sound.read(size, dtype="float32", always_2d=True)):
-            mono = block[:, 0] if sound.channels == 1 else block.mean(axis=1)
+            mono = block[:, 0] if first_only or sound.channels == 1 else block.mean(axis=1)
             _check_samples(mono, name, read)
-            if sound.channels > 1:
-                energy += np.square(mono, dtype=np.float64).mean(), np.square(block, dtype=np.float64).mean()
             yield mono
             read += len(mono)
         slack = _MPEG_SLACK if sound.format == "MP3" else 0
@@ -275,11 +293,6 @@ def _mono_blocks(streams: Sequence[_Stream], name: str, frames: int) -> Iterator
             )
     if read == 0:
         raise AudioError(f"{name} is empty (0 samples)")
-    if energy[0] < _CANCELLED * energy[1]:
-        raise AudioError(
-            f"the channels of {name} cancel each other, so that their mean is silence: take one of them, "
-            f"{convert_command(name, '-af', 'pan=mono|c0=c0')}"
-        )
 
 
 def _check_samples(samples: Samples | Tensor, name: str, start: int = 0) -> None:
