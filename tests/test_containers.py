@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import re
 import struct
-from pathlib import Path
+from functools import cache, partial
 
+import helpers
 import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers import DATA
 
 from semtok import load_audio
 from semtok.audio.io import read_header
 from semtok.errors import AudioError
 
-SPEECH = soundfile.read(Path(__file__).parent / "data" / "arctic_axb_a0004.flac", dtype="float32")[0]
+SPEECH = soundfile.read(DATA / "arctic_axb_a0004.flac", dtype="float32")[0]
 RATE = 16000
 FRAME = 576  # samples of an MP3 frame at 16 kHz
 DELAY = 1105  # samples that LAME and the decoder put in front, left in where no header counts them
 
 
-@functools.cache
+@cache
 def encoded(kind: str, subtype: str | None = None, start: int = 0, rate: int = RATE, **options: object) -> bytes:
     """The speech from `start` on as a file of this kind."""
     buffer = io.BytesIO()
@@ -51,8 +52,7 @@ def read_all(content: bytes) -> torch.Tensor:
     return waveform
 
 
-def refuses(*parts: str):
-    return pytest.raises(AudioError, match="(?s)" + ".*".join(map(re.escape, parts)))
+refuses = partial(helpers.refuses, AudioError)
 
 
 # --- Ogg
