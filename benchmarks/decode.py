@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semtok import Tokens, Vocoder
 from semtok.networks.config import GeneratorConfig, HiFiGANConfig, ISTFTConfig, VocoderConfig
-from semtok.vocoder import build_network
+from semtok.networks.scalable_vocoder import build_network
 
 SIX_LAYERS = (1, 3, 7, 12, 18, 23)
 DIM = 1024

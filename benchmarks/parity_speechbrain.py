@@ -31,13 +31,13 @@ from speechbrain_peer import (
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok.checkpoints.files import read_encoder
+from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import Repository
-from semtok.checkpoints.speechbrain.layouts import recognise
+from semtok.checkpoints.speechbrain.layouts import find_layout
 from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
 from semtok.codebooks.quantizer import Quantizer
 from semtok.encoder.encoder import Encoder
-from semtok.vocoder import build_network
+from semtok.networks.scalable_vocoder import build_network
 
 AUDIO = ("libri_84-121123-0001", "arctic_axb_a0004", "ljspeech_LJ001-0004")
 TIE = 1e-5  # relative: below, the two nearest centroids are closer than rounding
@@ -56,7 +56,7 @@ def clips(size: Size) -> dict[str, Tensor]:
 def load_semtok(folder: Path, naming: str) -> tuple[Tokenizer, Vocoder]:
     """Both from the published layout."""
     repository = Repository(str(folder / naming), folder / naming)
-    layout = recognise(repository)
+    layout = find_layout(repository)
     assert layout is not None
     parts = read_tokenizer(repository, layout, encoder=str(folder / "encoder"))
     config = parts.config

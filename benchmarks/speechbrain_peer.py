@@ -19,10 +19,10 @@ from torch import Tensor
 
 from semtok import Vocoder
 from semtok.checkpoints.hub import Repository
-from semtok.checkpoints.speechbrain.layouts import recognise
+from semtok.checkpoints.speechbrain.layouts import find_layout
 from semtok.checkpoints.speechbrain.reader import read_vocoder
 from semtok.checkpoints.untrusted.centroids import read_centroids
-from semtok.vocoder import build_network
+from semtok.networks.scalable_vocoder import build_network
 
 # Beside a CPU torch, torchaudio fails to load its binary extension, which neither transformers nor SpeechBrain needs.
 _EXTENSION = types.ModuleType("torchaudio._extension")
@@ -169,7 +169,7 @@ def load_vocoders(
     theirs = vocoders.UnitHIFIGAN.from_hparams(source=str(folder), savedir=str(folder / "saved"))
     theirs.tokenize = False
     repository = Repository(str(folder), folder)
-    layout = recognise(repository)
+    layout = find_layout(repository)
     assert layout is not None
     parts = read_vocoder(repository, layout)
     network = build_network(parts.config)

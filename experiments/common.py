@@ -16,7 +16,7 @@ import yaml
 
 from semtok import Tokenizer, Tokens, Vocoder
 from semtok.checkpoints.config import Config, read_config
-from semtok.checkpoints.files import read_encoder
+from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import resolve
 from semtok.codebooks.fingerprint import weights_identity
 from semtok.encoder.encoder import Encoder

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from semtok.checkpoints import files as checkpoint
-from semtok.checkpoints.config import TokenizerConfig
-from semtok.checkpoints.files import ENCODER
+from semtok.checkpoints.config import ENCODER, TokenizerConfig
+from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import resolve
+from semtok.checkpoints.native import new_tokenizer_config, write_tokenizer
 from semtok.checkpoints.pretrained import check_compiler, parse_dtype
-from semtok.checkpoints.readers import new_tokenizer_config, tokenizer_parts
+from semtok.checkpoints.readers import find_reader
 from semtok.codebooks.layers import check_layers, row_slices
 from semtok.codebooks.quantizer import ResidualQuantizer
 from semtok.encoder.encoder import Encoder
@@ -69,8 +69,6 @@ class Tokenizer(Encoding):
         dtype: torch.dtype | str | None = None,
         compile: bool = False,
         encoder: str | None = None,
-        dataset: str | None = None,
-        num_clusters: int | None = None,
     ) -> Tokenizer:
         """Loads a tokenizer.
 
@@ -87,26 +85,24 @@ class Tokenizer(Encoding):
                 use and then serves all layers and lengths. docs/performance.md says when `dtype` and `compile` pay.
             encoder: hub id or folder of the encoder, instead of the one that the checkpoint names; needed where the
                 published sources disagree (SpeechBrain's wav2vec2).
-            dataset, num_clusters: which of several codebooks, in `speechbrain/SSL_Quantization` alone.
 
         Raises:
             CheckpointError: the name, a file or a revision does not exist; a file is corrupt, or of another tokenizer
                 than `config.json` by the fingerprint it carries (its content is not hashed again); an unknown dtype;
-                nothing to compile with.
+                nothing to compile with; several tokenizers in one repository, one of which has to be imported.
             ConfigError: `config.json` has unknown, missing or ill-typed entries, or some that contradict each other.
             LayerError: the checkpoint lacks a layer, or one is asked for twice.
         """
         precision = parse_dtype(dtype)
         source = resolve(name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
-        config, model, centroids = tokenizer_parts(
-            source, layers, encoder=encoder, dataset=dataset, num_clusters=num_clusters
-        )
+        parts = find_reader(source).tokenizer_parts(source, layers=layers, encoder=encoder)
+        config, model = parts.config, read_encoder(parts.encoder, max(parts.centroids))
         wrapped = Encoder(model, normalize=config.normalize, normalize_epsilon=config.normalize_epsilon)
         wrapped.to(device or torch.get_default_device(), precision)
         if compile:
             check_compiler(device or torch.get_default_device())
             wrapped.compile_layers()
-        tokenizer = cls(config, wrapped, centroids)
+        tokenizer = cls(config, wrapped, parts.centroids)
         tokenizer.source = str(source)
         return tokenizer
 
@@ -147,20 +143,13 @@ class Tokenizer(Encoding):
         Raises:
             CheckpointError: the folder holds a vocoder of another tokenizer, or the encoder was rounded by `dtype`.
         """
-        target = Path(folder)
         section = self.config
         if include_encoder:
             section = dataclasses.replace(section, encoder=ENCODER, encoder_revision=None)
-        config = checkpoint.add_to_config(target, section)
-        beside = section.encoder == ENCODER
-        if beside:
+        if section.encoder == ENCODER:
             self._check_exact()
-        target.mkdir(parents=True, exist_ok=True)
         stages = {layer: [stage.centroids for stage in found.stages] for layer, found in self._quantizers.items()}
-        checkpoint.write_centroids(target, stages, self.fingerprint)
-        if beside:
-            checkpoint.write_encoder(target, self.encoder.model, max(self.layers), self.fingerprint)
-        checkpoint.write_checkpoint_config(target, config)
+        write_tokenizer(Path(folder), section, stages, self.encoder.model)
 
     def __repr__(self) -> str:
         model = self.encoder.model

@@ -14,16 +14,14 @@ from torch import Tensor
 
 from semtok.audio.io import AudioArray
 from semtok.audio.recordings import AudioInput
-from semtok.checkpoints import files as checkpoint
-from semtok.checkpoints.files import VOCODER
 from semtok.checkpoints.hub import resolve
+from semtok.checkpoints.native import write_vocoder
 from semtok.checkpoints.pretrained import Pretrained, check_compiler, parse_dtype
-from semtok.checkpoints.readers import vocoder_parts
-from semtok.errors import CheckpointError
+from semtok.checkpoints.readers import find_reader
 from semtok.networks.config import VocoderConfig
 from semtok.networks.generator import ISTFTGenerator
 from semtok.networks.precision import exact_float32
-from semtok.networks.scalable_vocoder import ScalableVocoder, build_network
+from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.networks.speakers import check_speaker, embed_speakers
 from semtok.streaming.vocoder import VocoderStream
 from semtok.tokens import Tokens
@@ -68,13 +66,8 @@ class Vocoder(Pretrained):
         """
         precision = parse_dtype(dtype)
         source = resolve(name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
-        parts = vocoder_parts(source)
-        with torch.device("meta"):  # no random weights are drawn
-            network = build_network(parts.config)
-        try:
-            network.load_state_dict(parts.weights, assign=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights of {source.name} do not fit its config: {error}") from error
+        parts = find_reader(source).vocoder_parts(source)
+        network = parts.network(source.name)
         network.to(device or torch.get_default_device(), precision)
         if compile:
             check_compiler(device or torch.get_default_device())
@@ -92,12 +85,8 @@ class Vocoder(Pretrained):
         Raises:
             CheckpointError: the folder holds another tokenizer, or the weights were rounded by `dtype`.
         """
-        target = Path(folder)
-        config = checkpoint.add_to_config(target, self.config)
         self._check_exact()
-        target.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_tensors(target / VOCODER, self.network.state_dict(), self.fingerprint)
-        checkpoint.write_checkpoint_config(target, config)
+        write_vocoder(Path(folder), self.config, self.network)
 
     def __repr__(self) -> str:
         generator = "hifigan" if self.config.generator.hifigan else "istft"

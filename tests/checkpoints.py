@@ -10,7 +10,7 @@ from helpers import CLIPS
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.networks.config import GeneratorConfig, HiFiGANConfig, ISTFTConfig, VocoderConfig
-from semtok.vocoder import build_network
+from semtok.networks.scalable_vocoder import build_network
 
 CODEBOOK_SIZES = {1: 40, 3: 30, 4: 12}
 ENCODER_LAYERS = 5

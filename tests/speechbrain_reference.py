@@ -18,13 +18,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, Vocoder
-from semtok.checkpoints.files import read_encoder
+from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import Repository
-from semtok.checkpoints.speechbrain.layouts import recognise
+from semtok.checkpoints.speechbrain.layouts import find_layout
 from semtok.checkpoints.speechbrain.published import Layout
 from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
 from semtok.encoder.encoder import Encoder
-from semtok.vocoder import build_network
+from semtok.networks.scalable_vocoder import build_network
 
 REFERENCES = DATA / "speechbrain"
 LAYERS = (1, 3, 4)
@@ -74,9 +74,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def layout_of(folder: Path, **choice: Any) -> Layout:
-    layout = recognise(Repository(str(folder), folder), **choice)
-    assert layout is not None
-    return layout
+    return find_layout(Repository(str(folder), folder), **choice)
 
 
 def load_tokenizer(folder: Path, encoder: str, layers: Sequence[int] | None = None) -> Tokenizer:

@@ -165,7 +165,8 @@ def test_a_truncated_encoder_by_reference(encoder_by_reference):
 def test_an_encoder_without_weights(encoder_by_reference):
     del encoder_by_reference["pytorch_model.bin"]
     with refuses(
-        "me/encoder has no file model.safetensors or pytorch_model.bin: it is no checkpoint, or an incomplete"
+        "me/encoder has no file model.safetensors or pytorch_model.bin or model.safetensors.index.json or "
+        "pytorch_model.bin.index.json: it is no checkpoint, or an incomplete"
     ):
         Tokenizer.from_pretrained("me/tiny")
 

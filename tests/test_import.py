@@ -11,10 +11,13 @@ import torch
 from encoders import tiny_model
 from helpers import DATA, files_in, run_python
 from published_layout import reference_clips, write_encoder
+from safetensors.torch import load_file, save_file
 from speechbrain_reference import LAYERS
 
 from semtok import Tokenizer, Vocoder
+from semtok.checkpoints.importing import import_kmeans
 from semtok.checkpoints.untrusted import read_centroids
+from semtok.errors import CheckpointError
 
 KMEANS = DATA / "kmeans"
 DIM = 6  # of the files there
@@ -74,11 +77,55 @@ def test_an_encoder_of_the_hub_is_kept_by_reference(run, encoder, hub_server, tm
     code, out, err = run("import", "kmeans", *by_id, "--layer", 2, KMEANS / "float32.npy", "-o", tmp_path / "mine")
     assert (code, err) == (0, "")
     assert set(files_in(tmp_path / "mine")) == {"config.json", "centroids.safetensors"}
+    assert "model.safetensors" not in hub_server.downloads
     config = json.loads((tmp_path / "mine" / "config.json").read_text())["tokenizer"]
     assert (config["encoder"], config["encoder_revision"]) == ("facebook/hubert-base-ls960", commit)
     tokenizer = Tokenizer.from_pretrained(tmp_path / "mine")
     assert out == f"imported the tokenizer {tokenizer.fingerprint}, layers 2, to {tmp_path / 'mine'}\n"
     assert len(tokenizer.encoder.model.encoder.layers) == 2
+
+
+def save_in_shards(folder: Path, kind: str) -> None:
+    """Replaces `model.safetensors` by the shards that transformers writes of large models, or wrote as pickles."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    stem, suffix, save = {
+        "safetensors": ("model", "safetensors", save_file),
+        "bin": ("pytorch_model", "bin", torch.save),
+    }[kind]
+    weight_map = {name: f"{stem}-{1 + number % 3:05}-of-00003.{suffix}" for number, name in enumerate(weights)}
+    for shard in set(weight_map.values()):
+        save({name: weights[name] for name in weights if weight_map[name] == shard}, folder / shard)
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_an_encoder_in_shards(run, encoder, hub_server, tmp_path, kind):
+    layer = ("--layer", 3, KMEANS / "float32.npy")
+    assert run("import", "kmeans", "--encoder", encoder, *layer, "-o", tmp_path / "whole")[0] == 0
+    save_in_shards(encoder, kind)
+    hub_server.add("me/encoder", encoder)
+    assert run("import", "kmeans", "--encoder", encoder, *layer, "-o", tmp_path / "folder")[0] == 0
+    assert run("import", "kmeans", "--encoder", "me/encoder", *layer, "-o", tmp_path / "hub")[0] == 0
+    clip = reference_clips()["speech"]
+    whole, folder, hub = (Tokenizer.from_pretrained(tmp_path / name) for name in ("whole", "folder", "hub"))
+    assert whole.fingerprint == folder.fingerprint
+    assert torch.equal(folder.encode(clip).codes, whole.encode(clip).codes)
+    assert torch.equal(hub.encode(clip).codes, whole.encode(clip).codes)
+
+
+def test_shards_elsewhere_are_refused(encoder, tmp_path):
+    save_in_shards(encoder, "safetensors")
+    index = encoder / "model.safetensors.index.json"
+    for shard in ("../model-00001-of-00003.safetensors", "/tmp/x.safetensors", "pytorch_model.bin"):
+        index.write_text(json.dumps({"weight_map": {"a": shard}}))
+        with pytest.raises(CheckpointError, match=f"names '{shard}', which is no shard beside it"):
+            import_kmeans({1: KMEANS / "float32.npy"}, tmp_path / "out", encoder=str(encoder))
+    index.write_text(json.dumps({"weight_map": {"a": "model-00007-of-00003.safetensors"}}))
+    with pytest.raises(CheckpointError, match="has no file model-00007"):
+        import_kmeans({1: KMEANS / "float32.npy"}, tmp_path / "out", encoder=str(encoder))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from encoders import tiny_model
 from published_layout import reference_clips, write_codebooks, write_encoder, write_vocoder
 
 from semtok import Tokenizer, Vocoder
+from semtok.checkpoints.importing import import_speechbrain
 from semtok.checkpoints.speechbrain.published import CODEBOOKS
 from semtok.errors import CheckpointError
-from semtok.importing import import_speechbrain
 
 ID = "speechbrain/hifigan-wavlm-k1000-LibriTTS"
 LAYERS = (1, 3, 7, 12, 18, 23)
@@ -90,13 +90,15 @@ def test_codebooks_alone_by_their_published_id(hub, wavlm, published, tmp_path):
         name = f"{dataset}/{family}/{dataset.split('-')[0]}_{family}_k20_L{{layer}}.pt"
         write_codebooks(tmp_path / "repository", wavlm.centroids, name)
     hub.add(CODEBOOKS, tmp_path / "repository")
-    with pytest.raises(CheckpointError, match=r"3 tokenizers, 3 of which are asked for\. Choose by encoder="):
+    with pytest.raises(CheckpointError, match=r"3 tokenizers, 3 of which .* semtok import speechbrain speechbrain/SSL"):
         Tokenizer.from_pretrained(CODEBOOKS)
     assert hub.downloads == []
     choice = {"encoder": "me/wavlm", "dataset": "LJSpeech", "num_clusters": 20}
-    tokenizer = Tokenizer.from_pretrained(CODEBOOKS, layers=[4], **choice)
+    import_speechbrain(CODEBOOKS, tmp_path / "imported", layers=[4], **choice)
+    files = ["config.json", "preprocessor_config.json", "LJSpeech/wavlm/LJSpeech_wavlm_k20_L4.pt"]
+    assert sorted(hub.downloads) == sorted(files)  # not the encoder's weights, which are kept by reference
+    tokenizer = Tokenizer.from_pretrained(tmp_path / "imported")
     assert torch.equal(tokenizer.centroids(4), wavlm.centroids[4])
-    assert sorted(hub.downloads) == sorted([*ENCODER_FILES, "LJSpeech/wavlm/LJSpeech_wavlm_k20_L4.pt"])
 
 
 def test_where_the_sources_disagree_the_encoder_is_asked_for(hub, tmp_path):

@@ -20,6 +20,7 @@ from semtok.checkpoints.config import CheckpointConfig
 from semtok.errors import AudioError, ConfigError, SpeakerError
 from semtok.evaluation import resynthesis
 from semtok.networks.config import SpeakerConfig
+from semtok.networks.scalable_vocoder import build_network
 from semtok.networks.speaker import SpeakerEncoder
 from semtok.training.config import load_config
 from semtok.training.data.corpus import Corpus
@@ -27,7 +28,6 @@ from semtok.training.vocoder.config import SpeakerTrainingConfig, VocoderTrainin
 from semtok.training.vocoder.networks import start_network
 from semtok.training.vocoder.token_corpus import TokenCorpus
 from semtok.training.vocoder.trainer import VocoderTrainer, train_vocoder
-from semtok.vocoder import build_network
 
 DIM = 6
 SMOKE = ROOT / "configs" / "smoke" / "vocoder_speaker.yaml"

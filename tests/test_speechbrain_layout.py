@@ -12,9 +12,9 @@ from speechbrain_reference import CODEBOOK_SIZE, LAYERS, Reference, layout_of, l
 
 from semtok import Tokenizer, Vocoder
 from semtok.checkpoints.hub import Repository
-from semtok.checkpoints.speechbrain.layouts import recognise
+from semtok.checkpoints.speechbrain.layouts import find_layout
 from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
-from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
+from semtok.checkpoints.speechbrain.reader import SpeechBrain, read_tokenizer, read_vocoder
 from semtok.codebooks.quantizer import Quantizer
 from semtok.errors import CheckpointError, LayerError, TokensError
 from semtok.networks.selector import LayerSelector
@@ -85,8 +85,7 @@ def test_codebooks_of_other_content_are_another_tokenizers(wavlm: Reference, tmp
 @pytest.mark.parametrize("family", FAMILIES)
 def test_published_names_need_no_question_to_the_hub(family: str) -> None:
     name = f"speechbrain/hifigan-{family}-k1000-LibriTTS"
-    layout = recognise(Repository(name, None))
-    assert layout is not None
+    layout = find_layout(Repository(name, None))
     assert layout.layers == (1, 3, 7, 12, 18, 23)
     assert layout.codebooks[7] == f"kmeans/LibriSpeech_{family}_k1000_L7.pt"
     if family == "wav2vec2":
@@ -107,7 +106,7 @@ def test_codebooks_alone(wavlm: Reference, tmp_path: Path) -> None:
         write_codebooks(tmp_path, {1: points[1], 3: points[3]}, name)
     write_codebooks(tmp_path, {4: points[4]}, "LibriSpeech-100-360-500/wavlm/kmeans-cluster-20-layer-{layer}.pt")
     with pytest.raises(
-        CheckpointError, match=r"3 tokenizers, 3 of which.*hubert \(dataset='LibriSpeech-100-360-500', num_cl"
+        CheckpointError, match=r"3 tokenizers, 3 of which.*hubert \(--dataset LibriSpeech-100-360-500 --num-cl"
     ):
         layout_of(tmp_path)
     with pytest.raises(CheckpointError, match="0 of which"):
@@ -165,19 +164,18 @@ def test_without_a_connection_the_cache_tells_the_layout(wavlm: Reference, tmp_p
     (tmp_path / "models--me--mine" / "refs").mkdir()
     (tmp_path / "models--me--mine" / "refs" / "main").write_text("a" * 40)
     cached = Repository("me/mine", None, cache_dir=tmp_path, local_files_only=True)
-    layout = recognise(cached)
-    assert layout is not None
+    layout = find_layout(cached)
     assert layout.origin == "me/mine: LibriSpeech wavlm k20"
     parts = read_tokenizer(cached, layout, layers=[4], encoder=wavlm.encoder)
     assert list(parts.centroids) == [4]
     assert parts.config.fingerprint == read_vocoder(cached, layout).config.fingerprint
     with pytest.raises(CheckpointError, match="nothing of me/mine is in the cache"):
-        recognise(Repository("me/mine", None, revision="v2", cache_dir=tmp_path, local_files_only=True))
+        find_layout(Repository("me/mine", None, revision="v2", cache_dir=tmp_path, local_files_only=True))
 
 
 def test_no_such_layout(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert recognise(Repository(str(tmp_path), tmp_path)) is None
+    assert not SpeechBrain().recognises(Repository(str(tmp_path), tmp_path))
 
 
 def test_absent_layers_are_attended_to_as_so_many_equal_embeddings() -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from semtok.codebooks.layers import check_codebooks, check_positive
+from semtok.codebooks.layers import check_codebooks, check_positive, row_slices
 from semtok.errors import ConfigError
 from semtok.networks.config import VocoderConfig
 
 FORMAT_VERSION = 1
+CONFIG = "config.json"
+ENCODER = "encoder"
+"""The folder of a tokenizer's encoder, where it has no hub id of its own."""
 
 Config = TypeVar("Config")
 
@@ -49,11 +53,22 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         check_codebooks(self)
         check_positive(self, "dim", "sample_rate", "hop_length")
-        if (self.encoder == "encoder") != (self.encoder_revision is None):
+        if (self.encoder == ENCODER) != (self.encoder_revision is None):
             raise ConfigError(
                 f"encoder {self.encoder!r} with encoder_revision {self.encoder_revision!r}: "
                 "expected a hub id with the commit to use, or 'encoder', the folder beside, without"
             )
+
+    def select(self, layers: Iterable[int]) -> TokenizerConfig:
+        """With these of the layers alone, ascending."""
+        sizes = dict(zip(self.layers, map(self.codebook_sizes.__getitem__, row_slices(self.stages)), strict=True))
+        chosen = tuple(sorted(layers))
+        return dataclasses.replace(
+            self,
+            layers=chosen,
+            codebook_sizes=tuple(size for layer in chosen for size in sizes[layer]),
+            stages=tuple(len(sizes[layer]) for layer in chosen),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from semtok.errors import CheckpointError
 
@@ -36,16 +39,13 @@ class Repository:
     local_files_only: bool = False
     subfolder: str = ""
     commits: dict[tuple[str, str | None], str] = field(default_factory=dict, repr=False, compare=False)
+    _entries: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
         """The folder, or the hub id with the commit that its files are of: `owner/name@commit`."""
         if self.folder is not None:
             return str(self.folder.resolve())
-        return f"{self.name}@{self._commit or self.revision or 'main'}"
-
-    @property
-    def _commit(self) -> str | None:
-        return self.commits.get((self.name, self.revision))
+        return f"{self.name}@{self.commit or self.revision or 'main'}"
 
     def file(self, *names: str) -> Path:
         """The local path of the first of these files that is there, downloaded if need be.
@@ -71,6 +71,28 @@ class Repository:
             f"{self.name} has no file {' or '.join(names)}{inside}: it is no checkpoint, or an incomplete one"
         )
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The entries of a JSON file, read once; errors as of `file`, and if it holds no keys and values."""
+        if name not in self._entries:
+            path = self.file(name)
+            try:
+                entries = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise CheckpointError(f"{path} is not JSON: {error}") from error
+            if not isinstance(entries, dict):
+                raise CheckpointError(f"{path} holds no keys and values")
+            self._entries[name] = entries
+        return self._entries[name]
+
+    @property
+    def commit(self) -> str | None:
+        """Of a hub id, once a file was found; None of a folder."""
+        return self.commits.get((self.name, self.revision)) if self.folder is None else None
+
+    def at(self, name: str) -> Repository:
+        """Another repository, a hub id or a folder, with the access that this one was given."""
+        return resolve(name, cache_dir=self.cache_dir, token=self.token, local_files_only=self.local_files_only)
+
     def find(self, name: str) -> Path | None:
         """The local path of a file, None if it does not exist; errors as of `file`."""
         name = f"{self.subfolder}/{name}" if self.subfolder else name
@@ -78,12 +100,44 @@ class Repository:
             return self.folder / name if (self.folder / name).is_file() else None
         return self._download(name)
 
+    @cached_property
+    def files(self) -> list[str]:
+        """Names of all files of the folder or the repository, as the hub or else the cache knows them, read once.
+
+        Without a connection these are the files that were once downloaded, which may be only some.
+
+        Raises:
+            CheckpointError: the repository or the revision does not exist, access is refused, or there is no
+                connection and nothing in the cache.
+        """
+        if self.folder is not None:
+            return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+        from huggingface_hub import HfApi, errors
+
+        if self.local_files_only:
+            if found := _cached_files(self):
+                return found
+            raise CheckpointError(f"nothing of {self.name} is in the cache, and only local files were asked for")
+        try:
+            return sorted(HfApi(token=self.token).list_repo_files(self.name, revision=self.revision))
+        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+            raise CheckpointError(
+                f"the hub has no {self.name} at revision {self.revision or 'main'}, or it is private or "
+                f"restricted (then pass token=): {error}"
+            ) from error
+        except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:  # type: ignore[attr-defined]
+            if found := _cached_files(self):
+                return found
+            raise CheckpointError(
+                f"the hub cannot be asked which files {self.name} has, and none is in the cache: {error}"
+            ) from error
+
     def _download(self, name: str) -> Path | None:
         from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
 
         at = f"{self.name} at revision {self.revision}" if self.revision else self.name
         cache_dir = None if self.cache_dir is None else Path(self.cache_dir)
-        revision = self._commit or self.revision
+        revision = self.commit or self.revision
         try:
             # Known from an earlier download, and for ever: a commit does not change, a branch may have got the file.
             known = try_to_load_from_cache(self.name, name, cache_dir, revision)
@@ -141,6 +195,24 @@ def _check_digest(path: Path, what: str) -> None:
         raise CheckpointError(
             f"{what} arrived damaged: its SHA-256 is {digest.hexdigest()}, that of the hub's {content.name}; try again"
         )
+
+
+def _cached_files(repository: Repository) -> list[str]:
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    wanted = repository.revision or "main"
+    try:
+        cached = scan_cache_dir(Path(repository.cache_dir) if repository.cache_dir else None).repos
+    except CacheNotFound:
+        return []
+    return sorted(
+        file.file_path.relative_to(revision.snapshot_path).as_posix()
+        for known in cached
+        if known.repo_id == repository.name and known.repo_type == "model"
+        for revision in known.revisions
+        if wanted in (revision.commit_hash, *revision.refs)
+        for file in revision.files
+    )
 
 
 def bundled_names() -> list[str]:

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from semtok.checkpoints.card import CARD, GENERATED, CardFacts, model_card
-from semtok.checkpoints.files import CONFIG, read_checkpoint_config
+from semtok.checkpoints.config import CONFIG
 from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.native import read_checkpoint_config
 from semtok.errors import CheckpointError, SemtokError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import typer
 from semtok.cli.options import Layers, Revision, parse_layers
 
 if TYPE_CHECKING:
-    from semtok.tokenizer import Tokenizer
-    from semtok.vocoder import Vocoder
+    from semtok.checkpoints.config import TokenizerConfig
+    from semtok.networks.config import VocoderConfig
 
 import_app = typer.Typer(
     no_args_is_help=True,
@@ -40,9 +40,9 @@ def import_speechbrain(
 ) -> None:
     """A tokenizer, a vocoder or both, whichever a repository of SpeechBrain's has."""
     chosen = parse_layers(layers)
-    from semtok.importing import import_speechbrain
+    from semtok.checkpoints.importing import import_speechbrain
 
-    tokenizer, vocoder = import_speechbrain(
+    saved = import_speechbrain(
         name,
         output,
         layers=chosen,
@@ -51,7 +51,7 @@ def import_speechbrain(
         dataset=dataset,
         num_clusters=num_clusters,
     )
-    _report(output, tokenizer, vocoder)
+    _report(output, saved.tokenizer, saved.vocoder)
 
 
 @import_app.command("kmeans")
@@ -82,14 +82,14 @@ def import_kmeans(
         )
     if len(set(layer)) < len(layer):
         raise typer.BadParameter(f"each layer can have one file, got layers {layer}", param_hint="--layer")
-    from semtok.importing import import_kmeans
+    from semtok.checkpoints.importing import import_kmeans
 
     by_layer = dict(zip(layer, files, strict=True))
     _report(output, import_kmeans(by_layer, output, encoder=encoder, encoder_revision=encoder_revision), None)
 
 
-def _report(output: Path, tokenizer: Tokenizer | None, vocoder: Vocoder | None) -> None:
-    for part in (tokenizer, vocoder):
-        if part is not None:
-            layers, fingerprint = ", ".join(map(str, part.config.layers)), part.fingerprint
-            typer.echo(f"imported the {type(part).__name__.lower()} {fingerprint}, layers {layers}, to {output}")
+def _report(output: Path, tokenizer: TokenizerConfig | None, vocoder: VocoderConfig | None) -> None:
+    for part, section in (("tokenizer", tokenizer), ("vocoder", vocoder)):
+        if section is not None:
+            layers = ", ".join(map(str, section.layers))
+            typer.echo(f"imported the {part} {section.fingerprint}, layers {layers}, to {output}")

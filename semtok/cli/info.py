@@ -54,8 +54,9 @@ def _print_tokens(path: Path) -> None:
 
 
 def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -> None:
-    from semtok.checkpoints.files import CENTROIDS, CONFIG, ENCODER, VOCODER, read_checkpoint_config
+    from semtok.checkpoints.config import CONFIG, ENCODER
     from semtok.checkpoints.hub import resolve
+    from semtok.checkpoints.native import CENTROIDS, VOCODER, read_checkpoint_config
     from semtok.codebooks.layers import row_names
 
     repository = resolve(name, revision=revision, local_files_only=local_files_only)
@@ -93,7 +94,7 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
 
 def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
     """Family, layers and width, as far as they are on disk."""
-    from semtok.checkpoints.files import CONFIG, ENCODER
+    from semtok.checkpoints.config import CONFIG, ENCODER
 
     where = "" if tokenizer.encoder == ENCODER else f"{tokenizer.encoder} at {tokenizer.encoder_revision}: "
     path = _find(encoder, CONFIG)

@@ -31,8 +31,9 @@ def models() -> None:
 
 
 def _bundled(name: str) -> dict[str, str]:
-    from semtok.checkpoints.files import ENCODER, read_checkpoint_config
+    from semtok.checkpoints.config import ENCODER
     from semtok.checkpoints.hub import resolve
+    from semtok.checkpoints.native import read_checkpoint_config
 
     repository = resolve(name)
     tokenizer = read_checkpoint_config(repository).tokenizer
@@ -67,12 +68,12 @@ def _published(published: Published) -> dict[str, str]:
 def _codebooks() -> dict[str, str]:
     from semtok.checkpoints.speechbrain.published import ENCODERS
 
-    several = "several, choose by"
+    several = "several, choose one by `semtok import speechbrain`"
     return {
-        "encoder": f"{several} encoder=: {', '.join(name for names in ENCODERS.values() for name in names)}",
+        "encoder": f"{several} --encoder: {', '.join(name for names in ENCODERS.values() for name in names)}",
         "layers": _SEE_PAGE,
-        "K": f"{several} num_clusters=",
-        "data": f"{several} dataset=, such as LibriSpeech-100-360-500",
+        "K": f"{several} --num-clusters",
+        "data": f"{several} --dataset, such as LibriSpeech-100-360-500",
         "holds": "tokenizers",
         "licence": _SEE_PAGE,
         "size": "-",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from semtok.checkpoints.hub import Repository, resolve
-from semtok.checkpoints.listing import repository_files
+from semtok.checkpoints.config import CONFIG
+from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.speechbrain.published import ENCODERS, PUBLISHED, Layout, codebooks_origin
 from semtok.errors import CheckpointError
 
@@ -23,7 +21,7 @@ EXPECTED = (
     "kmeans/DATASET_ENCODER_kSIZE_LLAYER.pt or, of a single layer, in kmeans.ckpt; codebooks alone lie in "
     "DATASET/ENCODER/DATASET_ENCODER_kSIZE_LLAYER.pt"
 )
-"""What `recognise` looks for, for the error of who finds nothing."""
+"""For the error of who finds nothing of it."""
 
 _FAMILY = r"(?P<family>hubert|wav2vec2?|wavlm)"
 _CODEBOOK = re.compile(rf"(?:.*/)?(?P<dataset>[^/]+)_{_FAMILY}_k(?P<size>\d+)_L(?P<layer>\d+)\.pt")
@@ -34,14 +32,24 @@ Codebooks = dict[tuple[str, str, int], dict[int, str]]
 """k-means files by (data set, encoder family, size), then by layer."""
 
 
-def recognise(
+def is_published(repository: Repository) -> bool:
+    """Whether it is one of SpeechBrain's by its hub id, so that no file has to be looked at."""
+    return repository.folder is None and repository.name in PUBLISHED
+
+
+def has_files(repository: Repository) -> bool:
+    """Whether a repository has the files of a vocoder or of codebooks, by their names."""
+    return _has_vocoder(repository.files) or bool(_find_codebooks(repository.files))
+
+
+def find_layout(
     repository: Repository,
     *,
     encoder: str | None = None,
     dataset: str | None = None,
     num_clusters: int | None = None,
-) -> Layout | None:
-    """What a repository in SpeechBrain's layout holds; None if it is in no such layout. No large file is fetched.
+) -> Layout:
+    """What a repository in SpeechBrain's layout holds. No large file is fetched.
 
     Args:
         repository: a hub id, or a folder with the same files.
@@ -53,15 +61,15 @@ def recognise(
         CheckpointError: several tokenizers are in there and the arguments do not say which; or it is a vocoder whose
             layers neither codebooks nor its name tell.
     """
-    if repository.folder is None and repository.name in PUBLISHED and dataset is None and num_clusters is None:
+    if is_published(repository) and dataset is None and num_clusters is None:
         return PUBLISHED[repository.name].layout
-    files = repository_files(repository)
-    has_vocoder = GENERATOR in files and HYPERPARAMETERS in files
+    files = repository.files
+    has_vocoder = _has_vocoder(files)
     codebooks = _find_codebooks(files)
     if not codebooks:
-        return _layout_by_name(repository, files) if has_vocoder else None
+        return _layout_by_name(repository, files)
     if len(families := {family for _, family, _ in codebooks}) > 1 and encoder is not None:
-        families = {_model_type(encoder_repository(repository, encoder))}
+        families = {str(repository.at(encoder).read_json(CONFIG).get("model_type"))}
     chosen = {
         (name, family, size): found
         for (name, family, size), found in codebooks.items()
@@ -70,7 +78,8 @@ def recognise(
     if len(chosen) != 1:
         raise CheckpointError(
             f"{repository.name} has codebooks for {len(codebooks)} tokenizers, {len(chosen)} of which are asked for. "
-            f"Choose by encoder=, dataset= and num_clusters= from: {_list(codebooks)}"
+            f"Import one of them: semtok import speechbrain {repository.name} -o FOLDER, with --encoder, --dataset and "
+            f"--num-clusters of {_list(codebooks)}"
         )
     (name, family, size), found = chosen.popitem()
     layers = tuple(sorted(found))
@@ -80,30 +89,8 @@ def recognise(
     return Layout(layers, size, origin, ENCODERS[family], found, has_vocoder)
 
 
-def encoder_repository(repository: Repository, encoder: str) -> Repository:
-    """Where an encoder is, a hub id or a folder, with the access that `repository` was given."""
-    return resolve(
-        encoder,
-        cache_dir=repository.cache_dir,
-        token=repository.token,
-        local_files_only=repository.local_files_only,
-    )
-
-
-def commit_of(path: Path) -> str:
-    """Of a file in the hub's cache, which keeps each commit's files in a folder of its own: snapshots/COMMIT/."""
-    return path.parent.name
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The entries of a JSON file; `CheckpointError` if it is none."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(entries, dict):
-        raise CheckpointError(f"{path} holds no keys and values")
-    return entries
+def _has_vocoder(files: Sequence[str]) -> bool:
+    return GENERATOR in files and HYPERPARAMETERS in files
 
 
 def _find_codebooks(files: Sequence[str]) -> Codebooks:
@@ -140,10 +127,6 @@ def _family(match: re.Match[str]) -> str:
     return "wav2vec2" if match["family"] == "wav2vec" else match["family"]
 
 
-def _model_type(encoder: Repository) -> str:
-    return str(read_json(encoder.file("config.json")).get("model_type"))
-
-
 def _content(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
@@ -153,6 +136,6 @@ def _content(files: Sequence[Path]) -> str:
 
 def _list(codebooks: Codebooks) -> str:
     return "; ".join(
-        f"{family} (dataset={dataset!r}, num_clusters={size}, layers {', '.join(map(str, sorted(files)))})"
+        f"{family} (--dataset {dataset} --num-clusters {size}, layers {', '.join(map(str, sorted(files)))})"
         for (dataset, family, size), files in sorted(codebooks.items())
     )

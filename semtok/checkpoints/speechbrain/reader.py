@@ -1,6 +1,6 @@
 """SpeechBrain's multi-layer tokenizers and vocoders (`DiscreteSSL`, `UnitHIFIGAN`) as plain configs and tensors.
 
-`semtok.checkpoints.speechbrain.layouts.recognise` says what a repository holds; these functions fetch what is needed.
+`semtok.checkpoints.speechbrain.layouts.find_layout` says what a repository holds; this fetches what is needed.
 """
 
 from __future__ import annotations
@@ -9,12 +9,19 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from torch import Tensor
-
-from semtok.checkpoints.config import TokenizerConfig
+from semtok.checkpoints.config import CONFIG, ENCODER, TokenizerConfig
 from semtok.checkpoints.hub import Repository
-from semtok.checkpoints.speechbrain.layouts import GENERATOR, HYPERPARAMETERS, commit_of, encoder_repository, read_json
+from semtok.checkpoints.parts import TokenizerParts, VocoderParts
+from semtok.checkpoints.speechbrain.layouts import (
+    EXPECTED,
+    GENERATOR,
+    HYPERPARAMETERS,
+    find_layout,
+    has_files,
+    is_published,
+)
 from semtok.checkpoints.speechbrain.published import Layout
 from semtok.checkpoints.speechbrain.unit_hifigan import convert_weights, generator_config, read_settings
 from semtok.checkpoints.untrusted.centroids import read_centroids
@@ -28,23 +35,40 @@ _SAMPLE_RATE = 16000  # of every encoder and vocoder in this layout
 
 
 @dataclass(frozen=True)
-class TokenizerParts:
-    """What a tokenizer is made of: its config, the encoder's repository, float32 centroids of the layers asked for.
+class SpeechBrain:
+    """Reads what has SpeechBrain's files; the arguments say which tokenizer, where there are several.
 
-    The config names all layers that the repository has codebooks of; its encoder is "encoder" if that is a folder.
+    Args:
+        dataset: what the k-means were fitted on, by the name of its folder or files.
+        num_clusters: size of the codebooks.
     """
 
-    config: TokenizerConfig
-    encoder: Repository
-    centroids: dict[int, list[Tensor]]
+    dataset: str | None = None
+    num_clusters: int | None = None
+    expected: ClassVar[str] = EXPECTED
+
+    def recognises(self, repository: Repository) -> bool:
+        return has_files(repository)
+
+    def tokenizer_parts(
+        self, repository: Repository, *, layers: Sequence[int] | None, encoder: str | None
+    ) -> TokenizerParts:
+        layout = self.layout(repository, encoder=encoder)
+        return read_tokenizer(repository, layout, layers=layers, encoder=encoder)
+
+    def vocoder_parts(self, repository: Repository) -> VocoderParts:
+        return read_vocoder(repository, self.layout(repository))
+
+    def layout(self, repository: Repository, *, encoder: str | None = None) -> Layout:
+        """What the repository holds; errors as of `semtok.checkpoints.speechbrain.layouts.find_layout`."""
+        return find_layout(repository, encoder=encoder, dataset=self.dataset, num_clusters=self.num_clusters)
 
 
-@dataclass(frozen=True)
-class VocoderParts:
-    """What a vocoder is made of: its config, and the weights of the network that the config describes."""
+class PublishedSpeechBrain(SpeechBrain):
+    """Reads the repositories whose content is known by their hub ids."""
 
-    config: VocoderConfig
-    weights: dict[str, Tensor]
+    def recognises(self, repository: Repository) -> bool:
+        return is_published(repository)
 
 
 def read_tokenizer(
@@ -77,9 +101,9 @@ def read_tokenizer(
                 f"{repository.name} does not say which encoder its codebooks were made with: pass {candidates}"
             )
         encoder = layout.encoders[0]
-    source = encoder_repository(repository, encoder)
-    model = read_json(source.file("config.json"))
-    preprocessor = read_json(source.file("preprocessor_config.json"))
+    source = repository.at(encoder)
+    model = source.read_json(CONFIG)
+    preprocessor = source.read_json("preprocessor_config.json")
     dim, strides = model.get("hidden_size"), model.get("conv_stride")
     if not isinstance(dim, int) or not isinstance(strides, list):
         raise CheckpointError(f"{encoder} is no encoder of speech: its config.json has no hidden_size and conv_stride")
@@ -91,8 +115,8 @@ def read_tokenizer(
                 f"expected {[layout.codebook_size, dim]} for the encoder {encoder}: pass another by encoder="
             )
     config = TokenizerConfig(
-        encoder="encoder" if source.folder else encoder,
-        encoder_revision=None if source.folder else commit_of(source.file("config.json")),
+        encoder=ENCODER if source.folder else encoder,
+        encoder_revision=source.commit,
         normalize=bool(preprocessor.get("do_normalize", True)),
         normalize_epsilon=1e-5,  # theirs; transformers' feature extractors add 1e-7 to the variance
         layers=layout.layers,

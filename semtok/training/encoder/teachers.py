@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from semtok.checkpoints.files import CONFIG, read_encoder
+from semtok.checkpoints.config import CONFIG
+from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import Repository, resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError, ConfigError

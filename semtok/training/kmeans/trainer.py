@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semtok.checkpoints.files import ENCODER, read_encoder
+from semtok.checkpoints.config import ENCODER
+from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import ConfigError

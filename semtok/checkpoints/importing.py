@@ -1,21 +1,32 @@
-"""Other people's codebooks and vocoders -> checkpoints in semtok's own format."""
+"""Other people's codebooks and vocoders -> checkpoints in semtok's own format.
+
+`import_speechbrain` and `import_kmeans` are public. An encoder that is kept by reference is described by its
+`config.json`; its weights are not fetched.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from semtok.checkpoints.files import CONFIG, read_checkpoint_config, read_encoder
+from semtok.checkpoints.config import CONFIG, ENCODER, FORMAT_VERSION, CheckpointConfig, TokenizerConfig
+from semtok.checkpoints.encoders import empty_encoder, read_encoder
 from semtok.checkpoints.hub import Repository, resolve
-from semtok.checkpoints.readers import speechbrain_layout
-from semtok.checkpoints.speechbrain.layouts import commit_of, read_json
+from semtok.checkpoints.native import (
+    Native,
+    new_tokenizer_config,
+    read_checkpoint_config,
+    write_tokenizer,
+    write_vocoder,
+)
+from semtok.checkpoints.readers import find_reader
+from semtok.checkpoints.speechbrain.reader import SpeechBrain
 from semtok.checkpoints.untrusted import read_centroids
 from semtok.codebooks.layers import check_layers
+from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError
-from semtok.tokenizer import Tokenizer
-from semtok.vocoder import Vocoder
 
 _PREPROCESSOR = "preprocessor_config.json"
 
@@ -29,40 +40,49 @@ def import_speechbrain(
     encoder: str | None = None,
     dataset: str | None = None,
     num_clusters: int | None = None,
-) -> tuple[Tokenizer | None, Vocoder | None]:
+) -> CheckpointConfig:
     """Saves a repository in SpeechBrain's layout, with a tokenizer, a vocoder or both, in semtok's format.
 
     Args:
         name: hub id or folder.
         folder: to save to.
         layers: of the tokenizer alone; the vocoder keeps all.
-        revision: as the other arguments, of `Tokenizer.from_pretrained`.
+        revision: of the hub id.
+        encoder: hub id or folder of the encoder, instead of the one that the codebooks are known to be made with.
+        dataset: what the k-means were fitted on, by the name of its folder or files, where there are several.
+        num_clusters: size of the codebooks, where there are several.
 
     Returns:
-        What was saved.
+        What was saved: the sections of the tokenizer, of the vocoder, or of both.
 
     Raises:
         CheckpointError: as of `Tokenizer.from_pretrained`; or the repository is semtok's own, or the folder holds
             another checkpoint. Nothing is written then.
         LayerError: the repository lacks a layer, or one is asked for twice.
     """
-    layout = speechbrain_layout(resolve(name, revision=revision), encoder, dataset, num_clusters)
-    if layout is None:
+    target, source = Path(folder), resolve(name, revision=revision)
+    if isinstance(find_reader(source), Native):
         raise CheckpointError(f"{os.fspath(name)} is in semtok's own format: load it as it is")
-    tokenizer = vocoder = None
+    reader = SpeechBrain(dataset, num_clusters)
+    layout = reader.layout(source, encoder=encoder)
+    saved = CheckpointConfig(FORMAT_VERSION)
     if layout.codebooks:
-        tokenizer = Tokenizer.from_pretrained(
-            name, layers=layers, revision=revision, encoder=encoder, dataset=dataset, num_clusters=num_clusters
-        )
+        tokenizer = reader.tokenizer_parts(source, layers=layers, encoder=encoder)
+        load = read_encoder if tokenizer.config.encoder == ENCODER else empty_encoder
+        model = load(tokenizer.encoder, max(tokenizer.centroids))
+        saved = dataclasses.replace(saved, tokenizer=tokenizer.config.select(tokenizer.centroids))
     if layout.has_vocoder:
-        vocoder = Vocoder.from_pretrained(name, revision=revision)
-    for part in (tokenizer, vocoder):
-        if part is not None:
-            _check_target(Path(folder), part.fingerprint)
-    for part in (tokenizer, vocoder):
-        if part is not None:
-            part.save_pretrained(folder)
-    return tokenizer, vocoder
+        vocoder = reader.vocoder_parts(source)
+        network = vocoder.network(source.name)
+        saved = dataclasses.replace(saved, vocoder=vocoder.config)
+    for section in (saved.tokenizer, saved.vocoder):
+        if section is not None:
+            _check_target(target, section.fingerprint)
+    if saved.tokenizer is not None:
+        write_tokenizer(target, saved.tokenizer, tokenizer.centroids, model)
+    if saved.vocoder is not None:
+        write_vocoder(target, saved.vocoder, network)
+    return saved
 
 
 def import_kmeans(
@@ -71,7 +91,7 @@ def import_kmeans(
     *,
     encoder: str,
     encoder_revision: str | None = None,
-) -> Tokenizer:
+) -> TokenizerConfig:
     """Saves a tokenizer of k-means files and the encoder that they were made with, in semtok's format.
 
     Args:
@@ -80,6 +100,9 @@ def import_kmeans(
         encoder: hub id, which is saved by reference with its commit, or a folder, whose weights are saved beside.
         encoder_revision: branch, tag or commit of the hub id.
 
+    Returns:
+        What was saved.
+
     Raises:
         CheckpointError: files are missing, damaged, hostile or of another format; the centroids are not as wide as the
             encoder's features; it is of an unsupported family; or the folder holds another checkpoint. Nothing is
@@ -87,40 +110,40 @@ def import_kmeans(
         LayerError: a layer that the encoder has not.
     """
     source = resolve(encoder, revision=encoder_revision)
-    described = read_json(source.file(CONFIG))
+    described = source.read_json(CONFIG)
     dim, depth = described.get("hidden_size"), described.get("num_hidden_layers")
     if not isinstance(dim, int) or not isinstance(depth, int):
         raise CheckpointError(
             f"{encoder} is no encoder of transformers: its {CONFIG} has no hidden_size and num_hidden_layers"
         )
-    check_layers(files, range(depth + 1), owner=f"the encoder {encoder}")
-    centroids = {layer: read_centroids(path) for layer, path in files.items()}
-    for layer, points in centroids.items():
+    layers = check_layers(sorted(files), range(depth + 1), owner=f"the encoder {encoder}")
+    centroids = {layer: [read_centroids(files[layer])] for layer in layers}
+    for layer, (points,) in centroids.items():
         if points.shape[1] != dim:
             raise CheckpointError(
                 f"{os.fspath(files[layer])} has centroids of {points.shape[1]} dimensions, the features of {encoder} "
                 f"have {dim}: give the encoder that they were made with"
             )
-    normalize = _normalizes(source, described)
-    by_reference = {} if source.folder else {"encoder": encoder, "encoder_revision": commit_of(source.file(CONFIG))}
-    model = read_encoder(source, max(files))
-    tokenizer = Tokenizer.from_centroids(model, centroids, normalize=normalize, **by_reference)
-    _check_target(Path(folder), tokenizer.fingerprint)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    normalize = _normalizes(source)
+    load = read_encoder if source.folder else empty_encoder
+    model = load(source, max(layers))
+    name = ENCODER if source.folder else encoder
+    section = new_tokenizer_config(Encoder(model, normalize=normalize), centroids, name, source.commit)
+    _check_target(Path(folder), section.fingerprint)
+    write_tokenizer(Path(folder), section, centroids, model)
+    return section
 
 
-def _normalizes(encoder: Repository, described: Mapping[str, Any]) -> bool:
+def _normalizes(encoder: Repository) -> bool:
     """Whether an encoder takes input of zero mean and unit variance."""
-    if described.get("model_type") == "wav2vec2-bert":
+    if encoder.read_json(CONFIG).get("model_type") == "wav2vec2-bert":
         return True  # its mel bands always are
-    path = encoder.find(_PREPROCESSOR)
-    if path is None:
+    if encoder.find(_PREPROCESSOR) is None:
         raise CheckpointError(
             f"{encoder.name} has no {_PREPROCESSOR}, which says by do_normalize whether its input is normalised: "
             "put the one that it was published with beside its config.json"
         )
-    return bool(read_json(path).get("do_normalize", True))
+    return bool(encoder.read_json(_PREPROCESSOR).get("do_normalize", True))
 
 
 def _check_target(folder: Path, fingerprint: str) -> None:
