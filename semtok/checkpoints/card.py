@@ -13,9 +13,10 @@ from typing import Any
 from semtok.checkpoints.config import CheckpointConfig, TokenizerConfig
 from semtok.codebooks.layers import row_slices
 from semtok.errors import CheckpointError
-from semtok.networks.config import SpeakerConfig, VocoderConfig
+from semtok.networks.config import VocoderConfig
 
 CARD = "README.md"
+_TEMPLATE = Path(__file__).with_name("card_template.md")
 GENERATED = "<!-- Written by semtok, which writes it anew with each push; remove this line to keep changes. -->"
 
 
@@ -45,87 +46,36 @@ def model_card(config: CheckpointConfig, name: str, facts: CardFacts) -> str:
     Raises:
         CheckpointError: `facts.evaluation` cannot be read, or is of another tokenizer.
     """
-    section = config.tokenizer or config.vocoder
+    from huggingface_hub import ModelCard, ModelCardData
+
+    tokenizer, vocoder = config.tokenizer, config.vocoder
+    section = tokenizer or vocoder
     assert section is not None
-    parts = [
-        f"---\n{_metadata(config, facts)}\n---\n{GENERATED}",
-        f"# {name}",
-        _summary(config, section),
-        f"```python\n{_snippet(config, name)}\n```",
-        "\n".join(f"- {title}: {value}" for title, value in _details(config, section, facts).items()),
-    ]
-    if facts.evaluation is not None:
-        parts += ["## Quality", _quality(Path(facts.evaluation), section.fingerprint)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _metadata(config: CheckpointConfig, facts: CardFacts) -> str:
-    from huggingface_hub import ModelCardData
-
-    referred = config.tokenizer is not None and config.tokenizer.encoder_revision is not None
+    frame_rate = section.sample_rate / section.hop_length
     data = ModelCardData(
         license=facts.license,
         library_name="semtok",
-        pipeline_tag="audio-to-audio" if config.vocoder else "feature-extraction",
-        tags=["speech", "speech-tokens", "semantic-tokens"] + (["vocoder"] if config.vocoder else []),
+        pipeline_tag="audio-to-audio" if vocoder else "feature-extraction",
+        tags=["speech", "speech-tokens", "semantic-tokens"] + (["vocoder"] if vocoder else []),
         datasets=list(facts.datasets) or None,
-        base_model=config.tokenizer.encoder if config.tokenizer and referred else None,
+        base_model=tokenizer.encoder if tokenizer and tokenizer.encoder_revision else None,
     )
-    return data.to_yaml(original_order=["license", "library_name", "pipeline_tag", "tags"]).strip()
-
-
-def _summary(config: CheckpointConfig, section: TokenizerConfig | VocoderConfig) -> str:
-    what = {
-        (True, True): "A tokenizer of speech and the vocoder that decodes its tokens, from any of the layers",
-        (True, False): "A tokenizer of speech",
-        (False, True): "A vocoder that decodes discrete tokens to speech, from any of the layers",
-    }[config.tokenizer is not None, config.vocoder is not None]
-    return f"{what}: {len(section.layers)} layers of a self-supervised encoder, quantized by k-means each."
-
-
-def _snippet(config: CheckpointConfig, name: str) -> str:
-    names = [kind for kind, there in (("Tokenizer", config.tokenizer), ("Vocoder", config.vocoder)) if there]
-    lines = [f"from semtok import {', '.join([*names, 'save_audio'] if config.vocoder else names)}", ""]
-    if config.tokenizer:
-        shape = f"[1, {len(config.tokenizer.codebook_sizes)}, frames]"
-        lines += [
-            f'tokenizer = Tokenizer.from_pretrained("{name}")',
-            f'tokens = tokenizer.encode("speech.wav")  # tokens.codes: {shape}',
-        ]
-    if config.vocoder:
-        lines += [f'vocoder = Vocoder.from_pretrained("{name}")']
-        taken = "" if config.tokenizer else "  # tokens of its tokenizer"
-        lines += [
-            f"waveform = vocoder.decode(tokens){taken}",
-            f'save_audio("speech_again.wav", waveform[0], sample_rate={config.vocoder.sample_rate})',
-        ]
-    return "\n".join(lines)
-
-
-def _details(
-    config: CheckpointConfig, section: TokenizerConfig | VocoderConfig, facts: CardFacts
-) -> dict[str, str | float]:
-    frame_rate = section.sample_rate / section.hop_length
-    bitrate = frame_rate * sum(math.log2(size) for size in section.codebook_sizes)
-    encoder = config.tokenizer.encoder if config.tokenizer else None
-    if config.tokenizer and config.tokenizer.encoder_revision:
-        encoder = f"[{encoder}](https://huggingface.co/{encoder}) at `{config.tokenizer.encoder_revision}`"
-    return {
-        "Layers": ", ".join(map(str, section.layers)),
-        "Codebook sizes": _codebooks(section),
-        "Frame rate": f"{frame_rate:g} Hz, of speech at {section.sample_rate} Hz",
-        "Bitrate": f"{bitrate / 1000:.2f} kbit/s with all layers, before any entropy coding",
-        **({"Speaker": _speaker(config.vocoder.speaker)} if config.vocoder and config.vocoder.speaker else {}),
-        **({"Encoder": "in `encoder/`" if encoder == "encoder" else encoder} if encoder else {}),
-        **({"Data": ", ".join(facts.datasets)} if facts.datasets else {}),
-        **({"Licence": facts.license} if facts.license else {}),
-        "Tokenizer fingerprint": f"`{section.fingerprint}`",
-    }
-
-
-def _speaker(speaker: SpeakerConfig) -> str:
-    whence = "of `vocoder.speaker(audio)`" if speaker.channels else "made elsewhere"
-    return f"`decode(tokens, speaker=)` takes an embedding of {speaker.dim} numbers, {whence}"
+    card = ModelCard.from_template(
+        data,
+        template_path=str(_TEMPLATE),
+        generated=GENERATED,
+        name=name,
+        tokenizer=tokenizer,
+        vocoder=vocoder,
+        section=section,
+        rows=len(section.codebook_sizes),
+        codebooks=_codebooks(section),
+        frame_rate=frame_rate,
+        bitrate=frame_rate * sum(math.log2(size) for size in section.codebook_sizes),
+        facts=facts,
+        quality=_quality(Path(facts.evaluation), section.fingerprint) if facts.evaluation is not None else None,
+    )
+    return f"{card.content}\n"
 
 
 def _codebooks(section: TokenizerConfig | VocoderConfig) -> str:
