@@ -19,8 +19,9 @@ from sklearn.cluster import MiniBatchKMeans
 from semtok import Tokenizer, load_audio, save_audio
 from semtok.encoder.encoder import Encoder
 from semtok.errors import ConfigError
-from semtok.training.config import KMeansConfig, load_config
+from semtok.training.config import load_config
 from semtok.training.data.corpus import Corpus
+from semtok.training.kmeans.config import KMeansConfig
 from semtok.training.kmeans.features import Piece, draw_pieces, encode_batch, share, split_parts
 from semtok.training.kmeans.kmeans import KMeans
 from semtok.training.kmeans.trainer import Codebooks, train_kmeans
@@ -282,7 +283,8 @@ def test_two_processes_give_the_kmeans_of_one(config, whole, parts, tmp_path):
     script.write_text(
         "import sys\n"
         "from semtok.training.kmeans.trainer import train_kmeans\n"
-        "from semtok.training.config import KMeansConfig, load_config\n"
+        "from semtok.training.config import load_config\n"
+        "from semtok.training.kmeans.config import KMeansConfig\n"
         "for path in sys.argv[1:]:\n"
         "    train_kmeans(load_config(path, KMeansConfig))\n"
     )

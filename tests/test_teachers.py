@@ -16,9 +16,9 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForCondi
 
 from semtok import load_audio
 from semtok.errors import CheckpointError, ConfigError
-from semtok.training.config import AttentionDecay, EncoderConfig, Regression, Teacher
 from semtok.training.data.corpus import load_corpus
 from semtok.training.encoder import teachers as teachers_module
+from semtok.training.encoder.config import AttentionDecay, EncoderConfig, Regression, Teacher
 from semtok.training.encoder.teachers import open_teacher, teacher_features
 from semtok.training.encoder.trainer import build_encoder, train_encoder
 

@@ -15,9 +15,11 @@ from semtok import Tokenizer, Vocoder
 from semtok.errors import CheckpointError, ConfigError
 from semtok.networks.config import GeneratorConfig, ISTFTConfig
 from semtok.training.__main__ import main
-from semtok.training.config import EncoderConfig, KMeansConfig, Target, load_config
+from semtok.training.config import load_config
+from semtok.training.encoder.config import EncoderConfig, Target
 from semtok.training.encoder.targets import FEATURES
 from semtok.training.encoder.trainer import draw_mask, train_encoder
+from semtok.training.kmeans.config import KMeansConfig
 from semtok.training.vocoder.config import VocoderTrainingConfig
 from semtok.training.vocoder.discriminators import Discriminators, SpectrogramDiscriminator
 from semtok.training.vocoder.losses import MelLoss, Spectra, StftLoss

@@ -14,9 +14,10 @@ from helpers import CLIPS, ROOT, copy_clips
 
 from semtok import load_audio
 from semtok.errors import AudioError, ConfigError
-from semtok.training.config import Dataset, KMeansConfig, load_config
+from semtok.training.config import Dataset, load_config
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus
 from semtok.training.data.sources import find_clips, read_clips
+from semtok.training.kmeans.config import KMeansConfig
 
 CONFIGS = ROOT / "configs"
 

@@ -22,7 +22,9 @@ def train(step: str, config: str, changes: Sequence[str] = ()) -> None:
     Raises:
         SemtokError: the extra `train` is not installed, the config is wrong, or there is no audio.
     """
-    from semtok.training.config import EncoderConfig, KMeansConfig, load_config
+    from semtok.training.config import load_config
+    from semtok.training.encoder.config import EncoderConfig
+    from semtok.training.kmeans.config import KMeansConfig
     from semtok.training.vocoder.config import VocoderTrainingConfig
 
     with needs_extra("train"):

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.training.config import EncoderConfig, Target
 from semtok.training.data.corpus import Corpus
+from semtok.training.encoder.config import EncoderConfig, Target
 from semtok.training.encoder.targets import FEATURES, WINDOW, View
 from semtok.training.kmeans.kmeans import KMeans
 

@@ -26,8 +26,8 @@ from semtok.checkpoints.hub import Repository, resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError, ConfigError
 from semtok.files.atomic import atomic_write
-from semtok.training.config import Teacher
 from semtok.training.data.corpus import Corpus
+from semtok.training.encoder.config import Teacher
 from semtok.training.progress import steps_with_progress
 
 _FIT_HOURS = 0.5

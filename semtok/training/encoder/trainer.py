@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from semtok.audio.lengths import minimum_samples
 from semtok.errors import ConfigError
 from semtok.files.atomic import atomic_write
-from semtok.training.config import EncoderConfig, Regression
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
 from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
+from semtok.training.encoder.config import EncoderConfig, Regression
 from semtok.training.encoder.locality import start_near
 from semtok.training.encoder.targets import DIMENSIONS
 from semtok.training.encoder.teachers import teacher_features

@@ -1,0 +1,30 @@
+"""The config of k-means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semtok.training.config import StepConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeansConfig(StepConfig):
+    """One codebook for each of `layers`, or, where `codebook_sizes` has a list for it, one for each residual stage.
+
+    `encoder` is a folder, saved with the tokenizer, or a hub id at the commit `encoder_revision`, saved by reference.
+    With `half_precision` centroids, and an encoder of a folder, are rounded to float16 first, which halves their files.
+    They are fitted to `hours` of the data (all by default). Features that fit in `memory_gib`, over all processes, get
+    `iterations` passes at most; more are fitted in such parts, one pass over the audio for each stage. Each process
+    encodes `batch_seconds` at a time, padding included.
+    """
+
+    encoder: str
+    layers: list[int]
+    codebook_sizes: list[int | list[int]]
+    normalize: bool
+    hours: float | None = None
+    encoder_revision: str | None = None
+    half_precision: bool = False
+    iterations: int = 30
+    memory_gib: float = 4.0
+    batch_seconds: float = 60.0
