@@ -63,8 +63,8 @@ def main() -> None:
         print_versions(options.threads)
         print(f"scikit-learn {sklearn.__version__}, faiss {faiss.__version__}; {datetime.datetime.now():%Y-%m-%d};")
         print(f"{frames} frames, K = {options.codebook_size}.")
-        found = {method: run_alone(method, options) for method in METHODS}
-    print_tables(found, options.dim)
+        results = {method: run_alone(method, options) for method in METHODS}
+    print_tables(results, options.dim)
 
 
 def save_features(options: argparse.Namespace, folder: Path) -> int:
@@ -79,7 +79,7 @@ def save_features(options: argparse.Namespace, folder: Path) -> int:
 
 
 def run_alone(method: str, options: argparse.Namespace) -> dict[str, SimpleNamespace]:
-    """One method on all features, in a process of its own, so that its peak memory can be told (not with --quick)."""
+    """One method on all features, in its own process to measure its peak memory (not with --quick)."""
     if options.quick:
         rows = measure(argparse.Namespace(**{**vars(options), "method": method}))
         return {name: SimpleNamespace(**row) for name, row in rows.items()}
@@ -171,14 +171,14 @@ METHODS: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
-def print_tables(found: dict[str, dict[str, SimpleNamespace]], dim: int) -> None:
-    references = [rows for method, rows in found.items() if not method.startswith("semtok")]
+def print_tables(results: dict[str, dict[str, SimpleNamespace]], dim: int) -> None:
+    references = [rows for method, rows in results.items() if not method.startswith("semtok")]
     best = {name: min(rows[name].inertia for rows in references) for name in (*SMALL, *LARGE)}
     for title, names in (("three layers of tiny, dim 192", SMALL), (f"six mixtures, dim {dim}", LARGE)):
         print(f"\n| {title} | inertia / better reference's: mean | worst | seconds | x faster | peak GiB |")
         print("|---|---:|---:|---:|---:|---:|")
-        slowest = sum(found[PEER][name].seconds for name in names)
-        for method, rows in found.items():
+        slowest = sum(results[PEER][name].seconds for name in names)
+        for method, rows in results.items():
             ratios = [rows[name].inertia / best[name] for name in names]
             seconds, peak = sum(rows[name].seconds for name in names), rows[names[-1]].peak
             numbers = (

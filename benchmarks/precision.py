@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", type=Path, default=EXAMPLES, help="folder of speech")
     parser.add_argument("--clips", type=int, default=200, help="use so many of them at most, evenly spread")
-    parser.add_argument("--tokenizer", default="tiny", help="as of Tokenizer.from_pretrained")
+    parser.add_argument("--tokenizer", default="tiny", help="bundled name, folder or hub id")
     parser.add_argument("--compiled", action="store_true", help="also with torch.compile, which takes a minute")
     options = parser.parse_args()
     paths = find_files(options.audio)

@@ -1,4 +1,4 @@
-"""What an experiment found, as a Markdown table, JSON and a figure."""
+"""The results of an experiment as a Markdown table, JSON and a figure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def write_results(
         facts: what else is to be known of the setting.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [(label, point, _summary(found)) for label, points in results.items() for point, found in points.items()]
+    rows = [(label, point, _summary(seeds)) for label, points in results.items() for point, seeds in points.items()]
     order = list(dict.fromkeys(point for _, point, _ in rows))
     rows.sort(key=lambda row: order.index(row[1]))
     shown = [column for column in _COLUMNS if any(column in summary for _, _, summary in rows)]
@@ -87,20 +87,20 @@ def write_results(
     print(text)
 
 
-def _summary(found: Sequence[Mapping[str, float]]) -> Summary:
+def _summary(seeds: Sequence[Mapping[str, float]]) -> Summary:
     return {
         metric: {
-            "mean": float(np.mean([scores[metric] for scores in found])),
-            "std": float(np.std([scores[metric] for scores in found], ddof=1)) if len(found) > 1 else 0.0,
-            "seeds": len(found),
+            "mean": float(np.mean([scores[metric] for scores in seeds])),
+            "std": float(np.std([scores[metric] for scores in seeds], ddof=1)) if len(seeds) > 1 else 0.0,
+            "seeds": len(seeds),
         }
-        for metric in found[0]
+        for metric in seeds[0]
     }
 
 
 def _finite(summary: Summary) -> dict[str, dict[str, float | None]]:
     """JSON has no NaN: null."""
-    return {m: {key: None if math.isnan(v) else v for key, v in found.items()} for m, found in summary.items()}
+    return {m: {key: None if math.isnan(v) else v for key, v in seeds.items()} for m, seeds in summary.items()}
 
 
 def _cell(summary: Summary, column: str) -> str:

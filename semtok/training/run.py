@@ -66,7 +66,7 @@ class Run:
     def shares(self) -> Iterator[int]:
         """The numbers of this process's batches of a step; those of all processes number them from 0.
 
-        n batches of one process are thereby the same as one batch of each of n processes.
+        So n batches of one process are the same as one batch in each of n processes.
         """
         processes = self.accelerator.num_processes
         for batch in range(self.accelerator.gradient_accumulation_steps):
@@ -102,7 +102,7 @@ class Run:
         return {name: float(self.accelerator.reduce(number.detach(), "mean")) for name, number in numbers.items()}
 
     def kept(self, name: str, make: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """What `make` answers, in a file of that name: made once, by the main process, for all and for later runs."""
+        """The tensors that `make` returns, computed once by the main process and kept in a file of that name."""
         path = self.folder / f"{name}.pt"
         with self.main_first():
             if not path.exists():
@@ -130,7 +130,7 @@ class Run:
             kept = {_name(self._best[1]), *[state.name for state in sorted(states.glob("step-*"))[-keep:]]}
             for state in states.glob("step-*"):
                 if state.name not in kept:
-                    # Renamed first, so that no half-deleted state can be taken for one.
+                    # Renamed first, so that no half-deleted state looks whole.
                     os.replace(state, states / f".{state.name}")
             self._remove_leftovers()
 

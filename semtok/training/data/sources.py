@@ -45,15 +45,15 @@ def _find_files(path: Path, leave_out_splits: Sequence[str]) -> list[Path]:
     else:
         manifests = sorted([*path.rglob("manifest.csv"), *path.rglob("manifest.jsonl")])
     if manifests:
-        found = [manifest.parent / name for manifest in manifests for name in _listed(manifest, leave_out_splits)]
+        files = [manifest.parent / name for manifest in manifests for name in _listed(manifest, leave_out_splits)]
     else:
-        found = find_files(path)
-    if not found:
+        files = find_files(path)
+    if not files:
         raise AudioError(
             f"no audio in {path}: expected a folder of {', '.join(AUDIO_SUFFIXES)} files or with a manifest.csv, "
             "or a manifest: a .csv or .jsonl file"
         )
-    return found
+    return files
 
 
 def _listed(manifest: Path, leave_out_splits: Sequence[str]) -> list[str]:

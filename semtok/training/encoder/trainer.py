@@ -127,7 +127,7 @@ class Student(nn.Module):
         return features
 
     def restart_head(self, target: int, seed: int) -> None:
-        """Draws the classifier of a target anew."""
+        """Initialises the classifier of a target again."""
         head = self.heads[target]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

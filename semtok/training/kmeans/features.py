@@ -90,8 +90,8 @@ def collect_features(
     frames = sum(encoder.frame_count(piece.samples) for batch in batches for piece in batch)
     collected, end = [torch.empty(frames, encoder.dim, dtype=torch.float16) for _ in layers], 0
     for step, _ in steps_with_progress(0, len(batches), "features", visible=visible):
-        found = encode_batch(encoder, corpus, batches[step - 1], layers)
-        start, end = end, end + len(found[0])
-        for kept, features in zip(collected, found, strict=True):
-            kept[start:end] = features
+        encoded = encode_batch(encoder, corpus, batches[step - 1], layers)
+        start, end = end, end + len(encoded[0])
+        for all_features, features in zip(collected, encoded, strict=True):
+            all_features[start:end] = features
     return collected

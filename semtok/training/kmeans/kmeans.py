@@ -215,8 +215,8 @@ class KMeans:
 def plus_plus(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """k-means++ (Arthur and Vassilvitskii, 2007): int64 [count], which of `points` [points, dim] to start from.
 
-    Each is drawn by its squared distance to those chosen before it; of a few so drawn the one is taken that lowers the
-    sum of squared distances most, as in scikit-learn.
+    Each is drawn by its squared distance to those chosen before it; of a few candidates the one
+    that lowers the sum of squared distances most is kept, as in scikit-learn.
     """
     points = points - points.mean(0)
     if points.shape[1] > _START_DIM:

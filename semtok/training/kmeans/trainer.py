@@ -199,7 +199,7 @@ class Codebooks:
         if state["identity"] != self.identity:
             raise ConfigError(
                 f"{path} is the state of a run with other settings or other audio: give the run another folder, or "
-                "delete that file to start anew"
+                "delete that file to start over"
             )
         for layer, stages in state["done"].items():
             for saved in stages:

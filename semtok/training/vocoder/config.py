@@ -15,7 +15,7 @@ LEAST_REFERENCE_FRAMES = 25
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerTrainingConfig:
-    """Whose voice it is, told by an embedding of `dim` numbers.
+    """The voice, as an embedding of `dim` numbers.
 
     With `channels` a speaker encoder of that width learns along, from `reference_frames` of what the clip has beside
     the crop that is decoded. With `embeddings` they are given: a .safetensors file with one [dim] for each clip, named
@@ -111,8 +111,8 @@ class VocoderTrainingConfig(GradientConfig):
         return self.batch_size, self.crop_frames
 
     def learning_rate_at(self, step: int, epoch: int) -> float:
-        """Warm-up, then a cosine to a tenth until the adversarial phase, which has a rate of its own; `epoch` is the
-        number of adversarial steps that make one."""
+        """Warm-up, then a cosine to a tenth until the adversarial phase, which has its own rate. `epoch` is the
+        number of adversarial steps in an epoch."""
         if step > self.adversarial_step:
             epochs = (step - self.adversarial_step - 1) // epoch
             return self.adversarial_learning_rate * self.adversarial_learning_rate_decay**epochs

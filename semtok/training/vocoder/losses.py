@@ -87,9 +87,9 @@ def generator_loss(generated: Sequence[Tensor]) -> Tensor:
 
 
 def feature_matching_loss(real: Sequence[Tensor], generated: Sequence[Tensor], *, relative: bool) -> Tensor:
-    """Mean absolute difference of the discriminators' inner maps, each may be `relative` to the real one's size."""
+    """Mean absolute difference of the discriminators' inner maps, over the size of the real ones if `relative`."""
     losses = []
-    for wanted, made in zip(real, generated, strict=True):
-        difference = F.l1_loss(made.float(), wanted.float())
-        losses.append(difference / wanted.float().abs().mean().clamp(min=1e-3) if relative else difference)
+    for target, output in zip(real, generated, strict=True):
+        difference = F.l1_loss(output.float(), target.float())
+        losses.append(difference / target.float().abs().mean().clamp(min=1e-3) if relative else difference)
     return torch.stack(losses).mean()

@@ -1,4 +1,4 @@
-"""Embeddings of speakers that a vocoder's training is given."""
+"""Speaker embeddings from a file, for a vocoder's training."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def load_embeddings(path: str | Path, audio: Path, dim: int) -> Tensor:
 
     index = json.loads((audio / "index.json").read_text())
     try:
-        found = load_file(path)
+        embeddings = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"the embeddings {path} cannot be read as a .safetensors file: {error}") from error
     clips = [str(name) for name in index["wanted"]["clips"] if str(name) not in index["skipped"]]
-    if wrong := [name for name in clips if name not in found or found[name].shape != (dim,)]:
+    if wrong := [name for name in clips if name not in embeddings or embeddings[name].shape != (dim,)]:
         raise ConfigError(
             f"{path} lacks embeddings [{dim}] for {len(wrong)} of {len(clips)} clips, such as {wrong[0]!r}; "
             f"they are named by the paths in {audio / 'index.json'}, a dataset's clips cannot have any"
         )
-    return torch.stack([found[name] for name in clips]).float()
+    return torch.stack([embeddings[name] for name in clips]).float()

@@ -131,9 +131,9 @@ class VocoderTrainer:
     def _learn(
         self, step: int, codes: Tensor, waveforms: Tensor, present: Tensor, voices: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Codes [batch, rows, frames], waveforms [batch, samples], present [batch, layers]; voices as of a batch."""
+        """Codes [batch, rows, frames], waveforms [batch, samples], present [batch, layers]; voices or None."""
         config, accelerator = self.config, self.run.accelerator
-        generated = self.network(codes, present=present, **self._told(voices)).float()
+        generated = self.network(codes, present=present, **self._voice_arguments(voices)).float()
         spectra = Spectra(generated), Spectra(waveforms)
         mel = self.mel(*spectra)
         numbers, loss = {"mel": mel}, config.mel_weight * mel
@@ -152,8 +152,8 @@ class VocoderTrainer:
         self.optimizer.zero_grad()
         return numbers
 
-    def _told(self, voices: Tensor | None) -> dict[str, Tensor]:
-        """Voices as of a batch, as the network takes them."""
+    def _voice_arguments(self, voices: Tensor | None) -> dict[str, Tensor]:
+        """Waveforms or embeddings of the voices of a batch, as the network's argument."""
         if voices is None:
             return {}
         return {"reference" if self.tokens.embeddings is None else "speaker": voices}
@@ -215,7 +215,7 @@ class VocoderTrainer:
             if self.description.speaker:
                 embeddings = self.tokens.embeddings
                 voices = waveform if embeddings is None else embeddings[clip : clip + 1].to(self.run.device)
-                generated = self.average(codes, **self._told(voices))
+                generated = self.average(codes, **self._voice_arguments(voices))
                 losses["valid_mel_speaker"].append(float(self.mel(Spectra(generated), Spectra(waveform))))
         return {name: float(np.mean(values)) for name, values in losses.items()}
 
