@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -175,25 +175,26 @@ class Tokens:
         if not path.is_file():
             raise TokensError(f"there is no file {path} (looked from {Path.cwd()})")
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                kind = metadata.get("format"), metadata.get("version")
-                if kind != (_FORMAT, _VERSION):
-                    raise TokensError(
-                        f"its format and version are {kind}, expected {(_FORMAT, _VERSION)}: "
-                        "it holds no tokens, or those of another version of semtok"
-                    )
-                tokens = cls(
-                    codes=file.get_tensor("codes").long(),
-                    lengths=file.get_tensor("lengths").clone(),  # not a view of a file that may change
-                    layers=tuple(json.loads(metadata["layers"])),
-                    frame_rate=json.loads(metadata["frame_rate"]),
-                    codebook_sizes=tuple(json.loads(metadata["codebook_sizes"])),
-                    fingerprint=metadata["fingerprint"],
-                    stages=tuple(json.loads(metadata.get("stages", "[]"))),
+            content = path.read_bytes()  # not by safe_open, whose paths have to be UTF-8
+            tensors = load(content)
+            metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+            kind = metadata.get("format"), metadata.get("version")
+            if kind != (_FORMAT, _VERSION):
+                raise TokensError(
+                    f"its format and version are {kind}, expected {(_FORMAT, _VERSION)}: "
+                    "it holds no tokens, or those of another version of semtok"
                 )
+            tokens = cls(
+                codes=tensors["codes"].long(),
+                lengths=tensors["lengths"],
+                layers=tuple(json.loads(metadata["layers"])),
+                frame_rate=json.loads(metadata["frame_rate"]),
+                codebook_sizes=tuple(json.loads(metadata["codebook_sizes"])),
+                fingerprint=metadata["fingerprint"],
+                stages=tuple(json.loads(metadata.get("stages", "[]"))),
+            )
         except KeyError as error:
-            raise TokensError(f"cannot read tokens from {path}: its metadata lack {error}") from error
+            raise TokensError(f"cannot read tokens from {path}: it lacks {error}") from error
         except (SafetensorError, TypeError, ValueError) as error:
             raise TokensError(f"cannot read tokens from {path} ({path.stat().st_size} bytes): {error}") from error
         return tokens.to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -52,7 +53,7 @@ def assert_same_tokens(tokens, other):
 
 def test_encode_writes_a_file_of_tokens_for_each_clip_of_a_folder(run, checkpoint, speech, tmp_path):
     code, out, err = run("encode", speech, "-o", tmp_path / "tokens", "-c", checkpoint)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"left out of {speech}: 1 .txt, 1 hidden\n")
     assert out.startswith("encoded 2 files, ")
     assert out.count("\n") == 1
     assert files_in(tmp_path / "tokens") == ["female/two.v1.safetensors", "one.safetensors"]
@@ -85,7 +86,9 @@ def test_encode_reports_bad_files_and_goes_on(run, checkpoint, speech, tmp_path)
     assert out.startswith("encoded 2 files")
     assert out.endswith("4 failed\n")
     assert files_in(tmp_path / "tokens") == ["female/two.v1.safetensors", "one.safetensors"]
-    told = dict(line.removeprefix("failed: ").removeprefix("cannot read ").split(".", 1) for line in err.splitlines())
+    *failures, left_out = err.splitlines()
+    assert left_out == f"left out of {speech}: 1 .txt, 1 hidden"
+    told = dict(line.removeprefix("failed: ").removeprefix("cannot read ").split(".", 1) for line in failures)
     assert {Path(name).name for name in told} == {"broken", "empty", "short", "silent"}
     assert f"failed: {speech / 'short.wav'} has 300 samples at 16000 Hz, fewer than the 400" in err
     assert f"failed: {speech / 'silent.wav'} is empty (0 samples)" in err
@@ -128,6 +131,82 @@ def test_the_bar_is_drawn_on_stderr_and_in_a_terminal_only(run, checkpoint, tmp_
     assert "encoding" in err
     assert "1/1" in err
     assert "encoding" not in out
+
+
+def test_outputs_that_cannot_be_written_are_reported_and_the_others_are(run, checkpoint, speech, tmp_path):
+    (tmp_path / "tokens" / "one.safetensors").mkdir(parents=True)
+    long = speech / ("a" * 250 + ".wav")
+    shutil.copy(CLIPS[0], long)  # its output would have too long a name
+    shutil.copy(CLIPS[2], speech / os.fsdecode(b"caf\xe9.flac"))
+    (speech / "gone.wav").symlink_to("nowhere")
+    code, out, err = run("encode", speech, "-o", tmp_path / "tokens", "-c", checkpoint)
+    assert code == 1
+    assert out.startswith("encoded 2 files")
+    assert out.endswith("3 failed\n")
+    made = [path.name for path in sorted((tmp_path / "tokens").rglob("*")) if path.is_file()]
+    assert made == [os.fsdecode(b"caf\xe9.safetensors"), "two.v1.safetensors"]
+    assert len(Tokens.load(tmp_path / "tokens" / made[0])) == 1
+    for source in (speech / "one.flac", long, speech / "gone.wav"):
+        assert str(source) in err
+
+
+def test_links_are_followed_and_outputs_below_the_input_are_no_input(run, checkpoint, speech, tmp_path):
+    (tmp_path / "real").mkdir()
+    shutil.copy(CLIPS[2], tmp_path / "real" / "three.flac")
+    (speech / "linked").symlink_to(tmp_path / "real")
+    (speech / "female" / "loop").symlink_to(speech)
+    for skip in ([], ["--skip-existing"]):
+        code, out, err = run("resynth", speech, "-o", speech / "wavs", "-c", checkpoint, *skip)
+        assert (code, err) == (0, f"left out of {speech}: 1 .txt, 1 hidden, 1 link to a folder around it\n")
+        assert files_in(speech / "wavs") == ["female/two.v1.wav", "linked/three.wav", "one.wav"]
+    assert out == "resynthesised 0 files, 3 skipped\n"
+
+
+def test_a_manifest_chooses_what_is_encoded(run, checkpoint, speech, tmp_path):
+    (speech / "manifest.csv").write_text("path,text\nfemale/two.v1.flac,hello\n")
+    for source, left_out in (
+        (speech, f"left out of {speech}: 1 .txt, 1 hidden, 1 not in a manifest\n"),
+        (
+            speech / "manifest.csv",
+            "",
+        ),
+    ):
+        target = tmp_path / f"from {source.stem}"
+        code, _, err = run("encode", source, "-o", target, "-c", checkpoint)
+        assert (code, err) == (0, left_out)
+        assert files_in(target) == ["female/two.v1.safetensors"]
+
+
+class Stream:
+    """Stands for standard input or output."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.buffer = io.BytesIO(content)
+
+    def isatty(self) -> bool:
+        return False
+
+
+def test_standard_input_and_output(run, checkpoint, tmp_path, monkeypatch):
+    tokens = Tokenizer.from_pretrained(checkpoint).encode(CLIPS[0])
+    expected = Vocoder.from_pretrained(checkpoint).decode(tokens)[0]
+
+    def pipe(command, content):
+        monkeypatch.setattr(sys, "stdin", Stream(content))
+        monkeypatch.setattr(sys, "stdout", stdout := Stream())
+        code, _, err = run(command, "-", "-o", "-", "-c", checkpoint)
+        assert code == 0
+        assert " 1 file, " in err  # the summary
+        return stdout.buffer.getvalue()
+
+    encoded = pipe("encode", CLIPS[0].read_bytes())
+    (tmp_path / "a.safetensors").write_bytes(encoded)
+    assert_same_tokens(Tokens.load(tmp_path / "a.safetensors"), tokens)
+    for wave in (pipe("decode", encoded), pipe("resynth", CLIPS[0].read_bytes())):
+        torch.testing.assert_close(load_audio(wave), expected, atol=1e-4, rtol=0)
+    monkeypatch.setattr(sys, "stdin", Stream(CLIPS[0].read_bytes()))
+    code, _, _ = run("encode", "-", "-o", tmp_path / "folder", "-c", checkpoint)
+    assert (code, files_in(tmp_path / "folder")) == (0, ["stdin.safetensors"])
 
 
 # --- decode, resynth
@@ -186,7 +265,7 @@ def test_decode_reports_bad_tokens_and_goes_on(run, checkpoint, other_folder, tm
 
 def test_resynth_is_encode_and_decode(run, checkpoint, speech, tmp_path):
     code, out, err = run("resynth", speech, "-o", tmp_path / "wav", "--layers", "1,3", "-c", checkpoint)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"left out of {speech}: 1 .txt, 1 hidden\n")
     assert out.startswith("resynthesised 2 files, ")
     assert files_in(tmp_path / "wav") == ["female/two.v1.wav", "one.wav"]
     tokens = Tokenizer.from_pretrained(checkpoint).encode(CLIPS[0], layers=[1, 3])
@@ -324,7 +403,8 @@ def test_a_missing_extra_prints_the_pip_command(run, checkpoint, tmp_path, monke
         ("encode one.flac", "Missing option"),
         ("encode -o out", "Missing argument"),
         ("encode none.flac -o out", "'none.flac' does not exist"),
-        ("encode empty -o out", "there are no .wav, .flac, .ogg, .opus, .mp3 files in empty"),
+        ("encode empty -o out", "no audio in empty: expected a folder of .wav, .flac, .ogg"),
+        ("encode female one.flac -o -", "standard output can take one file only"),
         ("encode one.flac female -o out.safetensors", "out.safetensors can take one file only"),
         ("encode female -o out.safetensors", "out.safetensors can take one file only"),
         ("encode one.flac female -o notes.txt", "notes.txt is a file: give a folder"),
@@ -377,7 +457,7 @@ def test_errors_of_the_library_are_one_line(run, checkpoint, tmp_path):
         assert message in err
         assert not (tmp_path / "out").exists()
     code, _, err = run("encode", CLIPS[0], "-c", checkpoint, "-o", tmp_path / "file" / "out")
-    assert (code, err) == (1, f"error: [Errno 20] Not a directory: '{tmp_path / 'file' / 'out'}'\n")
+    assert (code, err) == (1, f"failed: {CLIPS[0]}: [Errno 20] Not a directory: '{tmp_path / 'file' / 'out'}'\n")
     code, _, err = run("info", broken)
     assert (code, err.count("\n")) == (1, 1)
     code, _, err = run("info", tmp_path / "none.safetensors")

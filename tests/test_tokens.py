@@ -279,8 +279,8 @@ def test_foreign_file(tmp_path):
     "change, parts",
     [
         ({"version": "2"}, ["format and version are ('semtok-tokens', '2')", "another version of semtok"]),
-        ({"layers": None}, ["its metadata lack 'layers'"]),
-        ({"fingerprint": None}, ["its metadata lack 'fingerprint'"]),
+        ({"layers": None}, ["it lacks 'layers'"]),
+        ({"fingerprint": None}, ["it lacks 'fingerprint'"]),
         ({"layers": "[7, 1"}, ["Expecting"]),
         ({"layers": "3"}, ["not iterable"]),
         ({"codebook_sizes": "[2, 2, 2]"}, ["of layer 7", "is not allowed: expected 0 ... 1"]),
@@ -304,7 +304,7 @@ def test_changed_metadata(tmp_path, tokens, change, parts):
     with refuses(TokensError, "cannot read tokens from", path, *parts):
         Tokens.load(path)
     path.write_bytes(save({"codes": tensors["codes"]}, metadata))
-    with refuses(TokensError, path, "does not contain tensor lengths"):
+    with refuses(TokensError, path, "it lacks 'lengths'"):
         Tokens.load(path)
 
 

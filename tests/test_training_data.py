@@ -80,7 +80,7 @@ def test_a_manifest_chooses_the_files(folder, tmp_path):
     for data, message in [
         (tmp_path, "manifest.csv is no manifest: each row needs a `path`"),
         (tmp_path / "none.csv", "there is no manifest .*none.csv"),
-        (tmp_path / "empty", "no audio in .*empty"),
+        (tmp_path / "empty", "there is no folder .*empty"),
     ]:
         with pytest.raises(AudioError, match=message):
             find_clips([data])

@@ -5,6 +5,7 @@ Torch and the library are imported inside the commands, so that help comes at on
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit code 0: all done; 1: an error, or files that failed, each told on stderr; 2: wrong usage; 130: Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     try:
         app(arguments, prog_name="semtok")
     except (SemtokError, OSError) as error:

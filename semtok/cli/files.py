@@ -1,16 +1,30 @@
-"""Which files a command reads, and which ones it writes of them."""
+"""Which files a command reads, and which ones it writes of them; "-" is standard input or output."""
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
-from semtok.audio.files import find_files
+from semtok.audio.files import (
+    AUDIO_SUFFIXES,
+    MANIFEST_SUFFIXES,
+    WRITTEN_SUFFIXES,
+    Listing,
+    has_suffix,
+    list_audio,
+    list_folder,
+)
+from semtok.errors import AudioError
 
 TOKENS = (".safetensors",)
+STANDARD = Path("-")
 
 
 @dataclass(frozen=True)
@@ -21,57 +35,107 @@ class Job:
     target: Path
 
 
-def plan(inputs: Sequence[Path], output: Path, *, read: Sequence[str], written: Sequence[str]) -> list[Job]:
+@dataclass(frozen=True)
+class Plan:
+    """What a command is to do, and what it leaves out of the folders it was given, a line each."""
+
+    jobs: list[Job]
+    left_out: list[str]
+
+
+def plan_from_audio(inputs: Sequence[Path], output: Path, *, written: Sequence[str]) -> Plan:
     """Pairs every input file with its output, before anything is done.
 
     Args:
-        inputs: existing files of any suffix, and folders, which are searched recursively for the suffixes `read`.
-        output: a file ending in one of `written`, for a single file; else a folder, in which paths below an input
-            folder are kept and suffixes become `written[0]`.
+        inputs: existing files of any suffix; manifests, and folders, which `list_audio` searches.
+        output: a file ending in one of `written`, or standard output, for a single file; else a folder, in which paths
+            below an input folder are kept and suffixes become `written[0]`.
 
     Raises:
         typer.BadParameter: no input in the folders, a file as output of several or of a folder, two inputs with the
             same output, or an output that is an input.
     """
-    if output.is_dir():
-        jobs = _into_folder(inputs, output, read, written[0])
+    return _plan(inputs, output, AUDIO_SUFFIXES, written)
+
+
+def plan_from_tokens(inputs: Sequence[Path], output: Path) -> Plan:
+    """As `plan_from_audio`, for files of tokens and audio made of them."""
+    return _plan(inputs, output, TOKENS, WRITTEN_SUFFIXES)
+
+
+def _plan(inputs: Sequence[Path], output: Path, read: tuple[str, ...], written: Sequence[str]) -> Plan:
+    for path in inputs:
+        if path != STANDARD and not path.exists():
+            raise typer.BadParameter(f"path {str(path)!r} does not exist", param_hint="IN")
+    several = len(inputs) > 1 or inputs[0].is_dir() or _is_manifest(inputs[0], read)
+    left_out: list[str] = []
+    if output == STANDARD:
+        if several:
+            raise _wrong_output("standard output can take one file only: for several, or a folder, give a folder")
+        if sys.stdout.isatty():
+            raise _wrong_output("this would write a file to the terminal: pipe it, or give the name of a file")
+        jobs = [Job(inputs[0], output)]
+    elif output.is_dir():
+        jobs = _into_folder(inputs, output, read, written[0], left_out)
     elif output.suffix.lower() in written:
-        if len(inputs) > 1 or inputs[0].is_dir():
+        if several:
             raise _wrong_output(f"{output} can take one file only: for several, or a folder, give a folder")
         jobs = [Job(inputs[0], output)]
     elif output.exists():
         raise _wrong_output(f"{output} is a file: give a folder, or a file ending in {' or '.join(written)}")
-    elif output.suffix and len(inputs) == 1 and inputs[0].is_file():
+    elif output.suffix and not several:
         raise _wrong_output(
             f"{output} does not end in {' or '.join(written)}: give such a file, or make the folder first if it is one"
         )
     else:
-        jobs = _into_folder(inputs, output, read, written[0])
+        jobs = _into_folder(inputs, output, read, written[0], left_out)
     _check_targets(jobs)
-    return jobs
+    return Plan(jobs, left_out)
 
 
-def _into_folder(inputs: Sequence[Path], folder: Path, read: Sequence[str], suffix: str) -> list[Job]:
-    jobs = [Job(source, folder / name.with_suffix(suffix)) for source, name in _find(inputs, read)]
+def _is_manifest(path: Path, read: tuple[str, ...]) -> bool:
+    return read is AUDIO_SUFFIXES and path.suffix in MANIFEST_SUFFIXES
+
+
+def _into_folder(
+    inputs: Sequence[Path], folder: Path, read: tuple[str, ...], suffix: str, left_out: list[str]
+) -> list[Job]:
+    jobs = []
+    for path in inputs:
+        if path.is_dir() or _is_manifest(path, read):
+            root = path if path.is_dir() else path.parent
+            listing = _list(path, read, folder)
+            names = {file: _below(file, root) for file, _ in listing.entries}
+            if listing.left_out:
+                left_out.append(f"left out of {path}: {listing.describe_left_out()}")
+        else:
+            names = {path: Path("stdin") if path == STANDARD else Path(path.name)}
+        jobs += [Job(source, folder / name.with_suffix(suffix)) for source, name in names.items()]
     return list(dict.fromkeys(jobs))
 
 
-def _find(inputs: Sequence[Path], suffixes: Sequence[str]) -> Iterator[tuple[Path, Path]]:
-    """Every input file with its path below the input folder it is in."""
-    for path in inputs:
-        if path.is_file():
-            yield path, Path(path.name)
-            continue
-        if not (found := find_files(path, suffixes)):
-            raise typer.BadParameter(f"there are no {', '.join(suffixes)} files in {path}", param_hint="IN")
-        yield from ((file, file.relative_to(path)) for file in found)
+def _list(path: Path, read: tuple[str, ...], skip: Path) -> Listing:
+    if read is AUDIO_SUFFIXES:
+        try:
+            return list_audio(path, skip=skip)
+        except AudioError as error:
+            raise typer.BadParameter(str(error), param_hint="IN") from error
+    listing = list_folder(path, has_suffix(read), skip=skip)
+    if not listing.entries:
+        raise typer.BadParameter(f"there are no {', '.join(read)} files in {path}", param_hint="IN")
+    return listing
+
+
+def _below(file: Path, root: Path) -> Path:
+    """Its path below a folder; its name alone if it is not below, as a manifest may list it."""
+    return file.relative_to(root) if file.is_relative_to(root) and ".." not in file.parts else Path(file.name)
 
 
 def _check_targets(jobs: Sequence[Job]) -> None:
     sources = {job.source.resolve() for job in jobs}
     seen: dict[Path, Path] = {}
     for job in jobs:
-        if job.target.resolve() in sources:
+        if job.target != STANDARD and job.target.resolve() in sources:
             raise _wrong_output(f"{job.target} is an input and would be overwritten: give another folder or name")
         if job.target in seen:
             raise _wrong_output(
@@ -83,3 +147,31 @@ def _check_targets(jobs: Sequence[Job]) -> None:
 
 def _wrong_output(message: str) -> typer.BadParameter:
     return typer.BadParameter(message, param_hint="--output")
+
+
+@contextmanager
+def readable(source: Path) -> Iterator[Path]:
+    """The path of a file to read; a copy of standard input, if it is that."""
+    if source != STANDARD:
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path
+
+
+@contextmanager
+def writable(target: Path, suffix: str) -> Iterator[Path]:
+    """The path of a file to write, in a folder that exists; what is written goes to standard output, if it is that."""
+    if target != STANDARD:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield target
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"stdout{suffix}"
+        yield path
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()

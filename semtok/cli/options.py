@@ -11,8 +11,16 @@ if TYPE_CHECKING:
     from semtok.tokenizer import Tokenizer
     from semtok.vocoder import Vocoder
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="IN", exists=True, help="Files, or folders to search for them.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A folder, or a file for a single one.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(metavar="IN", help="Files, folders to search for them, or - for standard input."),
+]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="A folder; for a single file also a file, or - for standard output."
+    ),
+]
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", "-c", metavar="NAME", help="Bundled name, folder, or hub id owner/name.")
 ]

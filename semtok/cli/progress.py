@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -10,15 +12,25 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from semtok.cli.files import STANDARD, Plan
+from semtok.errors import SemtokError
+
 
 class FileProgress:
     """Counts files while its block runs; at the end prints the summary, and exits with code 1 if files failed.
 
     The bar appears in a terminal only.
+
+    Args:
+        doing, done: the verb, for the bar and for the summary.
+        plan: the files; what it leaves out is told on stderr.
+        output: where they go; the summary goes to stderr if that is standard output.
     """
 
-    def __init__(self, doing: str, done: str, files: int) -> None:
+    def __init__(self, doing: str, done: str, plan: Plan, output: Path) -> None:
         self.verb = done
+        self._left_out = plan.left_out
+        self._summary_on_stderr = output == STANDARD
         self.done = self.failed = self.skipped = 0
         self.seconds = 0.0
         console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -28,7 +40,7 @@ class FileProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(doing, total=files)
+        self._task = self._bar.add_task(doing, total=len(plan.jobs))
 
     def __enter__(self) -> FileProgress:
         self._start = time.monotonic()
@@ -46,6 +58,14 @@ class FileProgress:
         self.skipped += 1
         self._bar.advance(self._task)
 
+    @contextmanager
+    def attempt(self, source: Path) -> Iterator[None]:
+        """What goes wrong with a file in this block is that file's failure; the others go on."""
+        try:
+            yield
+        except (SemtokError, OSError) as error:
+            self.fail(source, error)
+
     def fail(self, source: Path, error: Exception) -> None:
         """A file cannot be used: said at once, and the others go on."""
         self.failed += 1
@@ -58,7 +78,9 @@ class FileProgress:
     ) -> None:
         self._bar.stop()
         if error is None:
-            typer.echo(self._summary())
+            for line in self._left_out:
+                typer.echo(line, err=True)
+            typer.echo(self._summary(), err=self._summary_on_stderr)
             if self.failed:
                 raise typer.Exit(1)
 

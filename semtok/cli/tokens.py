@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semtok.audio.files import AUDIO_SUFFIXES
-from semtok.cli.files import TOKENS, Job, plan
+from semtok.audio.files import WRITTEN_SUFFIXES
+from semtok.cli.files import STANDARD, TOKENS, Job, plan_from_audio, plan_from_tokens, readable, writable
 from semtok.cli.options import (
     Checkpoint,
     Device,
@@ -22,7 +23,7 @@ from semtok.cli.options import (
     load_vocoder,
     parse_layers,
 )
-from semtok.errors import AudioError, SemtokError
+from semtok.errors import AudioError, TokensError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,20 +49,22 @@ def encode(
 ) -> None:
     """Speech to tokens: a .safetensors file for each audio file.
 
-    Folders are searched for .wav, .flac, .ogg, .opus and .mp3 files, and their subfolders are kept in the output. Files
-    that cannot be read are reported and left out; the exit code is then 1.
+    Folders are searched for files of audio, links followed, and their subfolders are kept in the output; if a folder
+    has a manifest.csv, those in its column `path` are taken. Files that cannot be read or written are reported and left
+    out; the exit code is then 1.
     """
-    jobs, chosen = plan(inputs, output, read=AUDIO_SUFFIXES, written=TOKENS), parse_layers(layers)
+    plan, chosen = plan_from_audio(inputs, output, written=TOKENS), parse_layers(layers)
     tokenizer = load_tokenizer(
         checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
     )
     from semtok.cli.progress import FileProgress
 
-    with FileProgress("encoding", "encoded", len(jobs)) as progress:
-        for job, tokens in _encode(_needed(jobs, skip_existing, progress), tokenizer, progress):
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            tokens.save(job.target)
-            progress.succeed(float(tokens.durations))
+    with FileProgress("encoding", "encoded", plan, output) as progress:
+        for job, tokens in _encode(_needed(plan.jobs, skip_existing, progress), tokenizer, progress):
+            with progress.attempt(job.source):
+                with writable(job.target, TOKENS[0]) as path:
+                    tokens.save(path)
+                progress.succeed(float(tokens.durations))
 
 
 def decode(
@@ -80,7 +83,7 @@ def decode(
     Decodes all layers that the tokens have, or those of --layers. The checkpoint must be the one that encoded. A file
     of several utterances, which Tokens.save can write, gives NAME-0.wav, NAME-1.wav and so on.
     """
-    jobs, chosen = plan(inputs, output, read=TOKENS, written=AUDIO_SUFFIXES), parse_layers(layers)
+    plan, chosen = plan_from_tokens(inputs, output), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio.io import save_audio
     from semtok.cli.progress import FileProgress
@@ -90,21 +93,20 @@ def decode(
     if chosen is not None:
         check_layers(chosen, vocoder.layers, owner=f"the vocoder of {checkpoint}")
     voice = None if speaker is None else vocoder.speaker(speaker)[0]
-    with FileProgress("decoding", "decoded", len(jobs)) as progress:
-        for job in jobs:
-            try:
-                tokens = Tokens.load(job.source)
+    with FileProgress("decoding", "decoded", plan, output) as progress:
+        for job in plan.jobs:
+            with progress.attempt(job.source):
+                with readable(job.source) as path:
+                    tokens = Tokens.load(path)
                 targets = _utterance_targets(job.target, len(tokens))
-                if skip_existing and all(target.exists() for target in targets):
+                if skip_existing and all(target.is_file() for target in targets):
                     progress.skip()
                     continue
-                job.target.parent.mkdir(parents=True, exist_ok=True)
                 for target, utterance in zip(targets, tokens, strict=True):
-                    pieces = _decode_pieces(vocoder, utterance, chosen, voice)
-                    save_audio(target, pieces, sample_rate=vocoder.sample_rate)
+                    with writable(target, WRITTEN_SUFFIXES[0]) as path:
+                        pieces = _decode_pieces(vocoder, utterance, chosen, voice)
+                        save_audio(path, pieces, sample_rate=vocoder.sample_rate)
                 progress.succeed(float(tokens.durations.sum()))
-            except SemtokError as error:
-                progress.fail(job.source, error)
 
 
 def resynth(
@@ -122,7 +124,7 @@ def resynth(
 
     To hear what the tokens of some layers keep. Folders and broken files are treated as by `encode`.
     """
-    jobs, chosen = plan(inputs, output, read=AUDIO_SUFFIXES, written=AUDIO_SUFFIXES), parse_layers(layers)
+    plan, chosen = plan_from_audio(inputs, output, written=WRITTEN_SUFFIXES), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio.io import save_audio
     from semtok.cli.progress import FileProgress
@@ -133,19 +135,19 @@ def resynth(
         checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
     )
     voice = None if speaker is None else vocoder.speaker(speaker)[0]
-    with FileProgress("resynthesising", "resynthesised", len(jobs)) as progress:
-        for job, tokens in _encode(_needed(jobs, skip_existing, progress), tokenizer, progress):
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            save_audio(job.target, _decode_pieces(vocoder, tokens, chosen, voice), sample_rate=vocoder.sample_rate)
-            progress.succeed(float(tokens.durations))
+    with FileProgress("resynthesising", "resynthesised", plan, output) as progress:
+        for job, tokens in _encode(_needed(plan.jobs, skip_existing, progress), tokenizer, progress):
+            with progress.attempt(job.source):
+                with writable(job.target, WRITTEN_SUFFIXES[0]) as path:
+                    pieces = _decode_pieces(vocoder, tokens, chosen, voice)
+                    save_audio(path, pieces, sample_rate=vocoder.sample_rate)
+                progress.succeed(float(tokens.durations))
 
 
 def _needed(jobs: Sequence[Job], skip_existing: bool, progress: FileProgress) -> Iterator[Job]:
     for job in jobs:
-        if skip_existing and job.target.exists():
+        if skip_existing and job.target.is_file():
             progress.skip()
-        elif not job.source.exists():  # a link to nothing
-            progress.fail(job.source, AudioError(f"there is no audio file {job.source}"))
         else:
             yield job
 
@@ -153,19 +155,23 @@ def _needed(jobs: Sequence[Job], skip_existing: bool, progress: FileProgress) ->
 def _utterance_targets(target: Path, utterances: int) -> list[Path]:
     if utterances == 1:
         return [target]
+    if target == STANDARD:
+        raise TokensError(f"{utterances} utterances do not go to standard output: give a folder")
     digits = len(str(utterances - 1))
     return [target.with_stem(f"{target.stem}-{number:0{digits}}") for number in range(utterances)]
 
 
 def _encode(jobs: Iterator[Job], tokenizer: Tokenizer, progress: FileProgress) -> Iterator[tuple[Job, Tokens]]:
     """Tokens of every file that can be encoded, as they are done; the others are reported to `progress`."""
-    if not (found := list(jobs)):
+    needed = list(jobs)
+    if not needed:
         return
-    for number, tokens in tokenizer.encode_each([job.source for job in found]):
+    sources = [sys.stdin.buffer if job.source == STANDARD else job.source for job in needed]
+    for number, tokens in tokenizer.encode_each(sources):
         if isinstance(tokens, AudioError):
-            progress.fail(found[number].source, tokens)
+            progress.fail(needed[number].source, tokens)
         else:
-            yield found[number], tokens
+            yield needed[number], tokens
 
 
 def _decode_pieces(

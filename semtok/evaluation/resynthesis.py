@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import multiprocessing
 import os
@@ -15,10 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from semtok.audio.files import AUDIO_SUFFIXES, find_files
+from semtok.audio.files import list_audio
 from semtok.audio.io import load_audio
 from semtok.codebooks.layers import check_layers, row_slices
-from semtok.errors import AudioError
 from semtok.evaluation import metrics, words
 from semtok.evaluation.metrics import SAMPLE_RATE, Waveform
 
@@ -69,28 +67,13 @@ class Resynthesis:
 
 
 def find_clips(folder: str | os.PathLike[str]) -> list[Clip]:
-    """The clips that `folder/manifest.csv` lists (columns path, relative to it, and text), else all audio files below.
+    """The clips of a folder or manifest, as `semtok.audio.files.list_audio` has them; what is said, by a column `text`.
 
     Raises:
         AudioError: the folder is missing, holds no audio, or its manifest has no column `path`.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise AudioError(f"there is no folder {folder} (looked from {Path.cwd()})")
-    manifest = folder / "manifest.csv"
-    if manifest.exists():
-        with manifest.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            if "path" not in (rows.fieldnames or []):
-                raise AudioError(f"{manifest} has no column 'path', only {list(rows.fieldnames or [])}")
-            clips = [Clip(folder / row["path"], row.get("text") or "") for row in rows]
-    else:
-        clips = [Clip(path) for path in find_files(folder)]
-    if not clips:
-        raise AudioError(
-            f"no audio in {folder}: expected a manifest.csv that lists it, or {', '.join(AUDIO_SUFFIXES)} files"
-        )
-    return clips
+    entries = list_audio(Path(folder)).entries
+    return [Clip(path, columns.get("text") or "") for path, columns in entries]
 
 
 def default_subsets(layers: Sequence[int]) -> list[Subset]:

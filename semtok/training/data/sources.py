@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import logging
 import math
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -13,10 +11,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from semtok.audio.files import AUDIO_SUFFIXES, find_files
+from semtok.audio.files import list_audio
 from semtok.audio.io import load_audio
 from semtok.errors import AudioError
 from semtok.training.config import Dataset
+
+logger = logging.getLogger(__name__)
 
 # As many recordings are in memory at once, decoded.
 _READ_AHEAD = 64
@@ -26,46 +26,22 @@ _READERS = 8
 def find_clips(data: Sequence[str | Path | Dataset], leave_out_splits: Sequence[str] = ()) -> list[Path | Dataset]:
     """The audio files of folders and manifests, one by one; datasets stand for themselves.
 
-    A manifest is a .csv or .jsonl file with a column `path`, relative to where it lies. Of a folder, those files that
-    the manifests in it (`manifest.csv`, `manifest.jsonl`) list, else every audio file below. Rows of manifests whose
-    column `split` is one of `leave_out_splits` are left out.
+    Folders and manifests as `semtok.audio.files.list_audio` reads them. Rows of manifests whose column `split` is one
+    of `leave_out_splits` are left out.
 
     Raises:
         AudioError: if a folder or manifest is missing or names no audio.
     """
     clips: list[Path | Dataset] = []
     for entry in data:
-        clips += [entry] if isinstance(entry, Dataset) else _find_files(Path(entry), leave_out_splits)
+        if isinstance(entry, Dataset):
+            clips.append(entry)
+            continue
+        listing = list_audio(Path(entry))
+        clips += [path for path, columns in listing.entries if columns.get("split") not in leave_out_splits]
+        if listing.left_out:
+            logger.warning("left out of %s: %s", entry, listing.describe_left_out())
     return clips
-
-
-def _find_files(path: Path, leave_out_splits: Sequence[str]) -> list[Path]:
-    if path.suffix in (".csv", ".jsonl") and not path.is_dir():
-        manifests = [path]
-    else:
-        manifests = sorted([*path.rglob("manifest.csv"), *path.rglob("manifest.jsonl")])
-    if manifests:
-        files = [manifest.parent / name for manifest in manifests for name in _listed(manifest, leave_out_splits)]
-    else:
-        files = find_files(path)
-    if not files:
-        raise AudioError(
-            f"no audio in {path}: expected a folder of {', '.join(AUDIO_SUFFIXES)} files or with a manifest.csv, "
-            "or a manifest: a .csv or .jsonl file"
-        )
-    return files
-
-
-def _listed(manifest: Path, leave_out_splits: Sequence[str]) -> list[str]:
-    """The column `path` of a manifest."""
-    try:
-        with manifest.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file) if manifest.suffix == ".csv" else map(json.loads, filter(str.strip, file))
-            return [row["path"] for row in rows if row.get("split") not in leave_out_splits]
-    except FileNotFoundError as error:
-        raise AudioError(f"there is no manifest {manifest} (looked from {Path.cwd()})") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise AudioError(f"{manifest} is no manifest: each row needs a `path`, {error!r}") from error
 
 
 def read_clips(clips: Sequence[Path | Dataset], *, sample_rate: int) -> Iterator[tuple[str, Tensor | AudioError]]:
@@ -93,12 +69,7 @@ def _decode(
     def read(recording: tuple[str, Path | bytes]) -> tuple[str, Tensor | AudioError]:
         name, content = recording
         try:
-            if isinstance(content, Path):
-                return name, load_audio(content, sample_rate=sample_rate)
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "recording"
-                file.write_bytes(content)
-                return name, load_audio(file, sample_rate=sample_rate)
+            return name, load_audio(content, sample_rate=sample_rate)
         except AudioError as error:
             return name, error
 
