@@ -22,8 +22,8 @@ from semtok.codebooks.fingerprint import weights_identity
 from semtok.encoder.encoder import Encoder
 from semtok.evaluation import metrics
 from semtok.files.atomic import atomic_write
+from semtok.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus, load_corpus
-from semtok.training.progress import steps_with_progress
 
 COMMON = Path(__file__).with_suffix(".yaml")
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from semtok.codebooks.quantizer import Quantizer
 from semtok.networks.generator import ConvNeXtBlock
-from semtok.training.progress import steps_with_progress
+from semtok.progress import steps_with_progress
 
 _WIDTH = 192
 _CROP = 128

@@ -20,8 +20,8 @@ from semtok.checkpoints.config import read_config
 from semtok.codebooks.fingerprint import weights_identity
 from semtok.codebooks.quantizer import Quantizer
 from semtok.files.atomic import atomic_write
+from semtok.progress import steps_with_progress
 from semtok.training.kmeans.kmeans import KMeans
-from semtok.training.progress import steps_with_progress
 from semtok.training.run import Run
 from semtok.training.vocoder.config import VocoderTrainingConfig
 from semtok.training.vocoder.networks import start_network

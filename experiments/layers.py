@@ -18,8 +18,8 @@ from tables import mean_over_clips, new_results, write_results
 
 from semtok import Tokenizer, Vocoder, load_audio
 from semtok.codebooks.fingerprint import weights_identity
+from semtok.progress import steps_with_progress
 from semtok.training.data.sources import find_clips
-from semtok.training.progress import steps_with_progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import semtok
 
 SEMTOK = Path(semtok.__file__).parent
 FLOORS = [
-    {"errors", "files", "__version__"},
+    {"errors", "files", "progress", "__version__"},
     {"audio"},
     {"codebooks"},
     {"networks"},

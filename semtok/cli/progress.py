@@ -6,18 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from semtok.cli.files import STANDARD, Plan
 from semtok.errors import SemtokError
+from semtok.progress import ProgressBar, progress_bar
 
 
-class FileProgress:
-    """Counts files while its block runs; at the end prints the summary, and exits with code 1 if files failed.
+@contextmanager
+def file_progress(doing: str, done: str, plan: Plan, output: Path) -> Iterator[FileProgress]:
+    """Counts files while the block runs; at the end prints the summary, and exits with code 1 if files failed.
 
     The bar appears in a terminal only.
 
@@ -26,37 +25,35 @@ class FileProgress:
         plan: the files; what it leaves out is told on stderr.
         output: where they go; the summary goes to stderr if that is standard output.
     """
+    start = time.monotonic()
+    with progress_bar(doing, len(plan.jobs), visible=None) as bar:
+        progress = FileProgress(bar)
+        yield progress
+    for line in plan.left_out:
+        typer.echo(line, err=True)
+    typer.echo(f"{done} {progress.summarise(time.monotonic() - start)}", err=output == STANDARD)
+    if progress.failed:
+        raise typer.Exit(1)
 
-    def __init__(self, doing: str, done: str, plan: Plan, output: Path) -> None:
-        self.verb = done
-        self._left_out = plan.left_out
-        self._summary_on_stderr = output == STANDARD
+
+class FileProgress:
+    """Counts the files that are done, need nothing, or fail."""
+
+    def __init__(self, bar: ProgressBar) -> None:
         self.done = self.failed = self.skipped = 0
         self.seconds = 0.0
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
-        text, count = TextColumn("{task.description}"), MofNCompleteColumn()
-        self._bar = Progress(
-            *(text, BarColumn(), count, TimeElapsedColumn(), TimeRemainingColumn()),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task(doing, total=len(plan.jobs))
-
-    def __enter__(self) -> FileProgress:
-        self._start = time.monotonic()
-        self._bar.start()
-        return self
+        self._bar = bar
 
     def succeed(self, seconds: float) -> None:
         """A file of so many seconds of audio is done."""
         self.done += 1
         self.seconds += seconds
-        self._bar.advance(self._task)
+        self._bar.advance()
 
     def skip(self) -> None:
         """A file needs nothing."""
         self.skipped += 1
-        self._bar.advance(self._task)
+        self._bar.advance()
 
     @contextmanager
     def attempt(self, source: Path) -> Iterator[None]:
@@ -70,24 +67,12 @@ class FileProgress:
         """A file cannot be used: said at once, and the others go on."""
         self.failed += 1
         where = "" if str(source) in str(error) else f"{source}: "
-        self._bar.console.print(f"failed: {where}{error}", style="red", markup=False)
-        self._bar.advance(self._task)
+        self._bar.print(f"failed: {where}{error}", style="red")
+        self._bar.advance()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-        if error is None:
-            for line in self._left_out:
-                typer.echo(line, err=True)
-            typer.echo(self._summary(), err=self._summary_on_stderr)
-            if self.failed:
-                raise typer.Exit(1)
-
-    def _summary(self) -> str:
-        took = time.monotonic() - self._start
-        files = f"{self.done} file" if self.done == 1 else f"{self.done} files"
-        parts = [f"{self.verb} {files}"]
+    def summarise(self, took: float) -> str:
+        """Such as "2 files, 7.1 s of audio in 0.2 s (35.5 x real time), 1 failed", after so many seconds."""
+        parts = [f"{self.done} file" if self.done == 1 else f"{self.done} files"]
         if self.done:
             parts.append(f"{self.seconds:.1f} s of audio in {took:.1f} s ({self.seconds / took:.1f} x real time)")
         if self.skipped:

@@ -57,9 +57,9 @@ def encode(
     tokenizer = load_tokenizer(
         checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
     )
-    from semtok.cli.progress import FileProgress
+    from semtok.cli.progress import file_progress
 
-    with FileProgress("encoding", "encoded", plan, output) as progress:
+    with file_progress("encoding", "encoded", plan, output) as progress:
         for job, tokens in _encode(_needed(plan.jobs, skip_existing, progress), tokenizer, progress):
             with progress.attempt(job.source):
                 with writable(job.target, TOKENS[0]) as path:
@@ -86,14 +86,14 @@ def decode(
     plan, chosen = plan_from_tokens(inputs, output), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio.io import save_audio
-    from semtok.cli.progress import FileProgress
+    from semtok.cli.progress import file_progress
     from semtok.codebooks.layers import check_layers
     from semtok.tokens import Tokens
 
     if chosen is not None:
         check_layers(chosen, vocoder.layers, owner=f"the vocoder of {checkpoint}")
     voice = None if speaker is None else vocoder.speaker(speaker)[0]
-    with FileProgress("decoding", "decoded", plan, output) as progress:
+    with file_progress("decoding", "decoded", plan, output) as progress:
         for job in plan.jobs:
             with progress.attempt(job.source):
                 with readable(job.source) as path:
@@ -127,7 +127,7 @@ def resynth(
     plan, chosen = plan_from_audio(inputs, output, written=WRITTEN_SUFFIXES), parse_layers(layers)
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio.io import save_audio
-    from semtok.cli.progress import FileProgress
+    from semtok.cli.progress import file_progress
     from semtok.codebooks.layers import check_layers
 
     chosen = check_layers(chosen or vocoder.layers, vocoder.layers, owner=f"the vocoder of {checkpoint}")
@@ -135,7 +135,7 @@ def resynth(
         checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
     )
     voice = None if speaker is None else vocoder.speaker(speaker)[0]
-    with FileProgress("resynthesising", "resynthesised", plan, output) as progress:
+    with file_progress("resynthesising", "resynthesised", plan, output) as progress:
         for job, tokens in _encode(_needed(plan.jobs, skip_existing, progress), tokenizer, progress):
             with progress.attempt(job.source):
                 with writable(job.target, WRITTEN_SUFFIXES[0]) as path:

@@ -6,7 +6,6 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from threading import Semaphore
@@ -20,6 +19,7 @@ from semtok.audio.recordings import Recording
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.windows import is_long, long_features
 from semtok.errors import AudioError
+from semtok.progress import progress_bar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,12 +78,12 @@ def run_all(clips: Clips, *, progress: bool) -> list[Tensor]:
         AudioError: a recording cannot be read or is shorter than one frame; the others are then given up.
     """
     found: dict[int, Tensor] = {}
-    with _bar(len(clips.recordings), progress) as advance:
+    with progress_bar("encoding", len(clips.recordings), visible=progress) as bar:
         for number, outcome in run_each(clips):
             if isinstance(outcome, AudioError):
                 raise outcome
             found[number] = outcome
-            advance()
+            bar.advance()
     return [found[number] for number in range(len(found))]
 
 
@@ -183,17 +183,3 @@ def _attempt(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Aud
         return call(*args, **kwargs)
     except AudioError as error:
         return error
-
-
-@contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Callable[[], None]]:
-    """What to call for each clip that is done."""
-    if not shown:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("encoding", total=total)
-        yield lambda: bar.advance(task)

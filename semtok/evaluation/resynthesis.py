@@ -19,6 +19,7 @@ from semtok.audio.io import load_audio
 from semtok.codebooks.layers import check_layers, row_slices
 from semtok.evaluation import metrics, words
 from semtok.evaluation.metrics import SAMPLE_RATE, Waveform
+from semtok.progress import track
 
 if TYPE_CHECKING:
     from semtok.tokenizer import Tokenizer
@@ -117,11 +118,8 @@ def evaluate_resynthesis(
     checked = [check_layers(subset, vocoder.layers, owner="the vocoder") for subset in subsets or ()]
     checked = checked or default_subsets(vocoder.layers)
     clips = find_clips(audio)
-    from rich.console import Console
-    from rich.progress import track
-
     scored = _score_clips(tokenizer, vocoder, clips, checked, workers or os.cpu_count() or 1)
-    results = list(track(scored, "measuring", total=len(clips), console=Console(stderr=True)))
+    results = list(track(scored, "measuring", len(clips)))
     bits = {
         layer: sum(map(math.log2, tokenizer.codebook_sizes[rows]))
         for layer, rows in zip(tokenizer.layers, row_slices(tokenizer.stages), strict=True)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from semtok.files.atomic import atomic_write
+from semtok.progress import steps_with_progress
 from semtok.training.config import PRECISIONS, GradientConfig
-from semtok.training.progress import steps_with_progress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

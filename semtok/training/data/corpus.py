@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semtok.errors import AudioError
 from semtok.files.atomic import atomic_write
+from semtok.progress import progress_bar
 from semtok.training.config import Dataset
 from semtok.training.data.sources import find_clips, read_clips
 
@@ -89,15 +90,11 @@ def load_corpus(
 
 def _decode(clips: Sequence[Path | Dataset], target: Path, sample_rate: int) -> tuple[list[int], dict[str, str]]:
     """Writes all clips one after the other; answers where each starts, and which were skipped, with the reason."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
     starts, skipped = [0], {}
     decoded = read_clips(clips, sample_rate=sample_rate)
     length = None if any(isinstance(clip, Dataset) for clip in clips) else len(clips)
-    with target.open("wb") as out:
-        for name, waveform in track(decoded, "decoding audio", length, console=console):
+    with target.open("wb") as out, progress_bar("decoding audio", length) as bar:
+        for name, waveform in decoded:
             if isinstance(waveform, AudioError):
                 skipped[name] = str(waveform)
             elif len(waveform) < sample_rate // 2:
@@ -105,8 +102,9 @@ def _decode(clips: Sequence[Path | Dataset], target: Path, sample_rate: int) -> 
             else:
                 out.write((waveform.clamp(-1, 1) * 32767).short().numpy().tobytes())
                 starts.append(starts[-1] + len(waveform))
-    hours = starts[-1] / sample_rate / 3600
-    console.print(f"{len(starts) - 1} clips, {hours:.2f} h; {len(skipped)} skipped, the reasons are in index.json")
+            bar.advance()
+        hours = starts[-1] / sample_rate / 3600
+        bar.print(f"{len(starts) - 1} clips, {hours:.2f} h; {len(skipped)} skipped, the reasons are in index.json")
     return starts, skipped
 
 

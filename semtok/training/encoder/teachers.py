@@ -26,9 +26,9 @@ from semtok.checkpoints.hub import Repository, resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError, ConfigError
 from semtok.files.atomic import atomic_write
+from semtok.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus
 from semtok.training.encoder.config import Teacher
-from semtok.training.progress import steps_with_progress
 
 _FIT_HOURS = 0.5
 _BATCH_SECONDS = 240

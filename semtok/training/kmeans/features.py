@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
 from semtok.encoder.encoder import Encoder
+from semtok.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus
-from semtok.training.progress import steps_with_progress
 
 LONGEST_SECONDS = 30
 """Longer clips are cut into equal pieces: memory grows with the square of their length."""

@@ -15,12 +15,12 @@ from semtok.checkpoints.hub import resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import ConfigError
 from semtok.files.atomic import atomic_write
+from semtok.progress import steps_with_progress
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import Corpus, load_corpus
 from semtok.training.kmeans.config import KMeansConfig
 from semtok.training.kmeans.features import Piece, collect_features, draw_pieces, share, split_parts
 from semtok.training.kmeans.kmeans import KMeans
-from semtok.training.progress import steps_with_progress
 from semtok.training.run import Run
 
 _SUBTRACTED_AT_A_TIME = 65536

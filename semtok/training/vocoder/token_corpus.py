@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from semtok.files.atomic import atomic_write
+from semtok.progress import steps_with_progress
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import Corpus
-from semtok.training.progress import steps_with_progress
 from semtok.training.run import Run
 from semtok.training.vocoder.config import LEAST_REFERENCE_FRAMES, VocoderTrainingConfig
 
