@@ -71,8 +71,10 @@ class Encoding(Pretrained):
 
         Args:
             audio: a path, a list of paths, a numpy array or torch tensor [samples] or [batch, samples], or a list of
-                1-D arrays of any lengths; floating point in [-1, 1]. [2, samples] could be stereo, and is taken as a
-                batch only together with `lengths`.
+                1-D arrays of any lengths; floating point in [-1, 1]. [2, samples] could be stereo and [6, samples] the
+                channels of one recording: they are taken as a batch only together with `lengths`. Wherever a path is
+                taken, so are the bytes of an audio file, a file open in binary mode, and a row of a column of audio
+                of `datasets`.
             sample_rate: Hz of the arrays, which are resampled if it is not `self.sample_rate`; None says they are at
                 `self.sample_rate`. Files say their own rate.
             lengths: samples of each row of a [batch, samples] array.
