@@ -25,7 +25,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from semtok import Tokens, Vocoder
-from semtok.networks.config import GeneratorConfig, HiFiGANConfig, ISTFTConfig, VocoderConfig
+from semtok.codebooks.codebooks import Codebooks
+from semtok.networks.config import VocoderConfig
+from semtok.networks.generators import GeneratorConfig, HiFiGANConfig, ISTFTConfig
 from semtok.networks.scalable_vocoder import build_network
 
 SIX_LAYERS = (1, 3, 7, 12, 18, 23)
@@ -150,23 +152,16 @@ def print_gpu(vocoders: dict[str, Vocoder], options: Any) -> None:
 
 
 def random_tokens(vocoder: Vocoder, batch: int, frames: int) -> Tokens:
-    config = vocoder.config
-    return Tokens(
-        codes=torch.stack([torch.randint(size, (batch, frames)) for size in config.codebook_sizes], dim=1),
-        lengths=torch.full((batch,), frames),
-        layers=config.layers,
-        frame_rate=vocoder.frame_rate,
-        codebook_sizes=config.codebook_sizes,
-        fingerprint=config.fingerprint,
-        stages=config.stages,
-    )
+    codebooks = vocoder.codebooks
+    codes = torch.stack([torch.randint(size, (batch, frames)) for size in codebooks.sizes], dim=1)
+    lengths = torch.full((batch,), frames)
+    return Tokens.unchecked(codes, lengths, codebooks, vocoder.frame_rate, vocoder.fingerprint)
 
 
 def random_vocoder(generator: GeneratorConfig, dim: int = DIM) -> Vocoder:
     """Random weights for the six layers of speechbrain/hifigan-wavlm-k1000-LibriTTS."""
     config = VocoderConfig(
-        layers=SIX_LAYERS,
-        codebook_sizes=(CODEBOOK_SIZE,) * len(SIX_LAYERS),
+        codebooks=Codebooks({layer: [CODEBOOK_SIZE] for layer in SIX_LAYERS}),
         embedding_dim=dim,
         attention_dim=128,
         sample_rate=16000,

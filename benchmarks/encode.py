@@ -135,7 +135,7 @@ def copy_of(tokenizer: Tokenizer, dtype: torch.dtype, device: torch.device | str
     if (dtype, torch.device(device)) != (tokenizer.dtype, tokenizer.device):
         model = copy.deepcopy(model).to(device, dtype)
     encoder = Encoder(model, normalize=config.normalize, normalize_epsilon=config.normalize_epsilon)
-    stages = {layer: [stage.centroids for stage in found.stages] for layer, found in tokenizer._quantizers.items()}
+    stages = tokenizer.network.centroids()
     return Tokenizer(config, encoder, stages)
 
 

@@ -61,7 +61,8 @@ def print_profile(tokenizer: Tokenizer, run: Callable[[], object]) -> None:
     layers: Any = encoder.model.encoder
     for layer in layers.layers:
         layer.feed_forward.forward = clock.around("feed forward", layer.feed_forward.forward)
-    for quantizer in tokenizer._quantizers.values():
+    for layer in tokenizer.layers:
+        quantizer = tokenizer.network.quantizer(layer)
         quantizer.forward = clock.around("nearest centroids", quantizer.forward)  # type: ignore[method-assign]
     run()
     clock.seconds.clear()

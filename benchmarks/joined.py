@@ -10,7 +10,6 @@ from pathlib import Path
 from torch import Tensor
 
 from semtok import Tokenizer, load_audio
-from semtok.codebooks.layers import row_names
 
 SUFFIXES = (".flac", ".wav", ".opus", ".ogg", ".mp3")
 TEST_CLIPS = Path(__file__).parent.parent / "tests" / "data"
@@ -51,7 +50,7 @@ def share_equal(found: Tensor, wanted: Tensor, counted: Tensor | None = None) ->
 
 def tokenizer_rows(tokenizer: Tokenizer) -> tuple[str, ...]:
     """What the rows of its codes are called: by layer, and by residual stage where a layer has several."""
-    return row_names(tokenizer.layers, tokenizer.stages)
+    return tokenizer.codebooks.names
 
 
 def print_rows(first: str, columns: Sequence[str], rows: dict[str, Sequence[float]]) -> None:

@@ -100,12 +100,12 @@ def print_reach(tokenizer: Tokenizer, speech: Tensor) -> None:
     """How much of the attention of the layers of tiny, a HuBERT, goes to frames farther than the context."""
     encoder = tokenizer.encoder
     features, _ = encoder(speech[None], torch.tensor([len(speech)]), range(encoder.num_layers))
-    frames = torch.arange(features[0].shape[1])
+    frames = torch.arange(features.shape[2])
     queries = frames[::10]
     far = (queries[:, None] - frames).abs() > CONTEXT * tokenizer.frame_rate
     shares = []
-    for hidden, layer in zip(features, encoder.model.encoder.layers, strict=True):
-        projected = (project(hidden[0]) for project in (layer.attention.q_proj, layer.attention.k_proj))
+    for hidden, layer in zip(features[0], encoder.model.encoder.layers, strict=True):
+        projected = (project(hidden) for project in (layer.attention.q_proj, layer.attention.k_proj))
         query, key = (heads.unflatten(1, (layer.attention.num_heads, -1)).transpose(0, 1) for heads in projected)
         weights = torch.softmax(query[:, queries] @ key.mT / math.sqrt(query.shape[2]), dim=2)
         shares.append(100 * float((weights * far).sum(dim=2).mean()))

@@ -42,17 +42,9 @@ def measure(folder: Path, minutes: float, way: str, threads: int) -> tuple[float
     torch.set_num_threads(threads)
     vocoder = Vocoder.from_pretrained(folder)
     frames = round(60 * minutes * vocoder.frame_rate)
-    config = vocoder.config
-    codes = torch.cat([torch.randint(size, (1, 1, frames)) for size in config.codebook_sizes], dim=1)
-    tokens = Tokens(
-        codes,
-        torch.tensor([frames]),
-        config.layers,
-        vocoder.frame_rate,
-        config.codebook_sizes,
-        config.fingerprint,
-        config.stages,
-    )
+    codebooks = vocoder.codebooks
+    codes = torch.cat([torch.randint(size, (1, 1, frames)) for size in codebooks.sizes], dim=1)
+    tokens = Tokens.unchecked(codes, torch.tensor([frames]), codebooks, vocoder.frame_rate, vocoder.fingerprint)
     start = time.perf_counter()
     if way == "into memory":
         vocoder.decode(tokens)

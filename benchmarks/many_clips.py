@@ -25,7 +25,6 @@ from torch import Tensor
 from semtok import Tokenizer, Tokens, load_audio, save_audio
 from semtok.audio.files import find_files
 from semtok.audio.io import read_header
-from semtok.codebooks.layers import row_slices
 from semtok.encoder import batches
 
 SAMPLE_RATE = 16000
@@ -106,7 +105,7 @@ def compare(tokenizer: Tokenizer, paths: Sequence[Path], alone: list[Tokens], to
             different += int(differ.sum())
             features = tokenizer.features(path)[0]
             margins = tokenizer.margins(features[None])[0]
-            for rows in row_slices(tokenizer.stages):
+            for rows in tokenizer.codebooks.rows.values():
                 # A flip in one stage leaves something else for the stages after it.
                 first = differ[rows] & (differ[rows].cumsum(0) == 1)
                 decided += int((first & (margins[rows] >= TIE)).sum())

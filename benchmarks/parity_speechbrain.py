@@ -91,9 +91,8 @@ def compare_tokens(tokenizer: Tokenizer, clip: Tensor, wanted: Tensor) -> list[d
 
 def compare_waveforms(vocoder: Vocoder, codes: Tensor, wanted: dict[tuple[int, ...], Tensor]) -> list[dict[str, Any]]:
     """For each subset of layers: the largest difference from `wanted` [samples], for codes [layers, frames]."""
-    config = vocoder.config
     lengths = torch.tensor([codes.shape[1]])
-    tokens = Tokens(codes[None], lengths, config.layers, 50.0, config.codebook_sizes, vocoder.fingerprint)
+    tokens = Tokens.unchecked(codes[None], lengths, vocoder.codebooks, 50.0, vocoder.fingerprint)
     return [
         {
             "layers": layers,

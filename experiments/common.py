@@ -120,7 +120,7 @@ def load_speech(folder: Path, encoder: Encoder, layers: Sequence[int], cache: Pa
             for step, _ in steps_with_progress(0, len(corpus), "features"):
                 waveform = corpus.waveform(step - 1)[None]
                 features, _ = encoder(waveform, torch.tensor([waveform.shape[1]]), layers)
-                out.write(torch.cat(features).transpose(0, 1).half().contiguous().numpy().tobytes())
+                out.write(features[0].transpose(0, 1).half().contiguous().numpy().tobytes())
     features = np.memmap(path, np.float16, mode="r").reshape(frame_starts[-1], len(layers), -1)
     folders = np.array([Path(name).relative_to(folder).parts[0] for name in names])
     return Speech(corpus, folders, features, frame_starts)

@@ -28,7 +28,6 @@ from tables import cpu_name
 from torch import Tensor
 
 from semtok import Tokenizer, load_audio
-from semtok.codebooks.layers import row_names, row_slices
 from semtok.training.data.sources import find_clips
 from semtok.training.encoder.classes import normalize
 from semtok.training.encoder.targets import mel
@@ -65,7 +64,7 @@ def main() -> None:
 
 def print_tables(tokenizer: Tokenizer, fit: Frames, test: Frames) -> None:
     """Table 1."""
-    layers, rows = tokenizer.layers, row_slices(tokenizer.stages)
+    layers, rows = tokenizer.layers, tuple(tokenizer.codebooks.rows.values())
     subsets = [(layer,) for layer in layers] + [layers[:count] for count in range(2, len(layers) + 1)]
     print("| layers | tokens | continuous features |\n|---|---|---|")
     for subset in subsets:
@@ -78,7 +77,7 @@ def print_tables(tokenizer: Tokenizer, fit: Frames, test: Frames) -> None:
 def print_entropies(tokenizer: Tokenizer, fit: Frames, test: Frames, steps: int) -> None:
     """Table 2."""
     centroids = row_centroids(tokenizer)
-    names = row_names(tokenizer.layers, tokenizer.stages)
+    names = tokenizer.codebooks.names
     layer_of = [layer for layer, count in zip(tokenizer.layers, tokenizer.stages, strict=True) for _ in range(count)]
     print("\n| row | codebook, bits | entropy | given other layers and earlier stages, at most |\n|---|---|---|---|")
     for row, (name, own) in enumerate(zip(names, centroids, strict=True)):

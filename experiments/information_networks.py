@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.codebooks.quantizer import Quantizer
-from semtok.networks.generator import ConvNeXtBlock
+from semtok.networks.convnext import ConvNeXtBlock
 from semtok.progress import steps_with_progress
 
 _WIDTH = 192

@@ -8,7 +8,6 @@ Each further layer is the one with which the criterion is best, by the very clip
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +54,7 @@ class Subsets:
         path = self.output / f"{'-'.join(map(str, layers))}.json"
         found: Scores = kept(path, self.wanted, lambda: measure(self.vocoder, self.clips, layers))
         tokens = self.clips[0][1].select(layers)
-        bits = sum(math.log2(size) for size in tokens.codebook_sizes)
+        bits = tokens.codebooks.bits
         return {"kbit_s": bits * tokens.frame_rate / 1000} | mean_over_clips(found)
 
 

@@ -34,6 +34,13 @@ class ConfigError(SemtokError, ValueError):
     """Raised when a config file has an unknown, missing or ill-typed entry."""
 
 
+def check_positive(config: object, *names: str) -> None:
+    """Raises `ConfigError` if one of these entries of a config is less than 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} must be at least 1, got {getattr(config, name)}")
+
+
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
     """Turns a module that is not installed into a `SemtokError` with the pip command that installs it."""

@@ -7,7 +7,7 @@ import math
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from semtok.audio.lengths import frame_mask
-from semtok.codebooks.layers import check_layers, row_names, row_slices
-from semtok.errors import TokensError
+from semtok.codebooks.codebooks import Codebooks
+from semtok.errors import ConfigError, TokensError
 from semtok.files.atomic import atomic_write
 
 _FORMAT = "semtok-tokens"
@@ -54,6 +54,7 @@ class Tokens:
     codebook_sizes: tuple[int, ...]
     fingerprint: str
     stages: tuple[int, ...] = ()
+    _codebooks: Codebooks = field(init=False)
 
     def __post_init__(self) -> None:
         if self.stages == ():
@@ -61,6 +62,32 @@ class Tokens:
         self._check_description()
         self._check_tensors()
         self._check_codes()
+
+    @classmethod
+    def unchecked(
+        cls, codes: Tensor, lengths: Tensor, codebooks: Codebooks, frame_rate: float, fingerprint: str
+    ) -> Tokens:
+        """Tokens that semtok itself made: what the constructor checks is taken to hold."""
+        tokens = object.__new__(cls)
+        tokens.__dict__.update(
+            codes=codes,
+            lengths=lengths,
+            layers=codebooks.layers,
+            frame_rate=frame_rate,
+            codebook_sizes=codebooks.sizes,
+            fingerprint=fingerprint,
+            stages=codebooks.stages,
+            _codebooks=codebooks,
+        )
+        return tokens
+
+    @property
+    def codebooks(self) -> Codebooks:
+        """Layers, in the order of the codes, and the codebook sizes of their stages."""
+        return self._codebooks
+
+    def _with(self, codes: Tensor, lengths: Tensor, codebooks: Codebooks | None = None) -> Tokens:
+        return Tokens.unchecked(codes, lengths, codebooks or self.codebooks, self.frame_rate, self.fingerprint)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -80,7 +107,7 @@ class Tokens:
         lengths = self.lengths[index]
         if len(lengths) == 0:
             raise IndexError(f"{index} takes no utterance of a batch of {len(self)}")
-        return replace(self, codes=self.codes[index, :, : int(lengths.max())], lengths=lengths)
+        return self._with(self.codes[index, :, : int(lengths.max())], lengths)
 
     def __iter__(self) -> Iterator[Tokens]:
         return (self[index] for index in range(len(self)))
@@ -95,7 +122,7 @@ class Tokens:
     @property
     def names(self) -> tuple[str, ...]:
         """Of each row of the codes: "3" for a layer, "1.1" and "1.2" for the stages of a layer that has two."""
-        return row_names(self.layers, self.stages)
+        return self.codebooks.names
 
     @property
     def durations(self) -> Tensor:
@@ -105,28 +132,24 @@ class Tokens:
     @property
     def bitrate(self) -> float:
         """Bits a second of all layers together: the frame rate times the log2 of each codebook size, summed."""
-        return self.frame_rate * sum(math.log2(size) for size in self.codebook_sizes)
+        return self.frame_rate * self.codebooks.bits
 
     def select(self, layers: Iterable[int]) -> Tokens:
         """The tokens of some layers, in the order asked; `LayerError` if one is not there or asked for twice."""
-        asked = check_layers(layers, self.layers, owner="this Tokens")
-        slices = dict(zip(self.layers, row_slices(self.stages), strict=True))
-        return replace(
-            self,
-            codes=torch.cat([self.codes[:, slices[layer]] for layer in asked], dim=1),
-            layers=asked,
-            codebook_sizes=tuple(size for layer in asked for size in self.codebook_sizes[slices[layer]]),
-            stages=tuple(slices[layer].stop - slices[layer].start for layer in asked),
+        codebooks = self.codebooks.select(layers, owner="this Tokens")
+        rows = self.codebooks.rows
+        return self._with(
+            torch.cat([self.codes[:, rows[layer]] for layer in codebooks], dim=1), self.lengths, codebooks
         )
 
     def cut(self, start: int, stop: int) -> Tokens:
         """Frames start ... stop - 1 of every utterance, as far as it reaches; possibly none."""
         lengths = self.lengths.clamp(max=stop) - self.lengths.clamp(max=start)
-        return replace(self, codes=self.codes[:, :, start : start + int(lengths.max())], lengths=lengths)
+        return self._with(self.codes[:, :, start : start + int(lengths.max())], lengths)
 
     def to(self, device: str | torch.device) -> Tokens:
         """The same tokens on another device."""
-        return replace(self, codes=self.codes.to(device), lengths=self.lengths.to(device))
+        return self._with(self.codes.to(device), self.lengths.to(device))
 
     @staticmethod
     def cat(batches: Sequence[Tokens]) -> Tokens:
@@ -143,7 +166,7 @@ class Tokens:
                 raise TokensError(f"cannot join batches that differ in their {name}: {values[0]!r} and {values[1]!r}")
         frames = max(batch.codes.shape[2] for batch in batches)
         codes = [pad(batch.codes, (0, frames - batch.codes.shape[2]), value=_PADDING) for batch in batches]
-        return replace(batches[0], codes=torch.cat(codes), lengths=torch.cat([batch.lengths for batch in batches]))
+        return batches[0]._with(torch.cat(codes), torch.cat([batch.lengths for batch in batches]))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file, whole or not at all; `TokensError` if its folder does not exist."""
@@ -204,14 +227,11 @@ class Tokens:
         for name, values, lowest in numbers:
             if not isinstance(values, tuple) or not all(type(value) is int and value >= lowest for value in values):
                 raise TokensError(f"{name} must be a tuple of integers of at least {lowest}, got {values!r}")
-        if not self.layers or len(set(self.layers)) < len(self.layers):
-            raise TokensError(f"layers must hold at least one layer and none twice, got {self.layers}")
-        if len(self.stages) != len(self.layers):
-            raise TokensError(f"{len(self.layers)} layers need as many stages, got {self.stages}")
-        if len(self.codebook_sizes) != (rows := sum(self.stages)):
-            raise TokensError(
-                f"{rows} rows, one a layer and stage, need as many codebook_sizes, got {self.codebook_sizes}"
-            )
+        try:
+            codebooks = Codebooks.from_rows(self.layers, self.codebook_sizes, self.stages)
+        except ConfigError as error:
+            raise TokensError(str(error)) from None
+        object.__setattr__(self, "_codebooks", codebooks)
         if not isinstance(self.frame_rate, (int, float)) or not 0 < self.frame_rate < math.inf:
             raise TokensError(f"frame_rate must be a number above 0, got {self.frame_rate!r}")
         if not isinstance(self.fingerprint, str):
@@ -249,3 +269,30 @@ class Tokens:
                 f"code {int(self.codes[utterance, row, frame])} of layer {self.names[row]} "
                 f"(utterance {utterance}, frame {frame}) is not allowed: expected {allowed}"
             )
+
+
+def take_tokens(
+    tokens: Tokens, codebooks: Codebooks, fingerprint: str, *, owner: str, layers: Iterable[int] | None = None
+) -> Tokens:
+    """The tokens of the layers asked for, or all, once they are known to be of a tokenizer and its codebooks.
+
+    Raises:
+        TokensError: no tokens, another tokenizer's, or of codebooks of other sizes.
+        LayerError: a layer that the tokens or `owner` lack, or twice the same.
+    """
+    if not isinstance(tokens, Tokens):
+        raise TokensError(f"expected Tokens as Tokenizer.encode gives them, got {type(tokens).__name__}")
+    if tokens.fingerprint != fingerprint:
+        raise TokensError(
+            f"these tokens are of tokenizer {tokens.fingerprint}, {owner} takes those of {fingerprint}: "
+            "encode and decode with the same checkpoint"
+        )
+    if layers is not None:
+        tokens = tokens.select(layers)
+    expected = codebooks.select(tokens.layers, owner=owner)
+    if tokens.codebooks != expected:
+        raise TokensError(
+            f"these tokens of layers {tokens.layers} with stages {tokens.stages} have codebook_sizes "
+            f"{tokens.codebook_sizes}, {owner} has {expected.sizes}"
+        )
+    return tokens

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from semtok.audio.io import AudioArray
-from semtok.audio.recordings import AudioInput
+from semtok.audio.recordings import AudioInput, open_recordings
 from semtok.checkpoints.hub import resolve
 from semtok.checkpoints.native import write_vocoder
-from semtok.checkpoints.pretrained import Pretrained, check_compiler, parse_dtype
+from semtok.checkpoints.pretrained import Pretrained
 from semtok.checkpoints.readers import find_reader
+from semtok.errors import SpeakerError
 from semtok.networks.config import VocoderConfig
-from semtok.networks.generator import ISTFTGenerator
-from semtok.networks.precision import exact_float32
+from semtok.networks.decoding import decode
+from semtok.networks.precision import check_compiler, parse_dtype
 from semtok.networks.scalable_vocoder import ScalableVocoder
-from semtok.networks.speakers import check_speaker, embed_speakers
+from semtok.networks.speaker import check_speaker, embed_speakers
 from semtok.streaming.vocoder import VocoderStream
-from semtok.tokens import Tokens
-
-# Longer utterances are decoded in windows of so many frames: few enough to bound memory, and to stay in a CPU's cache,
-# and so many that what windows overlap, some 40 frames, costs little.
-_WINDOW_FRAMES = 1500
-# Bounds memory where many windows and utterances are given at once.
-_BATCH_FRAMES = 3000
+from semtok.tokens import Tokens, take_tokens
 
 
 class Vocoder(Pretrained):
@@ -42,10 +34,7 @@ class Vocoder(Pretrained):
     """
 
     config: VocoderConfig
-
-    def __init__(self, config: VocoderConfig, network: ScalableVocoder) -> None:
-        super().__init__(config, network)
-        self.network = network
+    network: ScalableVocoder
 
     @classmethod
     def from_pretrained(
@@ -71,10 +60,7 @@ class Vocoder(Pretrained):
         network.to(device or torch.get_default_device(), precision)
         if compile:
             check_compiler(device or torch.get_default_device())
-            generator = network.generator
-            # torch.compile leaves the complex numbers of an inverse STFT as they are, and warns.
-            for part in generator.blocks if isinstance(generator, ISTFTGenerator) else [generator]:
-                part.compile(dynamic=True)
+            network.generator.compile_parts()
         vocoder = cls(parts.config, network)
         vocoder.source = str(source)
         return vocoder
@@ -89,17 +75,11 @@ class Vocoder(Pretrained):
         write_vocoder(Path(folder), self.config, self.network)
 
     def __repr__(self) -> str:
-        generator = "hifigan" if self.config.generator.hifigan else "istft"
         return (
-            f"Vocoder(layers={self.layers}, codebook_sizes={self.config.codebook_sizes}, "
+            f"Vocoder(layers={self.layers}, codebook_sizes={self.codebooks.sizes}, "
             f"sample_rate={self.sample_rate}, hop_length={self.hop_length}, fingerprint={self.fingerprint!r}, "
-            f"generator={generator}, {self.dtype} on {self.device})"
+            f"generator={self.config.generator.name}, {self.dtype} on {self.device})"
         )
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Encoder layers that it can decode."""
-        return self.config.layers
 
     def speaker(
         self,
@@ -119,7 +99,14 @@ class Vocoder(Pretrained):
             SpeakerError: this vocoder has no speaker encoder.
             AudioError: as of `Tokenizer.encode`.
         """
-        return embed_speakers(self.network, audio, sample_rate, lengths, self.sample_rate)
+        encoder = self.network.speaker_encoder
+        if encoder is None:
+            takes = "takes embeddings that are made elsewhere" if self.config.speaker else "cannot be told whose voice"
+            raise SpeakerError(f"this vocoder has no speaker encoder: it {takes}")
+        recordings = open_recordings(
+            audio, sample_rate=sample_rate, target_sample_rate=self.sample_rate, lengths=lengths
+        )
+        return embed_speakers(encoder, recordings)
 
     def decode(self, tokens: Tokens, *, layers: Sequence[int] | None = None, speaker: Tensor | None = None) -> Tensor:
         """Tokens -> speech. An utterance sounds the same alone and beside any others.
@@ -137,42 +124,10 @@ class Vocoder(Pretrained):
             LayerError: a layer that the tokens or the vocoder lack, or twice the same.
             SpeakerError: this vocoder takes no speaker, or an embedding of another shape.
         """
-        tokens = self._take(tokens, layers)
+        tokens = take_tokens(tokens, self.codebooks, self.fingerprint, owner="this vocoder", layers=layers)
+        tokens = tokens.to(self.device)
         speaker = check_speaker(speaker, self.config.speaker, len(tokens))
-        # In one order, so that sums over layers are the same in whatever order they were asked for.
-        tokens = tokens.select(sorted(tokens.layers))
-        positions = [self.layers.index(layer) for layer in tokens.layers]
-        codes = tokens.codes.to(self.device)
-        waveforms = torch.zeros(len(codes), codes.shape[2] * self.hop_length, dtype=torch.float32, device=self.device)
-        # Together only what is equally long: nothing then depends on padding.
-        windows = defaultdict(list)
-        for row, length in enumerate(tokens.lengths.tolist()):
-            for window in _plan_windows(row, length, self.network.generator.receptive_frames):
-                windows[window.last - window.first].append(window)
-        for frames, equal in sorted(windows.items()):
-            size = max(1, _BATCH_FRAMES // frames)
-            for start in range(0, len(equal), size):
-                self._decode_windows(codes, positions, speaker, equal[start : start + size], waveforms)
-        return waveforms
-
-    def _decode_windows(
-        self,
-        codes: Tensor,
-        positions: Sequence[int],
-        speaker: Tensor | None,
-        windows: Sequence[_Window],
-        waveforms: Tensor,
-    ) -> None:
-        """Writes the samples of equally long windows of codes [batch, rows, frames] to where they belong."""
-        hop_length = self.hop_length
-        voices = None if speaker is None else speaker[[w.row for w in windows]].to(self.device)
-        with torch.inference_mode(), exact_float32(self.device):
-            cut = torch.stack([codes[w.row, :, w.first : w.last] for w in windows])
-            decoded = self.network(cut, positions, speaker=voices)
-        for waveform, window in zip(decoded.float().clamp(-1, 1), windows, strict=True):
-            skipped = (window.start - window.first) * hop_length
-            start, stop = window.start * hop_length, window.stop * hop_length
-            waveforms[window.row, start:stop] = waveform[skipped : skipped + stop - start]
+        return decode(self.network, tokens.codes, tokens.lengths, tokens.layers, speaker)
 
     def stream(
         self,
@@ -195,36 +150,10 @@ class Vocoder(Pretrained):
         """
         speaker = check_speaker(speaker, self.config.speaker, 1)
         return VocoderStream(
-            lambda tokens: self._take(tokens, layers).to(self.device),
-            functools.partial(self.decode, speaker=speaker),
-            receptive_frames=self.network.generator.receptive_frames,
+            self.network,
+            self.fingerprint,
+            layers=layers,
+            speaker=speaker,
             look_ahead_seconds=look_ahead_seconds,
-            hop_length=self.hop_length,
             sample_rate=self.sample_rate,
         )
-
-
-class _Window(NamedTuple):
-    """Frames `first` to `last` of an utterance, decoded for its frames `start` to `stop`."""
-
-    row: int
-    first: int
-    start: int
-    stop: int
-    last: int
-
-
-def _plan_windows(row: int, length: int, receptive_frames: tuple[int, int]) -> Iterator[_Window]:
-    """Windows of one size, which answer each frame once and show it all that its samples depend on.
-
-    The last one reaches back as far as it must to be as long as the others.
-    """
-    before, after = receptive_frames
-    size = min(length, max(_WINDOW_FRAMES, 2 * (before + after)))
-    stop = 0
-    while stop < length:
-        start = stop
-        first = min(max(start - before, 0), length - size)
-        last = first + size
-        stop = length if last == length else last - after
-        yield _Window(row, first, start, stop, last)

@@ -9,7 +9,8 @@ from encoders import tiny_model
 from helpers import CLIPS
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok.networks.config import GeneratorConfig, HiFiGANConfig, ISTFTConfig, VocoderConfig
+from semtok.networks.config import VocoderConfig
+from semtok.networks.generators import GeneratorConfig, HiFiGANConfig, ISTFTConfig
 from semtok.networks.scalable_vocoder import build_network
 
 CODEBOOK_SIZES = {1: 40, 3: 30, 4: 12}
@@ -43,15 +44,13 @@ def make_tokenizer(*, seed: int = 0, encoder: str = "hubert-base") -> Tokenizer:
 
 def make_vocoder(tokenizer: Tokenizer, generator: str, *, seed: int = 0) -> Vocoder:
     config = VocoderConfig(
-        layers=tokenizer.layers,
-        codebook_sizes=tokenizer.codebook_sizes,
+        codebooks=tokenizer.codebooks,
         embedding_dim=8,
         attention_dim=8,
         sample_rate=tokenizer.sample_rate,
         hop_length=tokenizer.hop_length,
         fingerprint=tokenizer.fingerprint,
         generator=GENERATORS[generator],
-        stages=tokenizer.stages,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -68,7 +67,7 @@ def save_checkpoint(folder: Path, generator: str, *, seed: int = 0) -> Path:
 def draw_tokens(vocoder: Vocoder, lengths: list[int], *, seed: int = 0) -> Tokens:
     """Random tokens of utterances of these frames, of all layers of a vocoder."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = vocoder.config.codebook_sizes
+    sizes = vocoder.codebooks.sizes
     codes = torch.stack(
         [torch.randint(size, (len(lengths), max(lengths)), generator=generator) for size in sizes], dim=1
     )

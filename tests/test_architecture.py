@@ -20,7 +20,6 @@ FLOORS = [
     {"tokens"},
     {"checkpoints"},
     {"streaming"},
-    {"encoding"},
     {"tokenizer", "vocoder"},
     {"downstream"},
     {"analysis", "corpus", "language"},

@@ -339,7 +339,7 @@ HIFIGAN = {
         (
             ["tokenizer", "codebook_sizes"],
             [40, 30],
-            ["tokenizer: layers [1, 3, 4] with stages [1, 1, 1] need 3 codebook_sizes, each at least 2, got [40, 30]"],
+            ["tokenizer: layers [1, 3, 4] with stages [1, 1, 1] need 3 codebook_sizes, got [40, 30]"],
         ),
         (["tokenizer", "codebook_sizes"], [40, 30, 1], ["each at least 2, got [40, 30, 1]"]),
         (["tokenizer", "hop_length"], 0, ["tokenizer: hop_length must be at least 1, got 0"]),

@@ -13,7 +13,6 @@ import pytest
 from helpers import CLIPS, ROOT
 
 from semtok import Tokenizer
-from semtok.codebooks.layers import row_names
 
 EXPERIMENTS = ROOT / "experiments"
 
@@ -108,7 +107,7 @@ def test_information_of_tokens_is_told_in_three_tables(speech, run_script):
     )
 
     tokenizer = Tokenizer.from_pretrained("tiny")
-    for name, size in zip(row_names(tokenizer.layers, tokenizer.stages), tokenizer.codebook_sizes, strict=True):
+    for name, size in zip(tokenizer.codebooks.names, tokenizer.codebook_sizes, strict=True):
         found = re.search(rf"^\| {re.escape(name)} \| {math.log2(size):.2f} \| ([\d.]+) \| ([\d.]+) \|$", printed, re.M)
         assert found
         assert 0 < float(found[2]) <= float(found[1])

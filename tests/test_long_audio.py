@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from semtok import load_audio, save_audio
+from semtok.audio.lengths import Windows
 from semtok.audio.recordings import Recording, open_recordings
 from semtok.encoder.encoder import Encoder
-from semtok.encoder.windows import is_long, long_features, plan_windows
+from semtok.encoder.windows import run_windows
 from semtok.errors import AudioError
 
 LAYERS = (0, 1, 3)
@@ -41,19 +42,15 @@ def cut(clip: Tensor, lengths: list[int]) -> list[Tensor]:
 
 def encode_piece(encoder: Encoder, waveform: Tensor, layers: tuple[int, ...] = LAYERS, **options) -> list[Tensor]:
     features, _ = encoder(waveform[None], torch.tensor([len(waveform)]), layers, **options)
-    return [layer[0] for layer in features]
+    return list(features[0])
 
 
 def encode_long(
     encoder: Encoder, recording: Recording, chunk: float, context: float, layers: tuple[int, ...] = LAYERS
 ) -> list[Tensor]:
-    """Features of long_features, joined; each chunk must begin where the one before ended."""
-    frames, pieces = 0, []
-    for start, features in long_features(encoder, recording, layers, chunk, context):
-        assert start == frames
-        frames += len(features[0])
-        pieces.append(features)
-    return [torch.cat(layer) for layer in zip(*pieces, strict=True)]
+    """Features of run_windows, joined."""
+    windows = encoder.framing.windows(chunk, context)
+    return list(torch.cat(list(run_windows(encoder, recording, layers, windows)), dim=1))
 
 
 def as_recording(clip: Tensor) -> Recording:
@@ -112,7 +109,7 @@ def test_too_little_for_statistics_is_told():
 
 @given(frames=st.integers(1, 500), chunk=st.integers(1, 100), context=st.integers(0, 100))
 def test_windows_cover_every_frame_once(frames, chunk, context):
-    windows = list(plan_windows(frames, chunk, context))
+    windows = list(Windows(chunk, context, context).plan(frames))
     assert [frame for window in windows for frame in range(window.start, window.stop)] == list(range(frames))
     if frames <= chunk + 2 * context:
         assert windows == [(0, 0, frames, frames)]
@@ -130,8 +127,8 @@ def test_a_window_is_its_stretch_of_the_recording(name, samples, chunk, context)
     statistics = encoder.statistics([clip])
     found = encode_long(encoder, as_recording(clip), chunk, context)
     assert all(len(layer) == encoder.frame_count(samples) for layer in found)
-    frames = max(1, round(chunk * 50)), round(context * 50)
-    for first, start, stop, last in list(plan_windows(encoder.frame_count(samples), *frames))[::3]:
+    windows = encoder.framing.windows(chunk, context)
+    for first, start, stop, last in list(windows.plan(encoder.frame_count(samples)))[::3]:
         stretch = clip[first * 320 : (last - 1) * 320 + encoder.minimum_samples]
         wanted = encode_piece(encoder, stretch, statistics=[statistics])
         for layer, expected in zip(found, wanted, strict=True):
@@ -156,12 +153,12 @@ def test_a_recording_of_one_window_is_encoded_whole():
     recording = as_recording(clip)
     assert encoder.frame_count(len(clip)) == 49
     for chunk, context in ((0.98, 0), (0.5, 0.24), (math.inf, 0), (0.1, math.inf)):
-        assert not is_long(encoder, recording, chunk, context)
+        assert encoder.framing.windows(chunk, context).one_is_enough(49)
         for found, wanted in zip(
             encode_long(encoder, recording, chunk, context), encode_piece(encoder, clip), strict=True
         ):
             assert torch.equal(found, wanted)
-    assert is_long(encoder, recording, 0.5, 0.22)
+    assert not encoder.framing.windows(0.5, 0.22).one_is_enough(49)
 
 
 def test_a_recording_is_read_as_it_is_needed():
@@ -175,9 +172,11 @@ def test_a_recording_is_read_as_it_is_needed():
                 yield torch.full((16000 * seconds,), 0.1)
 
     recording = Counted()
-    for start, _ in long_features(tiny_encoder("hubert-large"), recording, [0], 20, 1):
-        assert recording.read <= (start + 21 * 50) * 320 + 11 * 16000
-    assert start == 1180 * 50
+    encoder, frames = tiny_encoder("hubert-large"), 0
+    for features in run_windows(encoder, recording, [0], encoder.framing.windows(20, 1)):
+        assert recording.read <= (frames + 21 * 50) * 320 + 11 * 16000
+        frames += features.shape[1]
+    assert frames == encoder.frame_count(recording.samples)
 
 
 def test_a_file_that_shrinks_meanwhile_is_told():
@@ -188,13 +187,13 @@ def test_a_file_that_shrinks_meanwhile_is_told():
             yield make_clip(0, 16000 * next(self.seconds))
 
     with pytest.raises(AudioError, match=r"shrinking\.wav changed while it was read"):
-        list(long_features(tiny_encoder("hubert-base"), Shrinking(), [1], 0.5, 0.1))
+        encode_long(tiny_encoder("hubert-base"), Shrinking(), 0.5, 0.1)
 
 
 @pytest.mark.parametrize(("chunk", "context"), [(0, 1), (-1, 0), (math.nan, 1), (1, -0.1), (1, math.nan)])
 def test_times_that_make_no_sense_are_told(chunk, context):
     with pytest.raises(AudioError, match="chunk_seconds must be above 0 and context_seconds 0 or more, got"):
-        list(long_features(tiny_encoder("hubert-base"), as_recording(make_clip(0, 9000)), [1], chunk, context))
+        encode_long(tiny_encoder("hubert-base"), as_recording(make_clip(0, 9000)), chunk, context)
 
 
 def test_long_files_are_encoded_in_windows(tokenizer, tmp_path):

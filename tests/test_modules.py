@@ -10,18 +10,20 @@ from checkpoints import GENERATORS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semtok.networks.generator import HiFiGAN, ISTFTGenerator
+from semtok.codebooks.codebooks import Codebooks
+from semtok.networks.generators import HiFiGANConfig, ISTFTConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.networks.selector import LayerSelector
 
 SIZES = (7, 5, 9)
+CODEBOOKS = Codebooks({1: [7], 2: [5], 3: [9]})
 
 
 @pytest.fixture
 def selector():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return LayerSelector(SIZES, dim=6, attention_dim=4)
+        return LayerSelector(CODEBOOKS, dim=6, attention_dim=4)
 
 
 def draw_codes(*, batch=2, frames=5, seed=0):
@@ -53,7 +55,7 @@ def test_selector_computes_the_formula_of_the_paper(selector):
 def test_layers_given_by_position_or_by_a_mask_are_the_same(positions, count, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        selector = LayerSelector(SIZES, dim=6, attention_dim=4)
+        selector = LayerSelector(CODEBOOKS, dim=6, attention_dim=4)
     chosen, codes = positions[:count], draw_codes(seed=seed)
     present = torch.zeros(2, 3, dtype=torch.bool)
     present[:, chosen] = True
@@ -90,7 +92,7 @@ def test_centroids_of_another_dimension_keep_their_distances(dim):
     points = torch.randn(50, dim, generator=generator)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        selector = LayerSelector([50], dim=24, attention_dim=4)
+        selector = LayerSelector(Codebooks({1: [50]}), dim=24, attention_dim=4)
         selector.start_from([points])
     table = selector.embeddings[0].weight.detach()
     torch.testing.assert_close(table.std(), torch.tensor(1.0))
@@ -104,7 +106,7 @@ def test_centroids_of_another_dimension_keep_their_distances(dim):
 def make_vocoder(name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return ScalableVocoder(SIZES, embedding_dim=6, attention_dim=4, generator=GENERATORS[name])
+        return ScalableVocoder(CODEBOOKS, embedding_dim=6, attention_dim=4, generator=GENERATORS[name])
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -130,15 +132,14 @@ def test_every_parameter_is_trained(name):
 def test_hifigan_has_the_size_of_the_published_one():
     """speechbrain/hifigan-wavlm-k1000-LibriTTS has 22,745,858, with weight norm's lengths, which are merged here."""
     with torch.device("meta"):
-        generator = HiFiGAN(
-            1024,
+        generator = HiFiGANConfig(
             channels=512,
             upsample_factors=(5, 4, 4, 2, 2),
             upsample_kernel_sizes=(11, 8, 8, 4, 4),
             resblock_kernel_sizes=(3, 7, 11),
             resblock_dilations=(1, 3, 5),
-        )
-        selector = LayerSelector([1000] * 6, dim=1024, attention_dim=128)
+        ).build(1024)
+        selector = LayerSelector(Codebooks({layer: [1000] for layer in range(6)}), dim=1024, attention_dim=128)
     lengths = 512 + (512 + 256 + 128 + 64 + 32) + 3 * 6 * (256 + 128 + 64 + 32 + 16) + 1
     absent_row = 1024
     count = sum(p.numel() for module in (generator, selector) for p in module.parameters())
@@ -147,7 +148,8 @@ def test_hifigan_has_the_size_of_the_published_one():
 
 @pytest.mark.parametrize(("n_fft", "hop"), [(320, 160), (640, 160), (200, 80), (514, 160)])
 def test_overlap_add_undoes_windowing(n_fft, hop):
-    generator = ISTFTGenerator(4, hop_length=2 * hop, width=4, hidden=4, blocks=1, n_fft=n_fft, stft_hop_length=hop)
+    config = ISTFTConfig(2 * hop, width=4, hidden=4, blocks=1, n_fft=n_fft, stft_hop_length=hop)
+    generator = config.build(4)
     count, edge = 9, (n_fft - hop) // 2
     signal = torch.randn(2, (count - 1) * hop + n_fft, generator=torch.Generator().manual_seed(0))
     windows = signal.unfold(1, n_fft, hop) * torch.hann_window(n_fft)
@@ -158,7 +160,7 @@ def test_overlap_add_undoes_windowing(n_fft, hop):
 
 def test_istft_generator_makes_the_spectra_its_head_says():
     """Bin 0 alone at 64: each window holds 64 / 640; four Hann windows at a time add up to 2, their squares to 1.5."""
-    generator = ISTFTGenerator(4, hop_length=320, width=4, hidden=4, blocks=1, n_fft=640, stft_hop_length=160)
+    generator = ISTFTConfig(320, width=4, hidden=4, blocks=1, n_fft=640, stft_hop_length=160).build(4)
     log_magnitude = torch.full((2, 321), -30.0)
     log_magnitude[:, 0] = math.log(64)
     with torch.no_grad():

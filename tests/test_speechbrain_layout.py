@@ -15,6 +15,7 @@ from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.speechbrain.layouts import find_layout
 from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 from semtok.checkpoints.speechbrain.reader import SpeechBrain, read_tokenizer, read_vocoder
+from semtok.codebooks.codebooks import Codebooks
 from semtok.codebooks.quantizer import Quantizer
 from semtok.errors import CheckpointError, LayerError, TokensError
 from semtok.networks.selector import LayerSelector
@@ -180,7 +181,7 @@ def test_no_such_layout(tmp_path: Path) -> None:
 
 def test_absent_layers_are_attended_to_as_so_many_equal_embeddings() -> None:
     torch.manual_seed(0)
-    selector = LayerSelector((5, 6, 7, 8), 12, 4, absent_embedding=True)
+    selector = LayerSelector(Codebooks({0: [5], 1: [6], 2: [7], 3: [8]}), 12, 4, absent_embedding=True)
     codes = torch.randint(5, (2, 3, 9))
     present = torch.tensor([[True, True, False], [True, True, True]])
     fused, weights = selector(codes, [0, 2, 3], present)

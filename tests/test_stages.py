@@ -9,7 +9,7 @@ from encoders import tiny_model
 from helpers import CLIPS
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok.checkpoints.config import TokenizerConfig
+from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import CheckpointError, ConfigError, LayerError, TokensError
 from semtok.networks.selector import LayerSelector
 
@@ -89,7 +89,7 @@ def test_a_stage_more_is_another_tokenizer(staged):
 
 def test_the_embeddings_of_a_layer_are_summed():
     torch.manual_seed(0)
-    selector = LayerSelector((5, 4, 3), dim=6, attention_dim=4, stages=(2, 1))
+    selector = LayerSelector(Codebooks({1: [5, 4], 2: [3]}), dim=6, attention_dim=4)
     codes = torch.tensor([[[1, 4], [0, 3], [2, 0]]])
     first, second, third = (table(codes[:, row]) for row, table in enumerate(selector.embeddings))
     fused, weights = selector(codes)
@@ -102,7 +102,7 @@ def test_stages_that_do_not_fit(staged):
     tokens = staged.encode(CLIPS[0])
     with pytest.raises(LayerError, match="layer 3 has 1 stages, numbered from 1; asked for stage 2"):
         staged.centroids(3, 2)
-    with pytest.raises(TokensError, match="need as many codebook_sizes"):
+    with pytest.raises(TokensError, match="need 3 codebook_sizes"):
         Tokens(tokens.codes, tokens.lengths, tokens.layers, 50.0, tokens.codebook_sizes, tokens.fingerprint)
     other = Tokens(tokens.codes, tokens.lengths, (1, 3, 4), 50.0, tokens.codebook_sizes, tokens.fingerprint, (2, 2, 2))
     with pytest.raises(TokensError, match="this tokenizer has"):
@@ -110,4 +110,4 @@ def test_stages_that_do_not_fit(staged):
     with pytest.raises(CheckpointError, match=r"centroids of layer 1 must have shapes \[\[40, 32\]"):
         Tokenizer(staged.config, staged.encoder, {1: [staged.centroids(1)]})
     with pytest.raises(ConfigError, match="layers \\[1\\] with stages \\[2\\] need 2 codebook_sizes"):
-        TokenizerConfig("encoder", True, (1,), (40,), 32, 16000, 320, "f", stages=(2,))
+        Codebooks.from_rows((1,), (40,), (2,))

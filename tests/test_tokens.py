@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
-from semtok.codebooks.layers import check_layers
+from semtok.codebooks.codebooks import check_layers
 from semtok.errors import LayerError, SemtokError, TokensError
 from semtok.tokens import Tokens
 
@@ -230,11 +230,11 @@ def changed(codes, position, value):
         ),
         (lambda t: {"layers": [7, 1, 3]}, "layers must be a tuple of integers of at least 0, got [7, 1, 3]"),
         (lambda t: {"layers": (7, -1, 3)}, "layers must be a tuple of integers of at least 0, got (7, -1, 3)"),
-        (lambda t: {"layers": (7, 1, 7)}, "at least one layer and none twice, got (7, 1, 7)"),
-        (lambda t: {"layers": (), "codebook_sizes": ()}, "at least one layer and none twice, got ()"),
+        (lambda t: {"layers": (7, 1, 7)}, "each layer can have its codebooks once, got layers [7, 1, 7]"),
+        (lambda t: {"layers": (), "codebook_sizes": ()}, "layers [] need as many stages, each at least 1, got"),
         (
             lambda t: {"codebook_sizes": (10, 500)},
-            "3 rows, one a layer and stage, need as many codebook_sizes, got (10, 500)",
+            "layers [7, 1, 3] with stages [1, 1, 1] need 3 codebook_sizes, got [10, 500]",
         ),
         (lambda t: {"codebook_sizes": (10, 0, 2)}, "codebook_sizes must be a tuple of integers of at least 1"),
         (lambda t: {"frame_rate": 0.0}, "frame_rate must be a number above 0, got 0.0"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from semtok import Tokenizer, Vocoder
 from semtok.errors import CheckpointError, ConfigError
-from semtok.networks.config import GeneratorConfig, ISTFTConfig
+from semtok.networks.generators import GeneratorConfig, ISTFTConfig
 from semtok.training.__main__ import main
 from semtok.training.config import load_config
 from semtok.training.encoder.config import EncoderConfig, Target

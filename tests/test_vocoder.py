@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok import vocoder as vocoder_module
 from semtok.errors import CheckpointError, LayerError, TokensError
 
 LAYERS = tuple(CODEBOOK_SIZES)
@@ -42,7 +41,7 @@ def test_what_a_vocoder_says_of_itself(vocoder, tokenizer, folder):
     assert (vocoder.layers, vocoder.fingerprint) == (LAYERS, tokenizer.fingerprint)
     assert (vocoder.sample_rate, vocoder.hop_length, vocoder.frame_rate) == (16000, 320, 50.0)
     assert (vocoder.device, vocoder.dtype) == (torch.device("cpu"), torch.float32)
-    generator = "istft" if vocoder.config.generator.istft else "hifigan"
+    generator = vocoder.config.generator.name
     assert repr(vocoder) == (
         "Vocoder(layers=(1, 3, 4), codebook_sizes=(40, 30, 12), sample_rate=16000, hop_length=320, "
         f"fingerprint='{tokenizer.fingerprint}', generator={generator}, torch.float32 on cpu)"
@@ -77,7 +76,7 @@ def test_any_number_of_frames_alone_and_in_a_batch(vocoder, lengths, seed, data)
 def test_large_batches_are_decoded_in_parts(vocoder, monkeypatch):
     tokens = draw_tokens(vocoder, [7, 5, 7, 7, 5, 7])
     whole = vocoder.decode(tokens)
-    monkeypatch.setattr(vocoder_module, "_BATCH_FRAMES", 15)
+    monkeypatch.setattr("semtok.networks.decoding._BATCH_FRAMES", 15)
     torch.testing.assert_close(vocoder.decode(tokens), whole, rtol=0, atol=2e-6)
 
 

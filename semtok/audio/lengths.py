@@ -1,4 +1,4 @@
-"""Samples <-> frames: the one place with this arithmetic.
+"""Samples <-> frames, and the windows that long recordings and long tokens go through: the one place with both.
 
 An encoder's front end is a stack of convolutions without padding, each with a kernel and a stride. A frame is counted,
 and is valid, when its whole receptive field lies inside the clip.
@@ -6,11 +6,15 @@ and is valid, when its whole receptive field lies inside the clip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import overload
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
+
+from semtok.errors import AudioError
 
 
 @overload
@@ -39,3 +43,101 @@ def minimum_samples(kernels: Sequence[int], strides: Sequence[int]) -> int:
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
     """Which frames lie within each clip: lengths [batch] in frames -> bool [batch, frames], True where valid."""
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How the frames of an encoder lie over the samples.
+
+    Args:
+        kernels: of the convolutions that make frames of samples, in samples and then in steps of the one before.
+        strides: likewise.
+        sample_rate: Hz.
+    """
+
+    kernels: tuple[int, ...]
+    strides: tuple[int, ...]
+    sample_rate: int
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+        return math.prod(self.strides)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def minimum_samples(self) -> int:
+        """Samples of the shortest clip that gives one frame."""
+        return minimum_samples(self.kernels, self.strides)
+
+    def count(self, samples: int) -> int:
+        """Frames that a clip of so many samples gives."""
+        return frame_count(samples, self.kernels, self.strides)
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Samples [start, stop) under frames first ... last - 1, which make just these frames by themselves."""
+        return first * self.hop_length, (last - 1) * self.hop_length + self.minimum_samples
+
+    def windows(self, chunk_seconds: float, context_seconds: float) -> Windows:
+        """Windows of chunks of so many seconds that see the context on either side, both rounded to frames.
+
+        Raises:
+            AudioError: a chunk of 0 seconds or less, or a context below 0.
+        """
+        if not (chunk_seconds > 0 and context_seconds >= 0):
+            raise AudioError(
+                "chunk_seconds must be above 0 and context_seconds 0 or more, "
+                f"got {chunk_seconds!r} and {context_seconds!r}"
+            )
+        context = _round(context_seconds * self.rate)
+        return Windows(max(_round(chunk_seconds * self.rate), 1), context, context)
+
+
+class Window(NamedTuple):
+    """Frames `start` to `stop` of a sequence, for which a network is shown frames `first` to `last`."""
+
+    first: int
+    start: int
+    stop: int
+    last: int
+
+    @property
+    def answered(self) -> slice:
+        """Where the frames `start` to `stop` are among those shown."""
+        return slice(self.start - self.first, self.stop - self.first)
+
+
+class Windows(NamedTuple):
+    """How a long sequence is cut into windows. Each gives a chunk of the answer and shows context on both sides.
+
+    Args:
+        chunk: frames of the answer that a window gives.
+        before: frames that it shows before them, as far as there are any.
+        after: likewise, after them.
+    """
+
+    chunk: float
+    before: float
+    after: float
+
+    def one_is_enough(self, frames: int) -> bool:
+        """Whether so many frames fit in one window."""
+        return frames <= self.chunk + self.before + self.after
+
+    def plan(self, frames: int) -> Iterator[Window]:
+        """One window if so many frames fit in; else a window a chunk, the last one shorter."""
+        if self.one_is_enough(frames):
+            yield Window(0, 0, frames, frames)
+            return
+        chunk, before, after = map(int, self)
+        for start in range(0, frames, chunk):
+            stop = min(start + chunk, frames)
+            yield Window(max(start - before, 0), start, stop, min(stop + after, frames))
+
+
+def _round(frames: float) -> float:
+    return frames if frames == math.inf else round(frames)

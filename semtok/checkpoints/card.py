@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from semtok.checkpoints.config import CheckpointConfig, TokenizerConfig
-from semtok.codebooks.layers import row_slices
 from semtok.errors import CheckpointError
 from semtok.networks.config import VocoderConfig
 
@@ -68,10 +66,10 @@ def model_card(config: CheckpointConfig, name: str, facts: CardFacts) -> str:
         tokenizer=tokenizer,
         vocoder=vocoder,
         section=section,
-        rows=len(section.codebook_sizes),
+        rows=len(section.codebooks.sizes),
         codebooks=_codebooks(section),
         frame_rate=frame_rate,
-        bitrate=frame_rate * sum(math.log2(size) for size in section.codebook_sizes),
+        bitrate=frame_rate * section.codebooks.bits,
         facts=facts,
         quality=_quality(Path(facts.evaluation), section.fingerprint) if facts.evaluation is not None else None,
     )
@@ -79,9 +77,9 @@ def model_card(config: CheckpointConfig, name: str, facts: CardFacts) -> str:
 
 
 def _codebooks(section: TokenizerConfig | VocoderConfig) -> str:
-    sizes = [section.codebook_sizes[rows] for rows in row_slices(section.stages)]
-    residual = ", in residual stages where there are several" if max(section.stages) > 1 else ""
-    return ", ".join(" + ".join(map(str, stages)) for stages in sizes) + residual
+    codebooks = section.codebooks
+    residual = ", in residual stages where there are several" if max(codebooks.stages) > 1 else ""
+    return ", ".join(" + ".join(map(str, sizes)) for sizes in codebooks.values()) + residual
 
 
 def _quality(path: Path, fingerprint: str) -> str:

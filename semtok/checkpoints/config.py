@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from semtok.codebooks.layers import check_codebooks, check_positive, row_slices
-from semtok.errors import ConfigError
+from semtok.codebooks.codebooks import Codebooks
+from semtok.errors import ConfigError, check_positive
 from semtok.networks.config import VocoderConfig
 
 FORMAT_VERSION = 1
 CONFIG = "config.json"
 ENCODER = "encoder"
 """The folder of a tokenizer's encoder, where it has no hub id of its own."""
+
+# The entries that a section has for its `Codebooks`.
+_CODEBOOKS = ("layers", "codebook_sizes", "stages")
 
 Config = TypeVar("Config")
 
@@ -27,31 +29,27 @@ class TokenizerConfig:
     Args:
         encoder: a hub id, or "encoder" for the folder of that name beside `config.json`.
         normalize: whether the encoder takes input of zero mean and unit variance.
-        layers: encoder layers that have a codebook, ascending.
-        codebook_sizes: of each layer; of each of its stages, one after the other, where `stages` says that it has some.
+        codebooks: of which layers; in the file as `layers`, ascending, `codebook_sizes`, of each row, and `stages`, of
+            each layer where any has several.
         dim: of the encoder's features and so of the centroids.
         sample_rate: of the waveforms, Hz.
         hop_length: samples a frame.
         fingerprint: hash of encoder and centroids, which tokens and vocoders carry.
         encoder_revision: commit of the hub id; None for the folder.
         normalize_epsilon: what normalising adds to the variance: 1e-7 in transformers, 1e-5 in fairseq and SpeechBrain.
-        stages: of residual k-means, for each layer; none given says one each.
     """
 
     encoder: str
     normalize: bool
-    layers: tuple[int, ...]
-    codebook_sizes: tuple[int, ...]
+    codebooks: Codebooks
     dim: int
     sample_rate: int
     hop_length: int
     fingerprint: str
     encoder_revision: str | None = None
     normalize_epsilon: float = 1e-7
-    stages: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        check_codebooks(self)
         check_positive(self, "dim", "sample_rate", "hop_length")
         if (self.encoder == ENCODER) != (self.encoder_revision is None):
             raise ConfigError(
@@ -59,16 +57,10 @@ class TokenizerConfig:
                 "expected a hub id with the commit to use, or 'encoder', the folder beside, without"
             )
 
-    def select(self, layers: Iterable[int]) -> TokenizerConfig:
-        """With these of the layers alone, ascending."""
-        sizes = dict(zip(self.layers, map(self.codebook_sizes.__getitem__, row_slices(self.stages)), strict=True))
-        chosen = tuple(sorted(layers))
-        return dataclasses.replace(
-            self,
-            layers=chosen,
-            codebook_sizes=tuple(size for layer in chosen for size in sizes[layer]),
-            stages=tuple(len(sizes[layer]) for layer in chosen),
-        )
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """In the order of `codebooks`."""
+        return self.codebooks.layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,21 +88,50 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
     if not isinstance(entries, dict):
         raise ConfigError(f"{where}: expected keys and values, got {entries!r}")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
     required = {
         name
         for name, field in fields.items()
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
-    if unknown := sorted(map(str, entries.keys() - fields.keys())):
-        raise ConfigError(f"{where}: unknown keys {unknown}; known are {sorted(fields)}")
+    with_codebooks = hints.get("codebooks") is Codebooks
+    if with_codebooks:
+        del hints["codebooks"]
+        hints |= dict.fromkeys(_CODEBOOKS, tuple[int, ...])
+        required = required - {"codebooks"} | set(_CODEBOOKS[:2])
+    known = hints.keys() & (fields.keys() | set(_CODEBOOKS))
+    if unknown := sorted(map(str, entries.keys() - known)):
+        raise ConfigError(f"{where}: unknown keys {unknown}; known are {sorted(known)}")
     if missing := sorted(required - entries.keys()):
         raise ConfigError(f"{where}: missing keys {missing}")
-    hints = typing.get_type_hints(kind)
     values = {name: _convert(value, hints[name], f"{where}: {name}") for name, value in entries.items()}
     try:
+        if with_codebooks:
+            values["codebooks"] = _codebooks(*(values.pop(name, ()) for name in _CODEBOOKS))
         return kind(**values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def config_entries(config: Any) -> dict[str, Any]:
+    """What `read_config` reads: a dataclass as entries for JSON, without those that are None."""
+    entries: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Codebooks):
+            value = value.select(sorted(value.layers), owner="the config")
+            entries |= zip(_CODEBOOKS, (value.layers, value.sizes, value.stages), strict=True)
+        elif value is not None:
+            entries[field.name] = config_entries(value) if dataclasses.is_dataclass(value) else value
+    return entries
+
+
+def _codebooks(layers: tuple[int, ...], sizes: tuple[int, ...], stages: tuple[int, ...]) -> Codebooks:
+    if not layers or layers[0] < 0 or list(layers) != sorted(set(layers)):
+        raise ConfigError(f"layers must be ascending numbers from 0, none twice, got {list(layers)}")
+    if sizes and min(sizes) < 2:
+        raise ConfigError(f"codebook_sizes must be each at least 2, got {list(sizes)}")
+    return Codebooks.from_rows(layers, sizes, stages)
 
 
 def _convert(value: Any, expected: Any, where: str) -> Any:

@@ -24,7 +24,7 @@ from semtok.checkpoints.native import (
 from semtok.checkpoints.readers import find_reader
 from semtok.checkpoints.speechbrain.reader import SpeechBrain
 from semtok.checkpoints.untrusted import read_centroids
-from semtok.codebooks.layers import check_layers
+from semtok.codebooks.codebooks import check_layers
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError
 
@@ -70,7 +70,8 @@ def import_speechbrain(
         tokenizer = reader.tokenizer_parts(source, layers=layers, encoder=encoder)
         load = read_encoder if tokenizer.config.encoder == ENCODER else empty_encoder
         model = load(tokenizer.encoder, max(tokenizer.centroids))
-        saved = dataclasses.replace(saved, tokenizer=tokenizer.config.select(tokenizer.centroids))
+        codebooks = tokenizer.config.codebooks.select(tokenizer.centroids, owner="the repository")
+        saved = dataclasses.replace(saved, tokenizer=dataclasses.replace(tokenizer.config, codebooks=codebooks))
     if layout.has_vocoder:
         vocoder = reader.vocoder_parts(source)
         network = vocoder.network(source.name)

@@ -21,14 +21,15 @@ from semtok.checkpoints.config import (
     FORMAT_VERSION,
     CheckpointConfig,
     TokenizerConfig,
+    config_entries,
     read_config,
 )
 from semtok.checkpoints.encoders import WEIGHTS, write_encoder
 from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.parts import TokenizerParts, VocoderParts
 from semtok.checkpoints.tensors import read_tensors, write_tensors
+from semtok.codebooks.codebooks import Codebooks, check_layers
 from semtok.codebooks.fingerprint import fingerprint_of, weights_identity
-from semtok.codebooks.layers import check_layers
 from semtok.errors import CheckpointError, ConfigError
 from semtok.files.atomic import atomic_write
 from semtok.networks.config import VocoderConfig
@@ -131,15 +132,15 @@ def add_to_config(folder: Path, section: TokenizerConfig | VocoderConfig) -> Che
 
 def write_checkpoint_config(folder: Path, config: CheckpointConfig) -> None:
     """Writes `config.json`: last of a checkpoint's files, so that a folder without it is not whole."""
-    entries = dataclasses.asdict(config, dict_factory=lambda pairs: {k: v for k, v in pairs if v is not None})
     with atomic_write(folder / CONFIG) as aside:
-        aside.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps(config_entries(config), indent=2) + "\n", encoding="utf-8")
 
 
 def read_centroids(repository: Repository, config: TokenizerConfig, layers: Sequence[int]) -> dict[int, list[Tensor]]:
     """Centroids [codebook_size, dim] of the stages of these layers, in this order; errors as of `read_tensors`."""
-    counts = dict(zip(config.layers, config.stages, strict=True))
-    names = {layer: [_centroids_name(layer, stage) for stage in range(counts[layer])] for layer in layers}
+    names = {
+        layer: [_centroids_name(layer, stage) for stage in range(len(config.codebooks[layer]))] for layer in layers
+    }
     path = repository.file(CENTROIDS)
     tensors = read_tensors(path, config.fingerprint, [name for stages in names.values() for name in stages])
     return {layer: [tensors[name] for name in stages] for layer, stages in names.items()}
@@ -176,9 +177,7 @@ def new_tokenizer_config(
         encoder=name,
         encoder_revision=revision,
         normalize=encoder.normalize,
-        layers=tuple(centroids),
-        codebook_sizes=tuple(len(points) for stages in centroids.values() for points in stages),
-        stages=tuple(len(stages) for stages in centroids.values()),
+        codebooks=Codebooks({layer: [len(points) for points in stages] for layer, stages in centroids.items()}),
         dim=encoder.dim,
         sample_rate=encoder.sample_rate,
         hop_length=encoder.hop_length,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,10 +13,12 @@ from torch import nn
 from semtok.checkpoints.card import CardFacts
 from semtok.checkpoints.config import TokenizerConfig
 from semtok.checkpoints.publish import publish
-from semtok.codebooks.layers import check_layers, row_slices
-from semtok.errors import CheckpointError, TokensError
+from semtok.codebooks.codebooks import Codebooks
+from semtok.errors import CheckpointError
 from semtok.networks.config import VocoderConfig
-from semtok.tokens import Tokens
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Pretrained(ABC):
@@ -33,7 +36,7 @@ class Pretrained(ABC):
 
     def __init__(self, config: TokenizerConfig | VocoderConfig, network: nn.Module) -> None:
         self.config = config
-        self._network = network.requires_grad_(False).eval()
+        self.network = network.requires_grad_(False).eval()
 
     @abstractmethod
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -85,6 +88,16 @@ class Pretrained(ABC):
         )
 
     @property
+    def codebooks(self) -> Codebooks:
+        """Layers, in order, and the codebook sizes of their residual stages."""
+        return self.config.codebooks
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Encoder layers that have codebooks here, in their order; 1 is the output of the first transformer layer."""
+        return self.codebooks.layers
+
+    @property
     def sample_rate(self) -> int:
         """Hz of the waveforms."""
         return self.config.sample_rate
@@ -107,12 +120,17 @@ class Pretrained(ABC):
     @property
     def device(self) -> torch.device:
         """Where the network runs, and where what it makes is."""
-        return next(self._network.parameters()).device
+        return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the network's parameters."""
-        return next(self._network.parameters()).dtype
+        return next(self.network.parameters()).dtype
+
+    def to(self, device: str | torch.device) -> Self:
+        """Moves the network, and returns self."""
+        self.network.to(device)
+        return self
 
     def _check_exact(self) -> None:
         """Refuses to save weights that were rounded on loading."""
@@ -120,62 +138,3 @@ class Pretrained(ABC):
             raise CheckpointError(
                 f"the weights are rounded to {self.dtype} and would be saved as if exact: load in float32 to save"
             )
-
-    def _take(self, tokens: Tokens, layers: Iterable[int] | None = None) -> Tokens:
-        """The tokens of the layers asked for, or all, once they are found to be of this checkpoint.
-
-        Raises:
-            TokensError: they are another tokenizer's, or of other codebooks.
-            LayerError: a layer that the tokens have not, or that is not here, or twice the same.
-        """
-        owner = f"this {type(self).__name__.lower()}"
-        if not isinstance(tokens, Tokens):
-            raise TokensError(f"expected Tokens as Tokenizer.encode gives them, got {type(tokens).__name__}")
-        if tokens.fingerprint != self.fingerprint:
-            raise TokensError(
-                f"these tokens are of tokenizer {tokens.fingerprint}, {owner} takes those of {self.fingerprint}: "
-                "encode and decode with the same checkpoint"
-            )
-        if layers is not None:
-            tokens = tokens.select(layers)
-        check_layers(tokens.layers, self.config.layers, owner=owner)
-        slices = dict(zip(self.config.layers, row_slices(self.config.stages), strict=True))
-        expected = [self.config.codebook_sizes[slices[layer]] for layer in tokens.layers]
-        if [tokens.codebook_sizes[rows] for rows in row_slices(tokens.stages)] != expected:
-            raise TokensError(
-                f"these tokens of layers {tokens.layers} with stages {tokens.stages} have codebook_sizes "
-                f"{tokens.codebook_sizes}, {owner} has {tuple(size for sizes in expected for size in sizes)}"
-            )
-        return tokens
-
-
-def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
-    """The floating-point type asked for, by name or as torch has it; float32 by default.
-
-    Raises:
-        CheckpointError: it is none.
-    """
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise CheckpointError(f"dtype must be 'float32', 'bfloat16' or 'float16', got {dtype!r}")
-    return found
-
-
-def check_compiler(device: str | torch.device) -> None:
-    """Makes sure that `torch.compile` works on a device, with the least that can be compiled.
-
-    Raises:
-        CheckpointError: it does not.
-    """
-    try:
-        # Without its cache: what was compiled before needs no compiler.
-        compiled = torch.compile(lambda x: -x, options={"fx_graph_cache": False})
-        compiled(torch.zeros(2, device=device))
-    except RuntimeError as error:
-        needed = "a C++ compiler (g++, say from your system's packages)"
-        if torch.device(device).type != "cpu":
-            needed = f"Triton (pip install triton) and {needed}"
-        raise CheckpointError(
-            f"compile=True needs {needed}; install it, or load without compile (torch.compile failed with: "
-            f"{str(error).strip().splitlines()[0]})"
-        ) from error

@@ -17,6 +17,7 @@ from semtok.errors import CheckpointError
 if TYPE_CHECKING:
     from semtok.checkpoints.config import TokenizerConfig
     from semtok.checkpoints.hub import Repository
+    from semtok.codebooks.codebooks import Codebooks
     from semtok.networks.config import VocoderConfig
 
 
@@ -50,14 +51,13 @@ def _print_tokens(path: Path) -> None:
         "fingerprint": f"{tokens.fingerprint} (of the tokenizer)",
         "size on disk": describe_size([path]),
     }
-    _print(facts, tokens.names, tokens.codebook_sizes, tokens.frame_rate)
+    _print(facts, tokens.codebooks, tokens.frame_rate)
 
 
 def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -> None:
     from semtok.checkpoints.config import CONFIG, ENCODER
     from semtok.checkpoints.hub import resolve
     from semtok.checkpoints.native import CENTROIDS, VOCODER, read_checkpoint_config
-    from semtok.codebooks.layers import row_names
 
     repository = resolve(name, revision=revision, local_files_only=local_files_only)
     config = read_checkpoint_config(repository)
@@ -75,7 +75,6 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
     files += [_find(encoder, file) for file in (CONFIG, "model.safetensors", "pytorch_model.bin")] if tokenizer else []
 
     frame_rate = section.sample_rate / section.hop_length
-    bits = sum(map(math.log2, section.codebook_sizes))
     facts = {
         "checkpoint": name,
         "path": str(repository.file(CONFIG).parent.resolve()),
@@ -84,12 +83,12 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
         "vocoder": _describe_vocoder(config.vocoder, _find(on_disk, VOCODER)) if config.vocoder else "none",
         "sample rate": f"{section.sample_rate} Hz",
         "frame rate": f"{frame_rate:g} Hz (hop length {section.hop_length})",
-        "bitrate": f"{frame_rate * bits:.0f} bit/s with all layers",
+        "bitrate": f"{frame_rate * section.codebooks.bits:.0f} bit/s with all layers",
         "dim": f"{tokenizer.dim} (of features and centroids)" if tokenizer else "unknown",
         "fingerprint": section.fingerprint,
         "size on disk": describe_size([file for file in files if file]),
     }
-    _print(facts, row_names(section.layers, section.stages), section.codebook_sizes, frame_rate)
+    _print(facts, section.codebooks, frame_rate)
 
 
 def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
@@ -109,9 +108,9 @@ def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
 
 
 def _describe_vocoder(vocoder: VocoderConfig, weights: Path | None) -> str:
-    generator = "HiFi-GAN" if vocoder.generator.hifigan else "inverse STFT"
     speaker = ", takes a speaker" if vocoder.speaker else ""
-    return f"{generator} generator, layers {', '.join(map(str, vocoder.layers))}{speaker}{_parameters(weights)}"
+    layers = ", ".join(map(str, vocoder.layers))
+    return f"{vocoder.generator.title} generator, layers {layers}{speaker}{_parameters(weights)}"
 
 
 def _find(repository: Repository, name: str) -> Path | None:
@@ -162,9 +161,9 @@ def describe_size(files: Sequence[Path]) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.2f} kB"
 
 
-def _print(facts: dict[str, str], names: Sequence[str], codebook_sizes: Sequence[int], frame_rate: float) -> None:
+def _print(facts: dict[str, str], codebooks: Codebooks, frame_rate: float) -> None:
     for name, value in facts.items():
         typer.echo(typer.style(f"{name:<14}", bold=True) + value)
     typer.secho("\nlayer   codebook size   bit/s", bold=True)
-    for name, size in zip(names, codebook_sizes, strict=True):
+    for name, size in zip(codebooks.names, codebooks.sizes, strict=True):
         typer.echo(f"{name:>5}   {size:>13}   {frame_rate * math.log2(size):>5.0f}")

@@ -44,7 +44,7 @@ def _bundled(name: str) -> dict[str, str]:
     return {
         "encoder": describe_encoder(tokenizer, dataclasses.replace(repository, subfolder=ENCODER)),
         "layers": ", ".join(map(str, tokenizer.layers)),
-        "K": ", ".join(map(str, sorted(set(tokenizer.codebook_sizes)))),
+        "K": ", ".join(map(str, sorted(set(tokenizer.codebooks.sizes)))),
         "data": ", ".join(data) if isinstance(data, list) else str(data or "-"),
         "licence": state_licence(card),
         "size": f"{describe_size([path for path in repository.folder.rglob('*') if path.is_file()])}, with semtok",

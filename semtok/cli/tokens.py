@@ -87,7 +87,7 @@ def decode(
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio.io import save_audio
     from semtok.cli.progress import file_progress
-    from semtok.codebooks.layers import check_layers
+    from semtok.codebooks.codebooks import check_layers
     from semtok.tokens import Tokens
 
     if chosen is not None:
@@ -128,7 +128,7 @@ def resynth(
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio.io import save_audio
     from semtok.cli.progress import file_progress
-    from semtok.codebooks.layers import check_layers
+    from semtok.codebooks.codebooks import check_layers
 
     chosen = check_layers(chosen or vocoder.layers, vocoder.layers, owner=f"the vocoder of {checkpoint}")
     tokenizer = load_tokenizer(

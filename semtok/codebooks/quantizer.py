@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,10 @@ class Quantizer(nn.Module):
         super().__init__()
         if centroids.ndim != 2 or centroids.shape[0] < 2:
             raise ValueError(f"centroids must be [codebook_size >= 2, dim], got shape {list(centroids.shape)}")
-        self.register_buffer("centroids", centroids.detach().to(torch.float32, copy=True))
+        # Outside of inference mode, so that a change of the buffer shows in its version.
+        with torch.inference_mode(False):
+            self.register_buffer("centroids", centroids.detach().to(torch.float32, copy=True))
+        self._terms = _Terms(self.centroids)
 
     @property
     def codebook_size(self) -> int:
@@ -41,29 +44,29 @@ class Quantizer(nn.Module):
 
         Computed in float32, exact up to its rounding: see `margins` for how near a frame is to changing its code.
         """
-        # Squared distances up to each row's own constant: |c|^2 / 2 - x.c. A common offset of features and centroids
-        # cancels in the true distances but costs digits in the product, so both are centred.
-        centre = self.centroids.mean(dim=0)
-        centroids = self.centroids - centre
-        half_norms = centroids.square().sum(dim=1) / 2
+        if not self._terms.fit(self.centroids):
+            self._terms = _Terms(self.centroids)
+        centre, centred, half_norms = self._terms.centre, self._terms.centred, self._terms.half_norms
         codes = [
-            torch.addmm(half_norms, rows.float() - centre, centroids.T, alpha=-1).argmin(dim=1)
+            torch.addmm(half_norms, rows.float() - centre, centred.T, alpha=-1).argmin(dim=1)
             for rows in self._rows(features)
         ]
         return torch.cat(codes).reshape(features.shape[:-1])
 
     @torch.no_grad()
     def margins(self, features: Tensor) -> Tensor:
-        """How decided the codes of features [..., dim] are: float64 [...] in [0, 1], 0 for a tie.
+        """How decided the codes of features [..., dim] are: float64 [...] in [0, 1] on the CPU, 0 for a tie.
 
         (d2 - d1) / d2 for the squared distances d1 <= d2 to the two nearest centroids, computed in float64. Below about
         1e-5 they are closer than the rounding of a float32 encoder, and the code may depend on the order of its sums.
         """
-        centroids = self.centroids.double()
+        centroids = self.centroids.cpu().double()
         margins = []
         for rows in self._rows(features):
             # From the differences themselves: through a product, distances near zero would be rounding.
-            distances = torch.cdist(rows.double(), centroids, compute_mode="donot_use_mm_for_euclid_dist").square()
+            distances = torch.cdist(
+                rows.cpu().double(), centroids, compute_mode="donot_use_mm_for_euclid_dist"
+            ).square()
             first, second = distances.topk(2, dim=1, largest=False).values.unbind(dim=1)
             margins.append((second - first) / second.clamp(min=torch.finfo(torch.float64).tiny))
         return torch.cat(margins).reshape(features.shape[:-1])
@@ -73,12 +76,44 @@ class Quantizer(nn.Module):
             raise ValueError(f"features must be [..., dim] with dim {self.dim}, got shape {list(features.shape)}")
         return torch.split(features.reshape(-1, self.dim), max(1, _SCORES_AT_A_TIME // self.codebook_size))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_terms"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._terms = _Terms(self.centroids)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Quantizer:
         # Module.to(dtype) would round the centroids along with the rest of a model; devices are followed, dtypes not.
         centroids = self.centroids
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.centroids = centroids.to(self.centroids.device)
+        self._terms = _Terms(self.centroids)
         return self
+
+
+class _Terms:
+    """What the distances to centroids [codebook_size, dim] are computed from, kept until these change.
+
+    |c|^2 / 2 - x.c is the squared distance up to each row's own constant. A common offset of features and centroids
+    cancels in the true distances but costs digits in the product, so both are centred.
+    """
+
+    def __init__(self, centroids: Tensor) -> None:
+        self._of, self._version = centroids, _version(centroids)
+        with torch.inference_mode(False), torch.no_grad():
+            self.centre = centroids.mean(dim=0)
+            self.centred = centroids - self.centre
+            self.half_norms = self.centred.square().sum(dim=1) / 2
+
+    def fit(self, centroids: Tensor) -> bool:
+        """Whether they are of these centroids as they are now."""
+        return centroids is self._of and _version(centroids) == self._version
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was changed in place; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 class ResidualQuantizer(nn.Module):

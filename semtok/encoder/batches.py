@@ -1,4 +1,4 @@
-"""Clips of any lengths through an encoder: in batches of bounded size, which worker threads read and run."""
+"""Clips of any lengths through a module: in batches of bounded size, which worker threads read and run."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from semtok.audio.lengths import Framing, Windows
 from semtok.audio.recordings import Recording
+from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
-from semtok.encoder.windows import is_long, long_features
+from semtok.encoder.windows import run_windows
 from semtok.errors import AudioError
 from semtok.progress import progress_bar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Finish: TypeAlias = Callable[[Sequence[Tensor]], Tensor]
-"""Features [batch, frames, dim] of each layer -> what is wanted of them, [batch, frames, ...]."""
-
 Outcome: TypeAlias = tuple[int, Tensor | AudioError]
-"""Number of a clip, and what came of it, [frames, ...], or what is wrong with it."""
+"""Number of a clip, and what came of it, [layers or rows, frames, ...], or what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +51,25 @@ ACCELERATOR = Schedule(batch_seconds=240, workers=4, running=1)
 
 
 class Clips(NamedTuple):
-    """Recordings to run through an encoder, and how.
+    """Recordings to run through a module, which layers of it are wanted, and the windows of long recordings."""
 
-    Args:
-        layers: whose features are wanted.
-        finish: what becomes of them.
-        chunk_seconds, context_seconds: of the windows that long recordings are cut into, see `long_features`.
-    """
-
-    encoder: Encoder
+    module: Encoder | CodeEncoder
     recordings: Sequence[Recording]
     layers: tuple[int, ...]
-    finish: Finish
-    chunk_seconds: float
-    context_seconds: float
+    windows: Windows
 
     def is_long(self, number: int) -> bool:
-        return is_long(self.encoder, self.recordings[number], self.chunk_seconds, self.context_seconds)
+        return not self.windows.one_is_enough(self.module.framing.count(self.recordings[number].samples))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
 
 
 def run_all(clips: Clips, *, progress: bool) -> list[Tensor]:
-    """What `finish` makes of each recording, [frames, ...], in their order; `progress` shows a bar on stderr.
+    """What the module makes of each recording, [layers or rows, frames, ...], in their order.
+
+    `progress` shows a bar on stderr.
 
     Raises:
         AudioError: a recording cannot be read or is shorter than one frame; the others are then given up.
@@ -92,8 +89,8 @@ def run_each(clips: Clips) -> Iterator[Outcome]:
 
     No more than a few batches are read, or done, ahead of the caller.
     """
-    schedule = CPU if _device(clips.encoder).type == "cpu" else ACCELERATOR
-    batches, unread = _plan(clips, round(schedule.batch_seconds * clips.encoder.sample_rate))
+    schedule = CPU if clips.device.type == "cpu" else ACCELERATOR
+    batches, unread = _plan(clips, round(schedule.batch_seconds * clips.module.framing.sample_rate))
     yield from unread
     run = functools.partial(_run_batch, clips, Semaphore(schedule.running))
     for outcomes in _map_ahead(run, batches, schedule.workers) if len(batches) > 1 else map(run, batches):
@@ -115,7 +112,7 @@ def _plan(clips: Clips, batch_samples: int) -> tuple[list[list[int]], list[Outco
             samples[number] = length
     order = sorted(samples, key=samples.__getitem__)
     batches = []
-    while order and samples[order[0]] < clips.encoder.minimum_samples:
+    while order and samples[order[0]] < clips.module.framing.minimum_samples:
         batches.append([order.pop(0)])
     while order:
         size = 1 if clips.is_long(order[-1]) else max(1, batch_samples // samples[order[-1]])
@@ -127,38 +124,31 @@ def _plan(clips: Clips, batch_samples: int) -> tuple[list[list[int]], list[Outco
 def _run_batch(clips: Clips, gate: Semaphore, batch: Sequence[int]) -> list[Outcome]:
     if clips.is_long(batch[0]):
         return [(batch[0], _attempt(_run_long, clips, batch[0]))]
-    loaded = {number: _attempt(_load, clips.recordings[number], clips.encoder) for number in batch}
+    loaded = {number: _attempt(_load, clips.recordings[number], clips.module.framing) for number in batch}
     outcomes: list[Outcome] = [(number, error) for number, error in loaded.items() if isinstance(error, AudioError)]
     waveforms = {number: waveform for number, waveform in loaded.items() if isinstance(waveform, Tensor)}
     if waveforms:
-        device = _device(clips.encoder)
         lengths = torch.tensor([len(waveform) for waveform in waveforms.values()])
         with gate:
-            padded = pad_sequence([waveform.to(device) for waveform in waveforms.values()], batch_first=True)
-            features, frames = clips.encoder(padded, lengths, clips.layers)
-            found = clips.finish(features)
-        outcomes += [(number, row[:end]) for number, row, end in zip(waveforms, found, frames.tolist(), strict=True)]
+            padded = pad_sequence([waveform.to(clips.device) for waveform in waveforms.values()], batch_first=True)
+            found, frames = clips.module(padded, lengths, clips.layers)
+        outcomes += [(number, row[:, :end]) for number, row, end in zip(waveforms, found, frames.tolist(), strict=True)]
     return outcomes
 
 
 def _run_long(clips: Clips, number: int) -> Tensor:
-    recording, windows = clips.recordings[number], (clips.chunk_seconds, clips.context_seconds)
-    pieces = long_features(clips.encoder, recording, clips.layers, *windows)
-    return torch.cat([clips.finish([layer[None] for layer in features])[0] for _, features in pieces])
+    pieces = run_windows(clips.module, clips.recordings[number], clips.layers, clips.windows)
+    return torch.cat(list(pieces), dim=1)
 
 
-def _load(recording: Recording, encoder: Encoder) -> Tensor:
+def _load(recording: Recording, framing: Framing) -> Tensor:
     waveform = recording.load()
-    if len(waveform) < encoder.minimum_samples:
+    if len(waveform) < framing.minimum_samples:
         raise AudioError(
-            f"{recording.name} has {len(waveform)} samples at {encoder.sample_rate} Hz, fewer than the "
-            f"{encoder.minimum_samples} of one frame: leave it out or join it to its neighbour"
+            f"{recording.name} has {len(waveform)} samples at {framing.sample_rate} Hz, fewer than the "
+            f"{framing.minimum_samples} of one frame: leave it out or join it to its neighbour"
         )
     return waveform
-
-
-def _device(encoder: Encoder) -> torch.device:
-    return next(encoder.parameters()).device
 
 
 def _map_ahead(

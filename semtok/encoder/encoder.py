@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from semtok.audio.lengths import frame_count, frame_mask, minimum_samples
-from semtok.encoder.families import FAMILIES
+from semtok.audio.lengths import frame_mask
+from semtok.encoder.families import FAMILIES, SAMPLE_RATE
 from semtok.encoder.statistics import RunningStatistics, Statistics, regroup
 from semtok.errors import AudioError, CheckpointError, LayerError
 from semtok.networks.precision import exact_float32
@@ -43,8 +42,7 @@ class Encoder(nn.Module):
         CheckpointError: the model is of another family.
     """
 
-    sample_rate = 16000
-    """Hz; all supported families were trained at this rate."""
+    sample_rate = SAMPLE_RATE
 
     def __init__(self, model: PreTrainedModel, *, normalize: bool, normalize_epsilon: float = 1e-7) -> None:
         super().__init__()
@@ -59,17 +57,18 @@ class Encoder(nn.Module):
         self.normalize_epsilon = normalize_epsilon
         self._family = family(model)
         self._run_layer = self._family.run_layer
+        self.framing = self._family.framing
         self.requires_grad_(False).eval()
 
     @property
     def hop_length(self) -> int:
         """Samples from one frame to the next."""
-        return math.prod(self._family.strides)
+        return self.framing.hop_length
 
     @property
     def minimum_samples(self) -> int:
         """Samples of the shortest clip that gives one frame."""
-        return minimum_samples(self._family.kernels, self._family.strides)
+        return self.framing.minimum_samples
 
     @property
     def dim(self) -> int:
@@ -88,11 +87,7 @@ class Encoder(nn.Module):
 
     def frame_count(self, samples: int) -> int:
         """Frames that a clip of so many samples gives."""
-        return frame_count(samples, self._family.kernels, self._family.strides)
-
-    def frame_span(self, first: int, last: int) -> tuple[int, int]:
-        """Samples [start, stop) under frames first ... last - 1, which make just these frames by themselves."""
-        return first * self.hop_length, (last - 1) * self.hop_length + self.minimum_samples
+        return self.framing.count(samples)
 
     def compile_layers(self) -> None:
         """Has the transformer layers run by `torch.compile` from here on: once compiled, for clips of any lengths."""
@@ -117,11 +112,9 @@ class Encoder(nn.Module):
             AudioError: all together they are shorter than one frame.
         """
         gathered = self.running_statistics()
-        device = next(self.parameters()).device
         samples = 0
         for piece in regroup(blocks, _STATISTICS_SECONDS * self.sample_rate):
-            # MPS has no float64.
-            gathered.add(piece.cpu() if device.type == "mps" else piece.to(device))
+            gathered.add(piece.cpu())
             samples += len(piece)
         if samples < self.minimum_samples:
             raise AudioError(
@@ -136,7 +129,7 @@ class Encoder(nn.Module):
         lengths: Tensor,
         layers: Sequence[int],
         statistics: Sequence[Statistics] | None = None,
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Features of each layer, from one run up to the deepest.
 
         Args:
@@ -149,30 +142,38 @@ class Encoder(nn.Module):
             statistics: one a clip, of the recording that the clip is a piece of; by default, each clip is a recording.
 
         Returns:
-            Features [batch, frames, dim] of each layer in the order asked, 0 past each clip's frames, and with as many
-            frames as the longest clip has; frames of each clip, int64 [batch].
+            Features [batch, layers, frames, dim], 0 past each clip's frames; frames of each clip, int64
+            [batch].
 
         Raises:
             AudioError: a clip is shorter than one frame, or longer than the waveforms.
             LayerError: no layers were asked for, or some that the encoder has not.
         """
         samples = self._check(waveforms, lengths, layers)
-        frame_lengths = frame_count(lengths, self._family.kernels, self._family.strides).to(waveforms.device)
-        valid = frame_mask(frame_lengths, self.frame_count(max(samples)))
-        kept: dict[int, Tensor] = {}
-        with torch.inference_mode(), exact_float32(waveforms.device):
+        device, dtype = waveforms.device, next(self.parameters()).dtype
+        counts = [self.framing.count(length) for length in samples]
+        frame_lengths, frames = torch.tensor(counts), max(counts)
+        valid = frame_mask(frame_lengths, frames).to(device)
+        # Outside of inference mode: what it makes could not be trained on. Each layer lies in one piece.
+        features = torch.zeros(len(layers), len(counts), frames, self.dim, dtype=dtype, device=device)
+        with torch.inference_mode(), exact_float32(device):
             waveforms = waveforms[:, : max(samples)]
             if statistics is None:
-                statistics = [self.statistics([row[:length]]) for row, length in zip(waveforms, samples, strict=True)]
+                clips = zip(waveforms.cpu(), samples, strict=True)
+                statistics = [self.statistics([clip[:length]]) for clip, length in clips]
             hidden = self._family.embed(waveforms, samples, valid, statistics)
-            terms = self._family.attention_terms(valid, hidden.dtype)
+            mask = None
+            if min(counts) < frames:
+                mask = torch.zeros(valid.shape, dtype=dtype, device=device).masked_fill(~valid, -torch.inf)[
+                    :, None, None
+                ]
+            terms = self._family.attention_terms(frames, mask)
             for number in range(max(layers) + 1):
                 if number > 0:
                     hidden = self._run_layer(self._layers[number - 1], hidden, *terms)
-                if number in layers:
-                    kept[number] = hidden
-        # Outside of inference mode: what it makes could not be trained on.
-        return [kept[number].masked_fill(~valid[:, :, None], 0) for number in layers], frame_lengths
+                for place in (place for place, layer in enumerate(layers) if layer == number):
+                    features[place] = hidden.masked_fill(~valid[:, :, None], 0)
+        return features.transpose(0, 1), frame_lengths.to(device)
 
     def _check(self, waveforms: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[int]:
         """The lengths as integers, once what arrived is found sound."""

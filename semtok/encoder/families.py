@@ -14,18 +14,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from semtok.audio.lengths import Framing
 from semtok.encoder.front_end import FrontEnd, PositionConvolution, has_group_norm
 from semtok.encoder.statistics import MelStatistics, RunningStatistics, Statistics, WaveformStatistics
 from semtok.errors import CheckpointError
+
+SAMPLE_RATE = 16000
+"""Hz; all families were trained at this rate."""
 
 
 class Family(Protocol):
     """One way from waveforms to layer 0, and from a layer to the next, of a base model of transformers."""
 
-    kernels: Sequence[int]
-    """Of the convolutions that make frames of samples, in samples and then in frames of the convolution before."""
-
-    strides: Sequence[int]
+    framing: Framing
 
     def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
         """Gathers what `embed` must know of a recording; for the arguments see `Encoder`."""
@@ -39,10 +40,10 @@ class Family(Protocol):
         Valid frames are True in `valid`, bool [batch, frames]; the others come out as they will.
         """
 
-    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
-        """What all layers add to their attention scores on a batch whose valid frames are these: bool [batch, frames].
+    def attention_terms(self, frames: int, mask: Tensor | None) -> tuple[Tensor | None, ...]:
+        """What all layers add to their attention scores on a batch of so many frames; `run_layer` takes it.
 
-        `run_layer` takes it.
+        `mask` [batch, 1, 1, frames] is -inf for padded keys; None, which is faster, if none is padded.
         """
 
     def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
@@ -52,8 +53,8 @@ class Family(Protocol):
 class MaskedAttention:
     """Layers of which only the attention mixes frames, and those before a frame at most."""
 
-    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
-        return (_attention_mask(valid, dtype),)
+    def attention_terms(self, frames: int, mask: Tensor | None) -> tuple[Tensor | None, ...]:
+        return (mask,)
 
     def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
         (mask,) = terms
@@ -66,9 +67,8 @@ class Convolutional(MaskedAttention):
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.kernels: Sequence[int] = model.config.conv_kernel
-        self.strides: Sequence[int] = model.config.conv_stride
-        self._front_end = FrontEnd(model.feature_extractor.conv_layers, self.kernels, self.strides)
+        self.framing = Framing(tuple(model.config.conv_kernel), tuple(model.config.conv_stride), SAMPLE_RATE)
+        self._front_end = FrontEnd(model.feature_extractor.conv_layers, self.framing)
         convolution = getattr(model.encoder.pos_conv_embed, "conv", None)
         self._position_convolution = None if convolution is None else PositionConvolution(convolution)
 
@@ -111,11 +111,10 @@ class Data2Vec(Convolutional):
 class WavLM(Convolutional):
     """WavLM: attention with a gated relative position bias, whose table stands in layer 1 and serves all."""
 
-    def attention_terms(self, valid: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
-        frames = valid.shape[1]
+    def attention_terms(self, frames: int, mask: Tensor | None) -> tuple[Tensor | None, ...]:
         position_bias: Tensor = self.model.encoder.layers[0].attention.compute_bias(frames, frames)
         # Rows of one head side by side, as attention reads them.
-        return position_bias.contiguous(), _attention_mask(valid, dtype)
+        return position_bias.contiguous(), mask
 
     def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
         position_bias, mask = terms
@@ -144,39 +143,40 @@ class Filterbank(MaskedAttention):
         self.model = model
         self.extractor: Any = SeamlessM4TFeatureExtractor(stride=1)
         # The extractor's window and hop, then its pairing of filterbank frames.
-        self.kernels: Sequence[int] = (400, 2)
-        self.strides: Sequence[int] = (160, 2)
+        self.framing = Framing((400, 2), (160, 2), SAMPLE_RATE)
 
     def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
         # Without normalisation the samples have no part in a statistic either.
         if not normalize:
             return WaveformStatistics(normalize=False, epsilon=epsilon, convolution=None)
-        return MelStatistics(self._filterbank, window=self.kernels[0], hop_length=self.strides[0])
+        return MelStatistics(self._filterbank, window=self.framing.kernels[0], hop_length=self.framing.strides[0])
 
     def embed(
         self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
     ) -> Tensor:
-        features = torch.zeros(*valid.shape, 2 * self.extractor.num_mel_bins, device=waveforms.device)
-        for row, waveform, length, known in zip(features, waveforms, lengths, statistics, strict=True):
+        # On the CPU, in the float64 of the statistics, as far as the projection.
+        features = torch.zeros(*valid.shape, 2 * self.extractor.num_mel_bins)
+        for row, waveform, length, known in zip(features, waveforms.cpu(), lengths, statistics, strict=True):
             bins = self._filterbank(waveform[:length])
             if known.mean is not None and known.deviation is not None:
-                bins = (bins - known.mean.to(bins.device)) / known.deviation.to(bins.device)
+                bins = (bins - known.mean) / known.deviation
             pairs = bins[: len(bins) // 2 * 2].reshape(-1, row.shape[1])
             row[: len(pairs)] = pairs
-        hidden: Tensor = self.model.feature_projection(features.to(self.model.dtype))[0]
+        hidden: Tensor = self.model.feature_projection(features.to(waveforms.device, self.model.dtype))[0]
         return hidden.masked_fill(~valid[:, :, None], 0)
 
     def _filterbank(self, samples: Tensor) -> Tensor:
-        """samples [at least one window] -> log-mel energies float32 [steps, bins], each of its own window alone."""
+        """samples [at least one window] -> log-mel energies float32 [steps, bins], each of its own window."""
+        # On the CPU, where the extractor computes.
         found = self.extractor(
-            samples.cpu().numpy(),
+            samples.numpy(),
             sampling_rate=self.extractor.sampling_rate,
             do_normalize_per_mel_bins=False,
             pad_to_multiple_of=1,
             return_attention_mask=False,
             return_tensors="pt",
         )
-        bins: Tensor = found["input_features"][0].to(samples.device)
+        bins: Tensor = found["input_features"][0]
         return bins
 
 
@@ -195,17 +195,10 @@ def _is_pre_norm(model: Any) -> bool:
     return bool(getattr(model.config, "do_stable_layer_norm", False))
 
 
-def _attention_mask(valid: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """Added to attention scores: [batch, 1, 1, frames], -inf for padded keys; None, which is faster, if all count."""
-    if valid.all():
-        return None
-    return torch.zeros(valid.shape, dtype=dtype, device=valid.device).masked_fill(~valid, -torch.inf)[:, None, None]
-
-
 def _gated_attention(attention: Any, hidden: Tensor, position_bias: Tensor, mask: Tensor | None) -> Tensor:
     """Self-attention of WavLM (Chen et al., 2022, arXiv 2110.13900, section III-B).
 
-    hidden [batch, frames, dim], position_bias [heads, frames, frames], mask as of `_attention_mask` -> as hidden.
+    hidden [batch, frames, dim], position_bias [heads, frames, frames], mask as of `attention_terms` -> as hidden.
     Written out because transformers' module computes the attention weights only to average them.
     """
 

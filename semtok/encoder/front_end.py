@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semtok.audio.lengths import frame_count, minimum_samples
+from semtok.audio.lengths import Framing
 from semtok.encoder.statistics import Statistics
 
 # On a CPU the convolutions run over so many frames at a time: what lies between them then stays in the cache, in memory
@@ -28,14 +28,12 @@ class FrontEnd:
     Args:
         layers: `feature_extractor.conv_layers` of a model of transformers. Their weights stay the same, but lie in
             memory from here on in the order of a window.
-        kernels: in samples, and then in steps of the convolution before.
-        strides: likewise.
+        framing: how frames lie over samples by them.
     """
 
-    def __init__(self, layers: Sequence[Any], kernels: Sequence[int], strides: Sequence[int]) -> None:
+    def __init__(self, layers: Sequence[Any], framing: Framing) -> None:
         self._layers = layers
-        self._kernels = kernels
-        self._strides = strides
+        self._framing = framing
         for layer in layers:
             layer.conv.weight.data = layer.conv.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
 
@@ -48,27 +46,25 @@ class FrontEnd:
         if waveforms.device.type != "cpu":
             return self._convolve(clips, statistics)
         convolution = self._layers[-1].conv
-        frames = frame_count(waveforms.shape[1], self._kernels, self._strides)
+        frames = self._framing.count(waveforms.shape[1])
         found: Tensor = convolution.weight.new_zeros(len(clips), frames, convolution.out_channels)
         for row, start, end in self._blocks(lengths):
             block = self._convolve(clips[row, None, start:end], statistics[row : row + 1])[0]
-            first = start // math.prod(self._strides)
+            first = start // self._framing.hop_length
             found[row, first : first + len(block)] = block
         return found
 
     def _blocks(self, lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         """Clip by clip, the samples of which a block of frames is made: clip, first sample, end."""
-        hop, reach = math.prod(self._strides), minimum_samples(self._kernels, self._strides)
         for row, length in enumerate(lengths):
-            frames = frame_count(length, self._kernels, self._strides)
+            frames = self._framing.count(length)
             for first in range(0, frames, _BLOCK_FRAMES):
-                last = min(first + _BLOCK_FRAMES, frames) - 1
-                yield row, first * hop, last * hop + reach
+                yield row, *self._framing.span(first, min(first + _BLOCK_FRAMES, frames))
 
     def _convolve(self, waveforms: Tensor, statistics: Sequence[Statistics]) -> Tensor:
         """waveforms [batch, samples] -> [batch, frames, channels]."""
         hidden = waveforms.to(self._layers[0].conv.weight.dtype)[:, :, None]
-        for layer, kernel, stride in zip(self._layers, self._kernels, self._strides, strict=True):
+        for layer, kernel, stride in zip(self._layers, self._framing.kernels, self._framing.strides, strict=True):
             batch, _, channels = hidden.shape
             windows = hidden.flatten(1).unfold(1, kernel * channels, stride * channels)
             weight = layer.conv.weight.transpose(1, 2).flatten(1)
@@ -133,7 +129,10 @@ def _normalised(waveforms: Tensor, lengths: Sequence[int], statistics: Sequence[
     inputs = torch.zeros_like(waveforms)
     for row, waveform, length, known in zip(inputs, waveforms, lengths, statistics, strict=True):
         clip = waveform[:length]
-        row[:length] = clip if known.mean is None else (clip - known.mean) / known.deviation
+        if known.mean is not None and known.deviation is not None:
+            # Rounded before they reach the device, which may have no float64.
+            clip = (clip - known.mean.float().to(clip.device)) / known.deviation.float().to(clip.device)
+        row[:length] = clip
     return inputs
 
 
@@ -141,8 +140,7 @@ def _group_norm(hidden: Tensor, norm: nn.GroupNorm, statistics: Sequence[Statist
     """hidden [batch, steps, channels] -> the same shape, each clip normalised by the statistics of its recording."""
     means = [known.channel_mean for known in statistics if known.channel_mean is not None]
     variances = [known.channel_variance for known in statistics if known.channel_variance is not None]
-    mean = torch.stack(means).to(hidden.device)[:, None]
-    variance = torch.stack(variances).to(hidden.device)[:, None]
-    scale = norm.weight / torch.sqrt(variance + norm.eps)
-    normalised = (hidden.float() - mean.float()) * scale.float() + norm.bias
-    return normalised.to(hidden.dtype)
+    # On the CPU in float64, which a device may not have.
+    scale = norm.weight.cpu() / torch.sqrt(torch.stack(variances) + norm.eps)
+    mean, scale = (part.float().to(hidden.device)[:, None] for part in (torch.stack(means), scale))
+    return ((hidden.float() - mean) * scale + norm.bias).to(hidden.dtype)

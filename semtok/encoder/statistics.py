@@ -18,6 +18,8 @@ from torch import Tensor, nn
 class Statistics:
     """How a recording is normalised, in whatever pieces it then goes through the encoder it was measured for.
 
+    On the CPU, whatever the encoder runs on: not every device has float64.
+
     Args:
         mean: what the input is shifted by, float64: [] for samples, [bins] for mel bins; None where the encoder takes
             its input as it is.
@@ -37,7 +39,7 @@ class RunningStatistics(Protocol):
     """Statistics of a recording that arrives piece by piece."""
 
     def add(self, samples: Tensor) -> None:
-        """The next piece, float32 [samples >= 1]."""
+        """The next piece, float32 [samples >= 1] on the CPU."""
 
     def current(self) -> Statistics:
         """Of all pieces so far; they must make one frame at least."""
@@ -102,14 +104,14 @@ class WaveformStatistics:
             mean = self._samples.mean[0]
             deviation = torch.sqrt(self._samples.covariance()[0, 0] + self._epsilon)
         if self._convolution is not None:
-            weight = self._convolution.weight[:, 0].to(self._steps.mean.device).double()
+            weight = self._convolution.weight[:, 0].cpu().double()
             channel_mean = weight @ self._steps.mean
             channel_variance = ((weight @ self._steps.covariance()) * weight).sum(dim=1)
             if mean is not None and deviation is not None:
                 channel_mean = (channel_mean - weight.sum(dim=1) * mean) / deviation
                 channel_variance = channel_variance / deviation.square()
             if self._convolution.bias is not None:
-                channel_mean = channel_mean + self._convolution.bias.to(channel_mean.device)
+                channel_mean = channel_mean + self._convolution.bias.cpu()
         return Statistics(mean, deviation, channel_mean, channel_variance)
 
 
@@ -128,7 +130,7 @@ class MelStatistics:
         self._rest = torch.zeros(0)
 
     def add(self, samples: Tensor) -> None:
-        held = torch.cat([self._rest.to(samples.device), samples])
+        held = torch.cat([self._rest, samples])
         steps, self._rest = cut_steps(self._rest, samples, self._window, self._hop_length)
         if len(steps) > 0:
             self._bins.add(self._filterbank(held))
@@ -139,7 +141,7 @@ class MelStatistics:
 
 def cut_steps(rest: Tensor, samples: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
     """What lies under a kernel step by step, [steps, kernel], after `rest` of earlier samples; and the new rest."""
-    held = torch.cat([rest.to(samples.device), samples])
+    held = torch.cat([rest, samples])
     steps = held.unfold(0, kernel, stride) if len(held) >= kernel else held.new_zeros(0, kernel)
     return steps, held[len(steps) * stride :]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from semtok.audio.files import list_audio
 from semtok.audio.io import load_audio
-from semtok.codebooks.layers import check_layers, row_slices
+from semtok.codebooks.codebooks import check_layers
 from semtok.evaluation import metrics, words
 from semtok.evaluation.metrics import SAMPLE_RATE, Waveform
 from semtok.progress import track
@@ -120,13 +120,9 @@ def evaluate_resynthesis(
     clips = find_clips(audio)
     scored = _score_clips(tokenizer, vocoder, clips, checked, workers or os.cpu_count() or 1)
     results = list(track(scored, "measuring", len(clips)))
-    bits = {
-        layer: sum(map(math.log2, tokenizer.codebook_sizes[rows]))
-        for layer, rows in zip(tokenizer.layers, row_slices(tokenizer.stages), strict=True)
-    }
     rows = [_row(_ORIGINAL, None, [scores[_ORIGINAL] for _, scores in results])]
     for subset in checked:
-        bitrate = tokenizer.frame_rate * sum(bits[layer] for layer in subset)
+        bitrate = tokenizer.frame_rate * tokenizer.codebooks.select(subset, owner="the tokenizer").bits
         rows.append(_row(subset, bitrate, [scores[subset] for _, scores in results]))
     seconds = sum(samples for samples, _ in results) / SAMPLE_RATE
     return Resynthesis(tokenizer.fingerprint, len(clips), seconds, tuple(rows))

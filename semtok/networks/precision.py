@@ -1,4 +1,4 @@
-"""Arithmetic that does not depend on the caller's settings: no autocast, no TF32 or bfloat16 in float32 products."""
+"""How exactly networks compute: dtypes, the compiler, and float32 that does not depend on the caller's settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+
+from semtok.errors import CheckpointError
 
 
 @contextmanager
@@ -74,3 +76,35 @@ def _setter(operation: Any, precision: str) -> Callable[[], None]:
 
 
 _FULL_PRECISION = _FullPrecision()
+
+
+def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    """The floating-point type asked for, by name or as torch has it; float32 by default.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise CheckpointError(f"dtype must be 'float32', 'bfloat16' or 'float16', got {dtype!r}")
+    return found
+
+
+def check_compiler(device: str | torch.device) -> None:
+    """Makes sure that `torch.compile` works on a device, with the least that can be compiled.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    try:
+        # Without its cache: what was compiled before needs no compiler.
+        compiled = torch.compile(lambda x: -x, options={"fx_graph_cache": False})
+        compiled(torch.zeros(2, device=device))
+    except RuntimeError as error:
+        needed = "a C++ compiler (g++, say from your system's packages)"
+        if torch.device(device).type != "cpu":
+            needed = f"Triton (pip install triton) and {needed}"
+        raise CheckpointError(
+            f"compile=True needs {needed}; install it, or load without compile (torch.compile failed with: "
+            f"{str(error).strip().splitlines()[0]})"
+        ) from error

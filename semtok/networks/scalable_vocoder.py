@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from semtok.networks.config import GeneratorConfig, SpeakerConfig, VocoderConfig
-from semtok.networks.generator import HiFiGAN, ISTFTGenerator
+from semtok.codebooks.codebooks import Codebooks
+from semtok.networks.config import SpeakerConfig, VocoderConfig
+from semtok.networks.generators import GeneratorConfig
 from semtok.networks.selector import LayerSelector
 from semtok.networks.speaker import SpeakerConditioning, SpeakerEncoder
 
@@ -17,38 +17,30 @@ class ScalableVocoder(nn.Module):
     """Codes of any subset of layers -> waveform (Mousavi et al., 2024, section 2.3).
 
     Args:
-        codebook_sizes: of each layer, or of each of its residual stages.
+        codebooks: of which layers it takes codes.
         embedding_dim: of the embedding tables and the generator's input.
         attention_dim: hidden size of the attention over layers.
         generator: which generator and its sizes.
         absent_embedding: whether one learned embedding stands for each absent layer (SpeechBrain's vocoders).
-        stages: of each layer, one each by default.
         speaker: whether it can be told whose voice, and has an encoder of voices.
         sample_rate: Hz of what the encoder of voices hears.
     """
 
     def __init__(
         self,
-        codebook_sizes: Sequence[int],
+        codebooks: Codebooks,
         *,
         embedding_dim: int,
         attention_dim: int,
         generator: GeneratorConfig,
         absent_embedding: bool = False,
-        stages: Sequence[int] | None = None,
         speaker: SpeakerConfig | None = None,
         sample_rate: int = 16000,
     ) -> None:
         super().__init__()
-        self.selector = LayerSelector(
-            codebook_sizes, embedding_dim, attention_dim, absent_embedding=absent_embedding, stages=stages
-        )
-        self.generator: HiFiGAN | ISTFTGenerator
-        if generator.hifigan is not None:
-            self.generator = HiFiGAN(embedding_dim, **dataclasses.asdict(generator.hifigan))
-        else:
-            assert generator.istft is not None
-            self.generator = ISTFTGenerator(embedding_dim, **dataclasses.asdict(generator.istft))
+        self.selector = LayerSelector(codebooks, embedding_dim, attention_dim, absent_embedding=absent_embedding)
+        self.codebooks = codebooks
+        self.generator = generator.build(embedding_dim)
         self.speaker = SpeakerConditioning(speaker.dim, embedding_dim) if speaker else None
         self.speaker_encoder: SpeakerEncoder | None = None
         if speaker and speaker.channels:
@@ -88,12 +80,11 @@ class ScalableVocoder(nn.Module):
 def build_network(config: VocoderConfig) -> ScalableVocoder:
     """The network that a config describes, with random weights."""
     return ScalableVocoder(
-        config.codebook_sizes,
+        config.codebooks,
         embedding_dim=config.embedding_dim,
         attention_dim=config.attention_dim,
         generator=config.generator,
         absent_embedding=config.absent_embedding,
-        stages=config.stages,
         speaker=config.speaker,
         sample_rate=config.sample_rate,
     )

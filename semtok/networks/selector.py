@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from semtok.codebooks.layers import row_slices
+from semtok.codebooks.codebooks import Codebooks
 
 
 class LayerSelector(nn.Module):
@@ -17,27 +17,25 @@ class LayerSelector(nn.Module):
     fused = sum_l weight_l e_l. A layer that is absent takes no part in the softmax.
 
     Args:
-        codebook_sizes: of each layer, or of each of its residual stages.
+        codebooks: of which layers; the embeddings of a layer's stages are summed.
         dim: of the embeddings.
         attention_dim: hidden size of the score.
         absent_embedding: each absent layer does take part, by one learned embedding that stands for any of them
             (SpeechBrain's vocoders).
-        stages: of each layer, one each by default; the embeddings of a layer's stages are summed.
     """
 
     def __init__(
         self,
-        codebook_sizes: Sequence[int],
+        codebooks: Codebooks,
         dim: int,
         attention_dim: int,
         *,
         absent_embedding: bool = False,
-        stages: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.dim = dim
-        self.stages = tuple(stages or (1,) * len(codebook_sizes))
-        self.embeddings = nn.ModuleList(nn.Embedding(size, dim) for size in codebook_sizes)
+        self.rows = tuple(codebooks.rows.values())
+        self.embeddings = nn.ModuleList(nn.Embedding(size, dim) for size in codebooks.sizes)
         self.score = nn.Sequential(nn.Linear(dim, attention_dim), nn.ReLU(), nn.Linear(attention_dim, 1, bias=False))
         self.absent = nn.Parameter(torch.randn(dim)) if absent_embedding else None
 
@@ -49,7 +47,7 @@ class LayerSelector(nn.Module):
         as it can; the table of a layer's first stage is brought to zero mean and unit variance, so that all layers
         start alike in scale, and the stages that follow are scaled with it.
         """
-        for rows in row_slices(self.stages):
+        for rows in self.rows:
             stages = [points.to(self.score[0].weight) for points in centroids[rows]]  # type: ignore[arg-type]
             if stages[0].shape[1] != self.dim:
                 projection = torch.empty(stages[0].shape[1], self.dim, device=stages[0].device)
@@ -74,10 +72,9 @@ class LayerSelector(nn.Module):
             over layers (with an embedding for absent layers: to 1 less the weight of those); averaged over frames they
             are the layers' importance.
         """
-        slices = row_slices(self.stages)
-        chosen = range(len(slices)) if positions is None else positions
+        chosen = range(len(self.rows)) if positions is None else positions
         rows = iter(codes.unbind(1))
-        embedded = torch.stack([self._embed(self.embeddings[slices[p]], rows) for p in chosen], dim=1)
+        embedded = torch.stack([self._embed(self.embeddings[self.rows[p]], rows) for p in chosen], dim=1)
         scores = self.score(embedded).squeeze(-1)
         if present is not None:
             scores = scores.masked_fill(~present[:, :, None], -torch.inf)
@@ -97,7 +94,7 @@ class LayerSelector(nn.Module):
         batch, layers, frames = scores.shape
         given = scores.new_full((batch,), layers) if present is None else present.sum(dim=1)
         # n equal scores s weigh as much in the softmax as one of s + log n, and none as one of -inf.
-        score = self.score(self.absent) + (len(self.stages) - given).to(scores).log()[:, None]
+        score = self.score(self.absent) + (len(self.rows) - given).to(scores).log()[:, None]
         assert self.absent is not None
         absent = self.absent.expand(batch, 1, frames, -1)
         return torch.cat([embedded, absent], dim=1), torch.cat([scores, score[:, None].expand(-1, 1, frames)], dim=1)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.audio.lengths import frame_mask
 from semtok.audio.mel import log_mel, mel_bank
-from semtok.networks.generator import ConvNeXtBlock
+from semtok.audio.recordings import Recording
+from semtok.errors import AudioError, SpeakerError
+from semtok.networks.config import SpeakerConfig
+from semtok.networks.convnext import ConvNeXtBlock
+from semtok.networks.precision import exact_float32
 
 _WINDOW, _HOP, _BANDS = 512, 256, 64
 _BLOCKS = 4
@@ -100,3 +106,48 @@ class SpeakerConditioning(nn.Module):
             voice = torch.where(given, F.normalize(speaker.float(), dim=1), self.absent)
         told: Tensor = fused + self.map(voice.to(self.map.weight.dtype))[:, None]
         return told
+
+
+@torch.no_grad()
+def embed_speakers(encoder: SpeakerEncoder, recordings: Iterable[Recording]) -> Tensor:
+    """[recordings, dim]: each by itself, so that its embedding is the same alone and beside any others.
+
+    Raises:
+        AudioError: a recording cannot be read or is too short.
+    """
+    device = encoder.project.weight.device
+    with exact_float32(device):
+        return torch.cat([encoder(_load(recording, encoder).to(device)[None]) for recording in recordings])
+
+
+def _load(recording: Recording, encoder: SpeakerEncoder) -> Tensor:
+    waveform = recording.load()
+    if len(waveform) < encoder.minimum_samples:
+        raise AudioError(
+            f"{recording.name} has {len(waveform)} samples at {encoder.sample_rate} Hz: a voice needs at least "
+            f"{encoder.minimum_samples}, and is known well from some seconds"
+        )
+    return waveform
+
+
+def check_speaker(speaker: Tensor | None, config: SpeakerConfig | None, batch: int) -> Tensor | None:
+    """What `Vocoder.decode` was given as [dim] or [batch, dim], as [batch, dim].
+
+    Raises:
+        SpeakerError: the vocoder takes no speaker, or it is no such tensor of finite numbers.
+    """
+    if speaker is None:
+        return None
+    if config is None:
+        raise SpeakerError(
+            "this vocoder cannot be told whose voice: leave speaker out, or use one trained with speaker conditioning"
+        )
+    expected = f"[{config.dim}], for all, or [{batch}, {config.dim}]"
+    if not isinstance(speaker, Tensor) or not speaker.is_floating_point():
+        found = f"{speaker.dtype} tensor" if isinstance(speaker, Tensor) else type(speaker).__name__
+        raise SpeakerError(f"speaker must be a floating-point tensor {expected}, got a {found}")
+    if tuple(speaker.shape) not in {(config.dim,), (batch, config.dim)}:
+        raise SpeakerError(f"speaker must have shape {expected}, got {list(speaker.shape)}")
+    if not speaker.isfinite().all():
+        raise SpeakerError("speaker holds NaN or Inf: compute the embedding anew")
+    return speaker.expand(batch, config.dim)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
@@ -55,4 +54,5 @@ def join_tokens(pieces: Sequence[Tokens]) -> Tokens:
     if len(batch) != len(pieces):
         raise TokensError(f"join_tokens joins pieces of one utterance each, got {[len(piece) for piece in pieces]}")
     codes = torch.cat([piece.codes[:, :, : int(piece.lengths)] for piece in pieces], dim=2)
-    return dataclasses.replace(batch, codes=codes, lengths=batch.lengths.sum(dim=0, keepdim=True))
+    lengths = batch.lengths.sum(dim=0, keepdim=True)
+    return Tokens.unchecked(codes, lengths, batch.codebooks, batch.frame_rate, batch.fingerprint)

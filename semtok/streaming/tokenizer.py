@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from semtok.audio.io import AudioArray, check_sample_rate, to_waveform
-from semtok.encoder.encoder import Encoder
+from semtok.audio.lengths import Window
+from semtok.codebooks.codebooks import Codebooks
+from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.statistics import Statistics
 from semtok.errors import AudioError
 from semtok.streaming.stream import Stream
@@ -18,9 +20,6 @@ from semtok.tokens import Tokens
 
 if TYPE_CHECKING:
     from soxr import ResampleStream
-
-ToTokens = Callable[[Sequence[Tensor]], Tokens]
-"""Features [1, frames, dim] of each layer -> their tokens."""
 
 
 class TokenizerStream(Stream):
@@ -36,9 +35,9 @@ class TokenizerStream(Stream):
 
     def __init__(
         self,
-        encoder: Encoder,
-        layers: Sequence[int],
-        to_tokens: ToTokens,
+        network: CodeEncoder,
+        codebooks: Codebooks,
+        fingerprint: str,
         *,
         sample_rate: int | None,
         block_seconds: float,
@@ -54,17 +53,18 @@ class TokenizerStream(Stream):
                 "block_seconds must be above 0, look_ahead_seconds and context_seconds 0 or more, all finite; "
                 f"got {block_seconds!r}, {look_ahead_seconds!r} and {context_seconds!r}"
             )
-        rate = encoder.sample_rate / encoder.hop_length
-        self._encoder = encoder
-        self._layers = layers
-        self._to_tokens = to_tokens
+        self._network = network
+        self._framing = network.framing
+        self._codebooks = codebooks
+        self._fingerprint = fingerprint
+        rate = self._framing.rate
         self._block = max(1, round(block_seconds * rate))
         self._look_ahead = round(look_ahead_seconds * rate)
         self._context = round(context_seconds * rate)
         self._statistics = statistics
-        self._gathered = encoder.running_statistics()
-        self._resampler = _open_resampler(sample_rate, encoder.sample_rate)
-        self._delay = _measure_delay(sample_rate, encoder.sample_rate)
+        self._gathered = network.encoder.running_statistics()
+        self._resampler = _open_resampler(sample_rate, self._framing.sample_rate)
+        self._delay = _measure_delay(sample_rate, self._framing.sample_rate)
         self._held = torch.zeros(0)
         self._held_from = 0
         self._measured = 0
@@ -76,8 +76,8 @@ class TokenizerStream(Stream):
 
         The encoder's first frames need a little more than their hop, and a resampler looks ahead as well.
         """
-        _, samples = self._encoder.frame_span(0, self._block + self._look_ahead)
-        return samples / self._encoder.sample_rate + self._delay
+        _, samples = self._framing.span(0, self._block + self._look_ahead)
+        return samples / self._framing.sample_rate + self._delay
 
     def push(self, samples: AudioArray) -> Tokens:
         """Takes what has arrived, of any length, and answers the frames that became certain by it, possibly none.
@@ -93,6 +93,11 @@ class TokenizerStream(Stream):
                 stream that was flushed or closed.
         """
         self._check_open(AudioError)
+        if not isinstance(samples, (np.ndarray, Tensor)):
+            raise AudioError(
+                f"a stream takes samples as a numpy array or a torch tensor [samples], got {type(samples).__name__}: "
+                "for a list, numpy.asarray(samples, dtype='float32')"
+            )
         if samples.ndim != 1:
             raise AudioError(f"a stream takes samples [samples] of one channel, got shape {list(samples.shape)}")
         if len(samples) > 0:
@@ -118,30 +123,30 @@ class TokenizerStream(Stream):
 
     def _answer(self, *, last: bool) -> Tokens:
         """The blocks that are complete; at the end also the frames after them."""
-        received = self._encoder.frame_count(self._held_from + len(self._held))
-        features = []
+        received = self._framing.count(self._held_from + len(self._held))
+        device = next(self._network.parameters()).device
+        codes = [torch.zeros(1, len(self._codebooks.sizes), 0, dtype=torch.int64, device=device)]
         while self._answered + self._block + self._look_ahead <= received:
-            features.append(self._run(self._block, self._answered + self._block + self._look_ahead))
+            codes.append(self._run(self._block, self._answered + self._block + self._look_ahead))
         if last and self._answered < received:
             self._measure(self._held_from + len(self._held))
-            features.append(self._run(received - self._answered, received))
-        if not features:
-            empty = torch.zeros(1, 0, self._encoder.dim, device=next(self._encoder.parameters()).device)
-            return self._to_tokens([empty] * len(self._layers))
-        return self._to_tokens([torch.cat(layer, dim=1) for layer in zip(*features, strict=True)])
+            codes.append(self._run(received - self._answered, received))
+        answer = torch.cat(codes, dim=2)
+        lengths = torch.tensor([answer.shape[2]], device=device)
+        return Tokens.unchecked(answer, lengths, self._codebooks, self._framing.rate, self._fingerprint)
 
-    def _run(self, frames: int, seen: int) -> list[Tensor]:
-        """Features of the next frames, of a recording of which so many frames are seen."""
-        first = max(self._answered - self._context, 0)
-        begin, end = self._encoder.frame_span(first, seen)
+    def _run(self, frames: int, seen: int) -> Tensor:
+        """Codes [1, rows, frames] of the next frames, of a recording of which so many frames are seen."""
+        window = Window(max(self._answered - self._context, 0), self._answered, self._answered + frames, seen)
+        begin, end = self._framing.span(window.first, window.last)
         self._measure(end)
         self._held, self._held_from = self._held[begin - self._held_from :], begin
-        waveform = self._held[: end - begin].to(next(self._encoder.parameters()).device)
+        waveform = self._held[: end - begin].to(next(self._network.parameters()).device)
         statistics = self._statistics or self._gathered.current()
-        found, _ = self._encoder(waveform[None], torch.tensor([len(waveform)]), self._layers, [statistics])
-        kept = slice(self._answered - first, self._answered - first + frames)
-        self._answered += frames
-        return [layer[:, kept] for layer in found]
+        codes, _ = self._network(waveform[None], torch.tensor([len(waveform)]), self._codebooks.layers, [statistics])
+        self._answered = window.stop
+        found: Tensor = codes[:, :, window.answered]
+        return found
 
     def _measure(self, end: int) -> None:
         """Takes the samples up to `end` into the running statistics."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from semtok.errors import TokensError
+from semtok.networks.decoding import decode
+from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.streaming.stream import Stream, join_tokens
-from semtok.tokens import Tokens
+from semtok.tokens import Tokens, take_tokens
 
 
 class VocoderStream(Stream):
@@ -26,33 +28,26 @@ class VocoderStream(Stream):
 
     def __init__(
         self,
-        take: Callable[[Tokens], Tokens],
-        decode: Callable[[Tokens], Tensor],
+        network: ScalableVocoder,
+        fingerprint: str,
         *,
-        receptive_frames: tuple[int, int],
+        layers: Sequence[int] | None,
+        speaker: Tensor | None,
         look_ahead_seconds: float | None,
-        hop_length: int,
         sample_rate: int,
     ) -> None:
-        """What the vocoder gives.
-
-        Args:
-            take: checks tokens, chooses their layers and moves them to the vocoder.
-            decode: what was taken -> waveform [1, samples].
-            receptive_frames: how many frames before, and after, its own the samples of a frame depend on.
-            look_ahead_seconds: see `Vocoder.stream`.
-            hop_length: samples a frame.
-            sample_rate: Hz of the waveform.
-        """
+        """For the arguments see `Vocoder.stream`; `speaker` is [1, dim]."""
         if look_ahead_seconds is not None and not 0 <= look_ahead_seconds < math.inf:
             raise TokensError(f"look_ahead_seconds must be 0 or more and finite, or None, got {look_ahead_seconds!r}")
-        self._take = take
-        self._decode = decode
-        self._before, self._after = receptive_frames
-        if look_ahead_seconds is not None:
-            self._after = min(self._after, round(look_ahead_seconds * sample_rate / hop_length))
-        self._hop_length = hop_length
+        self._network = network
+        self._fingerprint = fingerprint
+        self._layers = layers
+        self._speaker = speaker
+        self._hop_length = network.hop_length
         self._sample_rate = sample_rate
+        self._before, self._after = network.generator.receptive_frames
+        if look_ahead_seconds is not None:
+            self._after = min(self._after, round(look_ahead_seconds * sample_rate / self._hop_length))
         self._held: Tokens | None = None
         self._kept = 0  # how many of the frames held are answered already
 
@@ -76,7 +71,9 @@ class VocoderStream(Stream):
             LayerError: a layer that the tokens or the vocoder lack.
         """
         self._check_open(TokensError)
-        taken = self._take(tokens)
+        codebooks = self._network.codebooks
+        taken = take_tokens(tokens, codebooks, self._fingerprint, owner="this vocoder", layers=self._layers)
+        taken = taken.to(next(self._network.parameters()).device)
         if len(taken) != 1:
             raise TokensError(
                 f"a stream takes the tokens of one utterance, got a batch of {len(taken)}: open a stream for each"
@@ -99,7 +96,9 @@ class VocoderStream(Stream):
         assert self._held is not None
         if stop == self._kept:
             return torch.zeros(0, device=self._held.codes.device)
-        waveform = self._decode(self._held)[0, self._kept * self._hop_length : stop * self._hop_length]
+        held = self._held
+        decoded = decode(self._network, held.codes, held.lengths, held.layers, self._speaker)
+        waveform = decoded[0, self._kept * self._hop_length : stop * self._hop_length]
         first = max(stop - self._before, 0)
         self._held, self._kept = self._held.cut(first, int(self._held.lengths)), stop - first
         return waveform

@@ -27,9 +27,10 @@ from semtok.checkpoints.speechbrain.unit_hifigan import convert_weights, generat
 from semtok.checkpoints.untrusted.centroids import read_centroids
 from semtok.checkpoints.untrusted.hyperparams import read_yaml
 from semtok.checkpoints.untrusted.state_dict import read_state_dict
-from semtok.codebooks.layers import check_layers
+from semtok.codebooks.codebooks import Codebooks, check_layers
 from semtok.errors import CheckpointError
-from semtok.networks.config import GeneratorConfig, VocoderConfig
+from semtok.networks.config import VocoderConfig
+from semtok.networks.generators import GeneratorConfig
 
 _SAMPLE_RATE = 16000  # of every encoder and vocoder in this layout
 
@@ -119,8 +120,7 @@ def read_tokenizer(
         encoder_revision=source.commit,
         normalize=bool(preprocessor.get("do_normalize", True)),
         normalize_epsilon=1e-5,  # theirs; transformers' feature extractors add 1e-7 to the variance
-        layers=layout.layers,
-        codebook_sizes=(layout.codebook_size,) * len(layout.layers),
+        codebooks=Codebooks({layer: [layout.codebook_size] for layer in layout.layers}),
         dim=dim,
         sample_rate=_SAMPLE_RATE,
         hop_length=math.prod(strides),
@@ -153,8 +153,7 @@ def read_vocoder(repository: Repository, layout: Layout) -> VocoderParts:
     )
     attention_dim, embedding_dim = weights["selector.score.0.weight"].shape
     config = VocoderConfig(
-        layers=layout.layers,
-        codebook_sizes=(layout.codebook_size,) * len(layout.layers),
+        codebooks=Codebooks({layer: [layout.codebook_size] for layer in layout.layers}),
         embedding_dim=embedding_dim,
         attention_dim=attention_dim,
         absent_embedding=len(layout.layers) > 1,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semtok.checkpoints.config import read_config
 from semtok.errors import CheckpointError
-from semtok.networks.config import HiFiGANConfig
+from semtok.networks.generators import HiFiGANConfig
 
 # The generator that semtok has. SpeechBrain's default is the same where an entry is not given.
 _FIXED = {

@@ -76,8 +76,8 @@ def encode_batch(encoder: Encoder, corpus: Corpus, batch: Sequence[Piece], layer
     waveforms = [corpus.waveform(*piece) for piece in batch]
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
     features, frames = encoder(pad_sequence(waveforms, batch_first=True).to(device), lengths, layers)
-    valid = frame_mask(frames, features[0].shape[1])
-    return [feature[valid] for feature in features]
+    valid = frame_mask(frames, features.shape[2])
+    return [feature[valid] for feature in features.unbind(1)]
 
 
 def collect_features(

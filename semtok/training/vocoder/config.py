@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from semtok.errors import ConfigError
-from semtok.networks.config import GeneratorConfig, SpeakerConfig
+from semtok.networks.config import SpeakerConfig
+from semtok.networks.generators import GeneratorConfig
 from semtok.training.config import GradientConfig
 
 LEAST_REFERENCE_FRAMES = 25

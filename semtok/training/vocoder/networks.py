@@ -20,9 +20,7 @@ def start_network(config: VocoderTrainingConfig, tokenizer: Tokenizer) -> tuple[
         return _published_network(config, config.start_from, tokenizer)
     assert config.embedding_dim and config.attention_dim and config.generator
     description = VocoderConfig(
-        layers=tokenizer.layers,
-        codebook_sizes=tokenizer.codebook_sizes,
-        stages=tokenizer.stages,
+        codebooks=tokenizer.codebooks,
         embedding_dim=config.embedding_dim,
         attention_dim=config.attention_dim,
         sample_rate=tokenizer.sample_rate,
@@ -35,9 +33,12 @@ def start_network(config: VocoderTrainingConfig, tokenizer: Tokenizer) -> tuple[
         torch.manual_seed(config.seed)
         network = build_network(description)
         if config.embeddings_from_centroids:
-            stages = zip(tokenizer.layers, tokenizer.stages, strict=True)
             network.selector.start_from(
-                [tokenizer.centroids(layer, stage + 1).cpu() for layer, count in stages for stage in range(count)]
+                [
+                    tokenizer.centroids(layer, stage + 1).cpu()
+                    for layer, sizes in tokenizer.codebooks.items()
+                    for stage in range(len(sizes))
+                ]
             )
     return network, description
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semtok.codebooks.layers import row_slices
 from semtok.networks.config import VocoderConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
@@ -198,9 +197,9 @@ class VocoderTrainer:
 
         Without speakers, but for one more loss where there are some.
         """
-        slices = row_slices(self.description.stages)
+        slices = self.description.codebooks.rows
         rows = {"all": (slice(None), list(range(len(slices))))}
-        rows |= {str(layer): (slices[i], [i]) for i, layer in enumerate(self.description.layers)}
+        rows |= {str(layer): (of_layer, [i]) for i, (layer, of_layer) in enumerate(slices.items())}
         losses: dict[str, list[float]] = defaultdict(list)
         for number, clip in enumerate(self.validation):
             codes, waveform = (

@@ -1,0 +1,84 @@
+"""Encoder and codebooks in one module: waveforms -> codes of the layers asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from semtok.audio.lengths import frame_mask
+from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.quantizer import ResidualQuantizer
+from semtok.encoder.encoder import Encoder
+from semtok.encoder.statistics import Statistics
+from semtok.networks.precision import exact_float32
+
+
+class CodeEncoder(nn.Module):
+    """A frozen encoder and a quantizer for each of some layers. Clips get the same codes alone and in any batch.
+
+    Args:
+        encoder: of the waveforms.
+        centroids: [codebook_size, dim] of each stage, by layer.
+    """
+
+    def __init__(self, encoder: Encoder, centroids: Mapping[int, Sequence[Tensor]]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.framing = encoder.framing
+        device = next(encoder.parameters()).device
+        self._quantizers = nn.ModuleDict()
+        for layer, stages in centroids.items():
+            self._quantizers[str(layer)] = ResidualQuantizer(stages).to(device)
+
+    def quantizer(self, layer: int) -> ResidualQuantizer:
+        quantizer = self._quantizers[str(layer)]
+        assert isinstance(quantizer, ResidualQuantizer)
+        return quantizer
+
+    def centroids(self) -> dict[int, list[Tensor]]:
+        """[codebook_size, dim] of each stage, by layer."""
+        return {int(name): [stage.centroids for stage in self.quantizer(int(name)).stages] for name in self._quantizers}
+
+    def statistics(self, blocks: Iterable[Tensor]) -> Statistics:
+        """Of a recording, as of `Encoder`."""
+        return self.encoder.statistics(blocks)
+
+    def forward(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        layers: Sequence[int],
+        statistics: Sequence[Statistics] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Arguments and errors as of `Encoder.forward`.
+
+        Returns:
+            Codes int64 [batch, rows, frames] of the layers in the order asked, -1 past each clip's frames; frames of
+            each clip, int64 [batch].
+        """
+        features, frames = self.encoder(waveforms, lengths, layers, statistics)
+        with exact_float32(waveforms.device):
+            codes = [self.quantizer(layer)(found) for layer, found in zip(layers, features.unbind(1), strict=True)]
+        rows = torch.cat(codes, dim=2).transpose(1, 2)
+        return rows.masked_fill(~frame_mask(frames, rows.shape[2])[:, None], -1), frames
+
+    def margins(self, features: Tensor, layers: Sequence[int]) -> Tensor:
+        """How decided the codes of features [batch, layers, frames, dim] are: float64 [batch, rows, frames] on the CPU.
+
+        See `semtok.codebooks.quantizer.Quantizer.margins`.
+        """
+        with exact_float32(features.device):
+            margins = [
+                self.quantizer(layer).margins(found) for layer, found in zip(layers, features.unbind(1), strict=True)
+            ]
+        return torch.cat(margins, dim=2).transpose(1, 2)
+
+    def embed(self, codes: Tensor, codebooks: Codebooks) -> Tensor:
+        """The centroids that codes [batch, rows, frames] stand for: float32 [batch, layers, frames, dim]."""
+        vectors = [
+            self.quantizer(layer).embed(codes[:, rows].clamp(min=0).transpose(1, 2))
+            for layer, rows in codebooks.rows.items()
+        ]
+        return torch.stack(vectors, dim=1)

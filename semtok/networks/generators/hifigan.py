@@ -1,0 +1,179 @@
+"""The generator of the paper: samples by transposed convolutions."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semtok.errors import ConfigError
+from semtok.networks.generators.generator import Generator
+
+
+@dataclass(frozen=True)
+class HiFiGANConfig:
+    """Sizes of `HiFiGAN`.
+
+    Args:
+        channels: after the first convolution; halved by each upsampling.
+        upsample_factors: their product is the hop length.
+        upsample_kernel_sizes: of the transposed convolutions.
+        resblock_kernel_sizes: one residual block each, at every resolution.
+        resblock_dilations: of every residual block.
+    """
+
+    title: ClassVar[str] = "HiFi-GAN"
+
+    channels: int
+    upsample_factors: tuple[int, ...]
+    upsample_kernel_sizes: tuple[int, ...]
+    resblock_kernel_sizes: tuple[int, ...]
+    resblock_dilations: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        factors, kernels = self.upsample_factors, self.upsample_kernel_sizes
+        # Otherwise a transposed convolution would not make exactly `factor` samples of each.
+        if len(factors) != len(kernels) or any(k < f or (k - f) % 2 for f, k in zip(factors, kernels, strict=True)):
+            raise ConfigError(
+                f"each of upsample_factors {factors} needs a kernel as large or larger by an even number, got {kernels}"
+            )
+        if self.channels % 2 ** len(factors) or self.channels < 1:
+            raise ConfigError(f"channels {self.channels} cannot be halved {len(factors)} times")
+        if not self.resblock_kernel_sizes or any(kernel % 2 == 0 for kernel in self.resblock_kernel_sizes):
+            raise ConfigError(f"resblock_kernel_sizes must be odd numbers, got {self.resblock_kernel_sizes}")
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        return math.prod(self.upsample_factors)
+
+    def build(self, dim: int) -> HiFiGAN:
+        """With random weights, for input vectors of `dim`."""
+        return HiFiGAN(dim, self)
+
+
+class HiFiGAN(Generator):
+    """HiFi-GAN generator (Kong et al., 2020): transposed convolutions, each followed by residual blocks, all averaged.
+
+    Args:
+        dim: of the input vectors.
+        config: the sizes.
+    """
+
+    def __init__(self, dim: int, config: HiFiGANConfig) -> None:
+        super().__init__()
+        self.hop_length = config.hop_length
+        channels = config.channels
+        self.conv_pre = SameConv1d(dim, channels, 7)
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        for factor, kernel in zip(config.upsample_factors, config.upsample_kernel_sizes, strict=True):
+            self.ups.append(Upsampling(channels, channels // 2, kernel, factor))
+            channels //= 2
+            self.resblocks.append(
+                nn.ModuleList(
+                    ResidualBlock(channels, kernel, config.resblock_dilations)
+                    for kernel in config.resblock_kernel_sizes
+                )
+            )
+        # The published vocoders use leaky ReLU's default slope here, unlike everywhere else.
+        self.conv_post = SameConv1d(channels, 1, 7, slope=0.01)
+
+    @property
+    def receptive_frames(self) -> tuple[int, int]:
+        """How many frames before, and how many after, its own the samples of a frame depend on."""
+        first, last = -self.conv_post.reach, self.hop_length - 1 + self.conv_post.reach
+        for up, blocks in zip(reversed(self.ups), reversed(self.resblocks), strict=True):
+            reach = max(cast(ResidualBlock, block).reach for block in cast(nn.ModuleList, blocks))
+            first, last = cast(Upsampling, up).source(first - reach, last + reach)
+        return self.conv_pre.reach - first, last + self.conv_pre.reach
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features [batch, frames, dim] -> waveform [batch, frames x hop_length] in [-1, 1]."""
+        x = self.conv_pre(_to_picture(features))
+        for up, module in zip(self.ups, self.resblocks, strict=True):
+            blocks = cast(nn.ModuleList, module)
+            x = up(x)
+            x = functools.reduce(torch.add, (block(x) for block in blocks)) / len(blocks)
+        return torch.tanh(self.conv_post(x)).flatten(1)
+
+
+def _to_picture(vectors: Tensor) -> Tensor:
+    """[batch, frames, channels] -> [batch, channels, 1, frames], in memory as the device convolves it fastest.
+
+    On a CPU channels lie last, as they do in `vectors`: narrow convolutions are then up to twice as fast as those of
+    [batch, channels, frames]. A picture one pixel high is what torch knows channels-last convolutions for.
+    """
+    picture = vectors.transpose(1, 2)[:, :, None]
+    return picture if picture.device.type == "cpu" else picture.contiguous()
+
+
+class SameConv1d(nn.Conv1d):
+    """A convolution that keeps the length of a picture [batch, channels, 1, time], with reflection at the edges.
+
+    Args:
+        slope: of the leaky ReLU in front of it; 1 for none.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, *, slope: float = 1.0
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
+        self.slope = slope
+
+    @property
+    def reach(self) -> int:
+        """How many samples before, and as many after, a sample depends on."""
+        return self.dilation[0] * (self.kernel_size[0] - 1) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Too short to reflect, the edge is repeated.
+        mode = "reflect" if x.shape[-1] > self.reach else "replicate"
+        padded = F.pad(x, (self.reach, self.reach, 0, 0), mode=mode)
+        if self.slope != 1:
+            # In the copy just made, for speed.
+            padded = F.leaky_relu_(padded, self.slope)
+        return F.conv2d(padded, self.weight[:, :, None], self.bias, dilation=(1, self.dilation[0]))
+
+
+class Upsampling(nn.ConvTranspose1d):
+    """A leaky ReLU, and a transposed convolution of a picture that makes exactly `factor` samples of each."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, factor: int) -> None:
+        overlap = (kernel_size - factor) // 2
+        super().__init__(in_channels, out_channels, kernel_size, factor, padding=overlap)
+        self.overlap = overlap  # by how much what is made of a sample reaches into what its neighbours give
+
+    def source(self, first: int, last: int) -> tuple[int, int]:
+        """The first and the last sample that these samples are made of."""
+        factor = self.stride[0]
+        return (first - self.overlap) // factor, (last + self.overlap) // factor
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        weight, stride, padding = self.weight[:, :, None], (1, self.stride[0]), (0, self.overlap)
+        return F.conv_transpose2d(F.leaky_relu(x, 0.1), weight, self.bias, stride, padding)
+
+
+class ResidualBlock(nn.Module):
+    """HiFi-GAN's residual block of type 1: for each dilation a dilated and a plain convolution around a skip."""
+
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(SameConv1d(channels, channels, kernel_size, d, slope=0.1) for d in dilations)
+        self.convs2 = nn.ModuleList(SameConv1d(channels, channels, kernel_size, slope=0.1) for _ in dilations)
+
+    @property
+    def reach(self) -> int:
+        """How many samples before, and as many after, a sample depends on."""
+        return sum(cast(SameConv1d, conv).reach for conv in [*self.convs1, *self.convs2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for dilated, plain in zip(self.convs1, self.convs2, strict=True):
+            x = plain(dilated(x)).add_(x)
+        return x

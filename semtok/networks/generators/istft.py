@@ -1,0 +1,112 @@
+"""A generator that predicts short-time spectra instead of samples, several times cheaper to train and to run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semtok.errors import ConfigError, check_positive
+from semtok.networks.convnext import ConvNeXtBlock
+from semtok.networks.generators.generator import Generator
+
+
+@dataclass(frozen=True)
+class ISTFTConfig:
+    """Sizes of `ISTFTGenerator`.
+
+    Args:
+        hop_length: samples a frame.
+        width: of the blocks.
+        hidden: of their inner layer.
+        blocks: how many.
+        n_fft: samples of a window.
+        stft_hop_length: samples between windows, a divisor of `hop_length`.
+    """
+
+    title: ClassVar[str] = "inverse STFT"
+
+    hop_length: int
+    width: int
+    hidden: int
+    blocks: int
+    n_fft: int
+    stft_hop_length: int
+
+    def __post_init__(self) -> None:
+        check_positive(self, "hop_length", "width", "hidden", "blocks", "n_fft", "stft_hop_length")
+        if self.hop_length % self.stft_hop_length:
+            raise ConfigError(f"stft_hop_length {self.stft_hop_length} must divide the hop_length {self.hop_length}")
+        if self.n_fft % 2 or self.n_fft < 2 * self.stft_hop_length:
+            raise ConfigError(
+                f"n_fft {self.n_fft} must be even and at least twice the stft_hop_length {self.stft_hop_length}, "
+                "so that windows overlap everywhere"
+            )
+
+    def build(self, dim: int) -> ISTFTGenerator:
+        """With random weights, for input vectors of `dim`."""
+        return ISTFTGenerator(dim, self)
+
+
+class ISTFTGenerator(Generator):
+    """ConvNeXt blocks at frame rate with an inverse-STFT head (the design of Vocos, Siuzdak, 2023).
+
+    Each frame gives `hop_length / stft_hop_length` short-time spectra: windows short enough for pitch pulses, while the
+    blocks run once a frame.
+
+    Args:
+        dim: of the input vectors.
+        config: the sizes.
+    """
+
+    def __init__(self, dim: int, config: ISTFTConfig) -> None:
+        super().__init__()
+        self.hop_length, self.stft_hop_length, self.n_fft = config.hop_length, config.stft_hop_length, config.n_fft
+        width, blocks = config.width, config.blocks
+        self.conv_pre = nn.Conv1d(dim, width, 7, padding=3)
+        self.norm_pre = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(width, config.hidden, 1 / blocks) for _ in range(blocks))
+        self.norm_post = nn.LayerNorm(width)
+        self.head = nn.Linear(width, self.hop_length // self.stft_hop_length * (self.n_fft + 2))
+
+    @property
+    def receptive_frames(self) -> tuple[int, int]:
+        """How many frames before, and how many after, its own the samples of a frame depend on."""
+        convolutions = 3 * (1 + len(self.blocks))
+        # A window reaches as far beyond the samples that it stands for on either side.
+        overlap = math.ceil((self.n_fft - self.stft_hop_length) // 2 / self.hop_length)
+        return convolutions + overlap, convolutions + overlap
+
+    def compile_parts(self) -> None:
+        # torch.compile leaves the complex numbers of an inverse STFT as they are, and warns.
+        for block in self.blocks:
+            block.compile(dynamic=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features [batch, frames, dim] -> waveform [batch, frames x hop_length], not bounded."""
+        x = self.norm_pre(self.conv_pre(features.transpose(1, 2)).transpose(1, 2))
+        for block in self.blocks:
+            x = block(x)
+        spectra = self.head(self.norm_post(x)).float().unflatten(-1, (-1, self.n_fft + 2)).flatten(1, 2)
+        log_magnitude, phase = spectra.chunk(2, dim=-1)
+        # Vocos bounds the magnitude so that a bad step cannot overflow the exponential.
+        spectra = torch.polar(log_magnitude.exp().clamp(max=1e2), phase)
+        return self._overlap_add(torch.fft.irfft(spectra, self.n_fft))
+
+    def _overlap_add(self, windows: Tensor) -> Tensor:
+        """[batch, spectra, n_fft] -> [batch, spectra x stft_hop_length], normalised by the squared window."""
+        hop, count = self.stft_hop_length, windows.shape[1]
+        edge = (self.n_fft - hop) // 2
+        # Made anew, as a buffer would be rounded with a model in half precision.
+        window = torch.hann_window(self.n_fft, dtype=windows.dtype, device=windows.device)
+
+        def fold(x: Tensor) -> Tensor:
+            size = (1, (count - 1) * hop + self.n_fft)
+            folded = F.fold(x.transpose(1, 2), size, kernel_size=(1, self.n_fft), stride=(1, hop))
+            return folded[:, 0, 0, edge : edge + count * hop]
+
+        return fold(windows * window) / fold(window.square().expand(1, count, -1))
