@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from semtok import Tokenizer
-from semtok.checkpoints.pretrained import check_compiler
 from semtok.codebooks.quantizer import Quantizer
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.front_end import PositionConvolution
 from semtok.errors import AudioError, CheckpointError, LayerError
+from semtok.networks.precision import check_compiler
 
 SPEECH = CLIPS
 LAYERS = (0, 1, 2, 3)

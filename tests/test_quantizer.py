@@ -98,3 +98,18 @@ def test_wrong_shapes_are_told():
         Quantizer(torch.zeros(3))
     with pytest.raises(ValueError, match=r"with dim 5, got shape \[2, 4\]"):
         Quantizer(torch.zeros(3, 5))(torch.zeros(2, 4))
+
+
+@torch.no_grad()
+def test_codes_follow_the_centroids():
+    """What distances are computed from is kept, but only for as long as the centroids stay."""
+    generator = torch.Generator().manual_seed(0)
+    features, centroids = torch.randn(200, 6, generator=generator), torch.randn(2, 20, 6, generator=generator)
+    quantizer = Quantizer(centroids[0])
+    quantizer(features)
+    quantizer.centroids.copy_(centroids[1])
+    assert torch.equal(quantizer(features), Quantizer(centroids[1])(features))
+    quantizer.load_state_dict({"centroids": centroids[0]})
+    assert torch.equal(quantizer(features), Quantizer(centroids[0])(features))
+    quantizer.centroids = centroids[1].clone()
+    assert torch.equal(quantizer(features), Quantizer(centroids[1])(features))

@@ -385,3 +385,48 @@ def test_a_tokenizer_is_the_same_however_often_it_is_made(tokenizer):
     again = make_tokenizer()
     assert again.fingerprint == tokenizer.fingerprint
     assert len(again.encoder.model.encoder.layers) == ENCODER_LAYERS
+
+
+# --- what a tokenizer hands out, and takes
+
+
+def test_centroids_are_a_copy(tokenizer):
+    tokens = tokenizer.encode(CLIPS[0])
+    tokenizer.centroids(3).zero_()
+    assert torch.equal(tokenizer.encode(CLIPS[0]).codes, tokens.codes)
+    assert tokenizer.centroids(3).abs().max() > 0
+
+
+def test_layers_have_one_order(istft_folder, tmp_path):
+    tokenizer = Tokenizer.from_pretrained(istft_folder, layers=[4, 1])
+    assert tokenizer.layers == tokenizer.config.layers == tokenizer.codebooks.layers == (4, 1)
+    tokenizer.save_pretrained(tmp_path)
+    again = Tokenizer.from_pretrained(tmp_path)
+    assert again.layers == (1, 4)  # of all that a folder holds: ascending
+    assert torch.equal(again.encode(CLIPS[0]).codes, tokenizer.encode(CLIPS[0], layers=[1, 4]).codes)
+
+
+@pytest.mark.parametrize("times", [{"chunk_seconds": -1}, {"context_seconds": float("nan")}])
+def test_times_are_refused_at_the_call(tokenizer, times):
+    with refuses(AudioError, "chunk_seconds must be above 0 and context_seconds 0 or more, got"):
+        tokenizer.encode_each([CLIPS[0]], **times)
+
+
+@pytest.mark.parametrize("samples", [[0.0], "speech.wav", None, 0.5, b"x"])
+def test_a_stream_refuses_what_is_no_array(tokenizer, samples):
+    with tokenizer.stream() as stream, refuses(AudioError, "a stream takes samples as a numpy array or a torch tensor"):
+        stream.push(samples)
+
+
+def test_tokens_are_checked_once(tokenizer, istft_folder, monkeypatch):
+    """By the constructor: what is made of them is not looked at again."""
+    vocoder, tokens = Vocoder.from_pretrained(istft_folder), tokenizer.encode(CLIPS[0])
+    checked = []
+    check = Tokens._check_codes
+    monkeypatch.setattr(Tokens, "_check_codes", lambda self: checked.append(1) or check(self))
+    again = replace(tokens, codes=tokens.codes.clone())
+    vocoder.decode(again.select([3, 1]).cut(0, 20).to("cpu"))
+    with vocoder.stream() as stream:
+        stream.push(again[0])
+        stream.flush()
+    assert len(checked) == 1

@@ -57,6 +57,7 @@ class Encoder(nn.Module):
         self.normalize_epsilon = normalize_epsilon
         self._family = family(model)
         self._run_layer = self._family.run_layer
+        self._compiled = False
         self.framing = self._family.framing
         self.requires_grad_(False).eval()
 
@@ -92,6 +93,17 @@ class Encoder(nn.Module):
     def compile_layers(self) -> None:
         """Has the transformer layers run by `torch.compile` from here on: once compiled, for clips of any lengths."""
         self._run_layer = torch.compile(self._family.run_layer, dynamic=True)
+        self._compiled = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What the compiler made cannot be pickled and is made anew.
+        return {name: value for name, value in self.__dict__.items() if name != "_run_layer"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._run_layer = self._family.run_layer
+        if self._compiled:
+            self.compile_layers()
 
     def train(self, mode: bool = True) -> Encoder:
         """Stays in eval mode, whatever the mode."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from semtok.audio.lengths import Framing
@@ -69,8 +69,9 @@ class Convolutional(MaskedAttention):
         self.model = model
         self.framing = Framing(tuple(model.config.conv_kernel), tuple(model.config.conv_stride), SAMPLE_RATE)
         self._front_end = FrontEnd(model.feature_extractor.conv_layers, self.framing)
-        convolution = getattr(model.encoder.pos_conv_embed, "conv", None)
-        self._position_convolution = None if convolution is None else PositionConvolution(convolution)
+        embedding = model.encoder.pos_conv_embed
+        if isinstance(getattr(embedding, "conv", None), nn.Conv1d):
+            embedding.conv = PositionConvolution(embedding.conv)
 
     def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
         first = self.model.feature_extractor.conv_layers[0]
@@ -93,8 +94,7 @@ class Convolutional(MaskedAttention):
         embedding = self.model.encoder.pos_conv_embed
         if getattr(embedding, "batch_norm", None) is not None:  # some HuBERT models
             hidden = embedding.batch_norm(hidden.transpose(1, 2)).transpose(1, 2).masked_fill(padding, 0)
-        assert self._position_convolution is not None
-        positions: Tensor = embedding.activation(self._position_convolution(hidden))
+        positions: Tensor = embedding.activation(embedding.conv(hidden))
         return positions
 
 

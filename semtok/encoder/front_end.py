@@ -79,27 +79,37 @@ class FrontEnd:
         return hidden
 
 
-class PositionConvolution:
+class PositionConvolution(nn.Module):
     """A convolution over frames with as many channels out as in, padded with zeros: the same, by spectra.
 
     Blocks of frames are convolved as products of discrete Fourier transforms, of which the part that wraps around is
     thrown away (overlap-save: Oppenheim and Schafer, Discrete-Time Signal Processing, section 8.7.3). With a kernel of
     128 frames and 64 channels a group, that is a twentieth of the multiplications. In float32, whatever the dtype.
 
+    It stands in the model in place of the convolution and keeps its parameters under their names, so that the model is
+    saved as it was. Unlike a module with a parametrized weight it can be pickled.
+
     Args:
         convolution: of transformers, with or without weight norm, which is folded.
     """
 
+    bias: nn.Parameter | None
+
     def __init__(self, convolution: nn.Conv1d) -> None:
+        super().__init__()
+        if hasattr(convolution, "parametrizations"):
+            self.parametrizations = convolution.parametrizations
+        else:
+            self.weight = convolution.weight
+        self.register_parameter("bias", convolution.bias)
         (self._kernel,) = convolution.kernel_size
         self._groups = convolution.groups
         self._size = 2 ** math.ceil(math.log2(2 * self._kernel))
         spectrum = torch.fft.rfft(convolution.weight.detach().float(), n=self._size).conj()
         spectrum = spectrum.unflatten(0, (self._groups, -1)).permute(3, 0, 2, 1)
         self._spectrum = spectrum.resolve_conj().contiguous()  # [frequencies, groups, channels in, channels out]
-        self._convolution = convolution
 
-    def __call__(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         """hidden [batch, frames, channels] -> the same shape and dtype."""
         if self._spectrum.device != hidden.device:
             self._spectrum = self._spectrum.to(hidden.device)
@@ -113,8 +123,8 @@ class PositionConvolution:
         spectra = spectra.flatten(0, 1).unflatten(1, (self._groups, -1)).permute(3, 1, 0, 2)
         blocks = torch.fft.irfft((spectra @ self._spectrum).permute(2, 1, 3, 0), n=self._size)[..., :step]
         convolved = blocks.flatten(1, 2).transpose(1, 2).reshape(batch, count * step, -1)[:, :frames]
-        if self._convolution.bias is not None:
-            convolved = convolved + self._convolution.bias.float()
+        if self.bias is not None:
+            convolved = convolved + self.bias.float()
         found: Tensor = convolved.to(hidden.dtype)
         return found
 
