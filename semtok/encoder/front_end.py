@@ -93,7 +93,7 @@ class PositionConvolution(nn.Module):
         convolution: of transformers, with or without weight norm, which is folded.
     """
 
-    bias: nn.Parameter | None
+    bias: Tensor | None
 
     def __init__(self, convolution: nn.Conv1d) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class PositionConvolution(nn.Module):
             self.parametrizations = convolution.parametrizations
         else:
             self.weight = convolution.weight
-        self.register_parameter("bias", convolution.bias)
+        self.bias = convolution.bias
         (self._kernel,) = convolution.kernel_size
         self._groups = convolution.groups
         self._size = 2 ** math.ceil(math.log2(2 * self._kernel))
