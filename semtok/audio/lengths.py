@@ -7,37 +7,14 @@ and is valid, when its whole receptive field lies inside the clip.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from semtok.errors import AudioError
-
-
-@overload
-def frame_count(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int: ...
-
-
-@overload
-def frame_count(samples: Tensor, kernels: Sequence[int], strides: Sequence[int]) -> Tensor: ...
-
-
-def frame_count(samples: int | Tensor, kernels: Sequence[int], strides: Sequence[int]) -> int | Tensor:
-    """Frames that a stack of convolutions makes of samples (an int, or int64 of any shape); 0 if they are too few."""
-    for kernel, stride in zip(kernels, strides, strict=True):
-        samples = (samples - kernel) // stride + 1
-    return samples.clamp(min=0) if isinstance(samples, Tensor) else max(samples, 0)
-
-
-def minimum_samples(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Samples of the shortest clip that gives one frame: the receptive field of a frame."""
-    samples = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
@@ -71,12 +48,17 @@ class Framing:
 
     @property
     def minimum_samples(self) -> int:
-        """Samples of the shortest clip that gives one frame."""
-        return minimum_samples(self.kernels, self.strides)
+        """Samples of the shortest clip that gives one frame: the receptive field of a frame."""
+        samples = 1
+        for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples
 
     def count(self, samples: int) -> int:
-        """Frames that a clip of so many samples gives."""
-        return frame_count(samples, self.kernels, self.strides)
+        """Frames that a clip of so many samples gives; 0 if they are too few."""
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            samples = (samples - kernel) // stride + 1
+        return max(samples, 0)
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Samples [start, stop) under frames first ... last - 1, which make just these frames by themselves."""

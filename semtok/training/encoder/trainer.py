@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtok.audio.lengths import minimum_samples
+from semtok.audio.lengths import Framing
 from semtok.errors import ConfigError
 from semtok.files.atomic import atomic_write
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
@@ -156,7 +156,7 @@ class EncoderTrainer:
             part.features: Standardized.fit(part.features, corpus, config.seed) for part in config.regressions
         }
         model = self.unwrapped.model.config
-        self.centre = minimum_samples(model.conv_kernel, model.conv_stride) / 2
+        self.centre = Framing(tuple(model.conv_kernel), tuple(model.conv_stride), SAMPLE_RATE).minimum_samples / 2
         with run.main_first():
             self.teachers = teacher_features(
                 config.teachers,
