@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import refuses
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
@@ -56,6 +56,7 @@ def tokens():
 # --- taking apart and joining
 
 
+@settings(deadline=None)
 @given(any_tokens())
 def test_a_file_gives_back_what_went_in(tokens):
     with tempfile.TemporaryDirectory() as folder:

@@ -94,7 +94,8 @@ class Convolutional(MaskedAttention):
         embedding = self.model.encoder.pos_conv_embed
         if getattr(embedding, "batch_norm", None) is not None:  # some HuBERT models
             hidden = embedding.batch_norm(hidden.transpose(1, 2)).transpose(1, 2).masked_fill(padding, 0)
-        positions: Tensor = embedding.activation(embedding.conv(hidden))
+        convolved = embedding.conv(hidden.transpose(1, 2)).transpose(1, 2)[:, : hidden.shape[1]]
+        positions: Tensor = embedding.activation(convolved)
         return positions
 
 

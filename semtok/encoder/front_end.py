@@ -110,22 +110,24 @@ class PositionConvolution(nn.Module):
         self._spectrum = spectrum.resolve_conj().contiguous()  # [frequencies, groups, channels in, channels out]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """hidden [batch, frames, channels] -> the same shape and dtype."""
+        """As the convolution: [batch, channels, frames] -> the same, with one frame more for an even kernel."""
+        hidden = hidden.transpose(1, 2)
         if self._spectrum.device != hidden.device:
             self._spectrum = self._spectrum.to(hidden.device)
         batch, frames, _ = hidden.shape
+        answered = frames + 1 - self._kernel % 2
         step = self._size - self._kernel + 1
-        count = -(-frames // step)
+        count = -(-answered // step)
         before = self._kernel // 2
         after = count * step + self._kernel - 1 - frames - before
         padded = nn.functional.pad(hidden.float(), (0, 0, before, after))
         spectra = torch.fft.rfft(padded.unfold(1, self._size, step))  # [batch, blocks, channels, frequencies]
         spectra = spectra.flatten(0, 1).unflatten(1, (self._groups, -1)).permute(3, 1, 0, 2)
         blocks = torch.fft.irfft((spectra @ self._spectrum).permute(2, 1, 3, 0), n=self._size)[..., :step]
-        convolved = blocks.flatten(1, 2).transpose(1, 2).reshape(batch, count * step, -1)[:, :frames]
+        convolved = blocks.flatten(1, 2).transpose(1, 2).reshape(batch, count * step, -1)[:, :answered]
         if self.bias is not None:
             convolved = convolved + self.bias.float()
-        found: Tensor = convolved.to(hidden.dtype)
+        found: Tensor = convolved.to(hidden.dtype).transpose(1, 2)
         return found
 
 
