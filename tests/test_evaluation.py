@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from semtok.audio.io import load_audio
+from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import AudioError, LayerError, SemtokError
 from semtok.evaluation import (
     Clip,
@@ -193,8 +194,7 @@ class FakeTokenizer:
     """Keeps the waveform that it was given, for a fake vocoder to spoil."""
 
     layers = (1, 3, 7)
-    stages = (1, 1, 1)
-    codebook_sizes = (1024, 256, 256)
+    codebooks = Codebooks({1: [1024], 3: [256], 7: [256]})
     sample_rate = 16000
     hop_length = 320
     frame_rate = 50.0
@@ -206,7 +206,7 @@ class FakeTokenizer:
         FakeTokenizer.waveform = torch.as_tensor(audio)
         frames = (len(audio) - 400) // self.hop_length + 1
         codes = torch.zeros(1, len(layers), frames, dtype=torch.int64)
-        return Tokens(codes, torch.tensor([frames]), layers, self.frame_rate, self.codebook_sizes, self.fingerprint)
+        return Tokens.unchecked(codes, torch.tensor([frames]), self.codebooks, self.frame_rate, self.fingerprint)
 
 
 class FakeVocoder:
