@@ -123,7 +123,8 @@ def _config_and_class(repository: Repository, layers: int) -> tuple[Any, Any]:
         raise CheckpointError(f"{path.parent}: an encoder of type {kind!r}, supported are {', '.join(FAMILIES)}")
     try:
         config_class = CONFIG_MAPPING[kind]
-        # Not AutoModel, which imports far more: the base model of WavLMConfig is WavLMModel, and so in all families.
+        # Imported before any weights are read, so that a failure is not blamed on them. The model of WavLMConfig is
+        # WavLMModel, and so in all families.
         model_class = getattr(transformers, config_class.__name__.removesuffix("Config") + "Model")
     except Exception as error:
         raise _environment_error(error) from error
