@@ -21,7 +21,7 @@ FLOORS = [
     {"checkpoints"},
     {"streaming"},
     {"tokenizer", "vocoder"},
-    {"downstream"},
+    {"downstream", "importing", "interop"},
     {"analysis", "corpus", "language"},
     {"training"},
     {"evaluation"},

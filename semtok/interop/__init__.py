@@ -1,0 +1,7 @@
+"""The names under which version 0.1 had the readers of strangers' files; they live in `semtok.checkpoints.untrusted`."""
+
+from __future__ import annotations
+
+from semtok.checkpoints.untrusted import read_centroids, read_state_dict, read_yaml
+
+__all__ = ["read_centroids", "read_state_dict", "read_yaml"]
