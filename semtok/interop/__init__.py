@@ -1,4 +1,4 @@
-"""The names under which version 0.1 had the readers of strangers' files; they live in `semtok.checkpoints.untrusted`."""
+"""The names that version 0.1 had for the readers of strangers' files, now in `semtok.checkpoints.untrusted`."""
 
 from __future__ import annotations
 
