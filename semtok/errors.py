@@ -26,6 +26,10 @@ class SpeakerError(SemtokError, ValueError):
     """Raised when a speaker is asked for or given where there can be none, or as no embedding of the right size."""
 
 
+class TextError(SemtokError, ValueError):
+    """Raised when a text is empty, has characters that a model does not know, or does not fit its speech."""
+
+
 class CheckpointError(SemtokError, ValueError):
     """Raised when a checkpoint cannot be found, read or written, or its parts contradict each other."""
 

@@ -5,20 +5,37 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
 
-from semtok.checkpoints.card import CardFacts
-from semtok.checkpoints.config import TokenizerConfig
+from semtok.checkpoints.card import CardFacts, model_card
+from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.native import read_checkpoint_config
 from semtok.checkpoints.publish import publish
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import CheckpointError
-from semtok.networks.config import VocoderConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+class PartConfig(Protocol):
+    """What the section of a config says whatever the part: of which tokenizer it is, and of which of its layers."""
+
+    @property
+    def codebooks(self) -> Codebooks: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def hop_length(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
 
 class Pretrained(ABC):
@@ -32,9 +49,10 @@ class Pretrained(ABC):
         source: where `from_pretrained` found it: a folder, or "owner/name@commit"; None if it was made otherwise.
     """
 
+    config: PartConfig
     source: str | None = None
 
-    def __init__(self, config: TokenizerConfig | VocoderConfig, network: nn.Module) -> None:
+    def __init__(self, config: PartConfig, network: nn.Module) -> None:
         self.config = config
         self.network = network.requires_grad_(False).eval()
 
@@ -84,8 +102,12 @@ class Pretrained(ABC):
             token=token,
             revision=revision,
             commit_message=commit_message or f"Add {type(self).__name__.lower()} {self.fingerprint}",
-            facts=CardFacts(license, datasets, evaluation),
+            card=lambda folder: self._card(folder, repo_id, CardFacts(license, datasets, evaluation)),
         )
+
+    def _card(self, folder: Path, repo_id: str, facts: CardFacts) -> str:
+        """The model card of what a folder holds, to be pushed to `repo_id`."""
+        return model_card(read_checkpoint_config(Repository(repo_id, folder)), repo_id, facts)
 
     @property
     def codebooks(self) -> Codebooks:

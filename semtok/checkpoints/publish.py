@@ -9,10 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from semtok.checkpoints.card import CARD, GENERATED, CardFacts, model_card
+from semtok.checkpoints.card import CARD, GENERATED
 from semtok.checkpoints.config import CONFIG
 from semtok.checkpoints.hub import Repository
-from semtok.checkpoints.native import read_checkpoint_config
 from semtok.errors import CheckpointError, SemtokError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def publish(
     token: str | bool | None,
     revision: str | None,
     commit_message: str,
-    facts: CardFacts,
+    card: Callable[[Path], str],
 ) -> str:
     """Pushes what `save` writes to a folder, together with what of a checkpoint the repository has already.
 
@@ -55,10 +54,9 @@ def publish(
                 if found := there.find(name):
                     shutil.copyfile(found, folder / name)
         save(folder)
-        card = folder / CARD
-        if not card.exists() or GENERATED in card.read_text(encoding="utf-8"):
-            config = read_checkpoint_config(Repository(repo_id, folder))
-            card.write_text(model_card(config, repo_id, facts), encoding="utf-8")
+        page = folder / CARD
+        if not page.exists() or GENERATED in page.read_text(encoding="utf-8"):
+            page.write_text(card(folder), encoding="utf-8")
         if head is None:
             api.create_repo(repo_id, private=private, exist_ok=True)
         if branch_is_new:

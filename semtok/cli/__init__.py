@@ -17,6 +17,7 @@ from semtok.cli.importing import import_app
 from semtok.cli.info import info
 from semtok.cli.learning import evaluate, train
 from semtok.cli.models import models
+from semtok.cli.tasks import classify, enhance, speak, transcribe, verify
 from semtok.cli.tokens import decode, encode, resynth
 from semtok.errors import SemtokError
 
@@ -27,6 +28,11 @@ app = typer.Typer(
 app.command()(encode)
 app.command()(decode)
 app.command()(resynth)
+app.command()(transcribe)
+app.command()(classify)
+app.command()(verify)
+app.command()(enhance)
+app.command()(speak)
 app.command()(info)
 app.command()(models)
 app.add_typer(import_app, name="import")

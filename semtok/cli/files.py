@@ -93,6 +93,23 @@ def _plan(inputs: Sequence[Path], output: Path, read: tuple[str, ...], written: 
     return Plan(jobs, left_out)
 
 
+def plan_to_print(inputs: Sequence[Path]) -> Plan:
+    """As `plan_from_audio`, where a line for each file goes to standard output."""
+    jobs: dict[Path, Job] = {}
+    left_out: list[str] = []
+    for path in inputs:
+        if path != STANDARD and not path.exists():
+            raise typer.BadParameter(f"path {str(path)!r} does not exist", param_hint="IN")
+        sources = [path]
+        if path.is_dir() or _is_manifest(path, AUDIO_SUFFIXES):
+            listing = _list(path, AUDIO_SUFFIXES)
+            sources = [entry.path for entry in listing.entries]
+            if listing.left_out:
+                left_out.append(f"left out of {path}: {listing.describe_left_out()}")
+        jobs |= {source: Job(source, STANDARD) for source in sources}
+    return Plan(list(jobs.values()), left_out)
+
+
 def _is_manifest(path: Path, read: tuple[str, ...]) -> bool:
     return read is AUDIO_SUFFIXES and path.suffix in MANIFEST_SUFFIXES
 
@@ -114,7 +131,7 @@ def _into_folder(
     return list(dict.fromkeys(jobs))
 
 
-def _list(path: Path, read: tuple[str, ...], skip: Path) -> Listing:
+def _list(path: Path, read: tuple[str, ...], skip: Path | None = None) -> Listing:
     if read is AUDIO_SUFFIXES:
         try:
             return list_audio(path, skip=skip)

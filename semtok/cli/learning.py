@@ -21,7 +21,8 @@ from semtok.cli.options import (
 from semtok.errors import needs_extra
 
 train = typer.Typer(
-    no_args_is_help=True, help="Train an encoder, codebooks or a vocoder. Needs the extra semtok[train]."
+    no_args_is_help=True,
+    help="Train an encoder, codebooks, a vocoder, or a model of a task on tokens. Needs the extra semtok[train].",
 )
 evaluate = typer.Typer(no_args_is_help=True, help="Measure quality. Needs the extra semtok[eval].")
 
@@ -59,6 +60,36 @@ def train_vocoder(config: ConfigFile, changes: Changes = None) -> None:
     A run that was stopped goes on from its last saved state.
     """
     _train("vocoder", config, changes)
+
+
+@train.command("asr")
+def train_asr(config: ConfigFile, changes: Changes = None) -> None:
+    """A speech recogniser, on the tokens of a tokenizer."""
+    _train("asr", config, changes)
+
+
+@train.command("classifier")
+def train_classifier(config: ConfigFile, changes: Changes = None) -> None:
+    """A classifier of utterances by any column of a manifest, such as emotion."""
+    _train("classifier", config, changes)
+
+
+@train.command("speaker")
+def train_speaker(config: ConfigFile, changes: Changes = None) -> None:
+    """A verifier of speakers."""
+    _train("speaker", config, changes)
+
+
+@train.command("enhance")
+def train_enhance(config: ConfigFile, changes: Changes = None) -> None:
+    """An enhancer of noisy speech."""
+    _train("enhance", config, changes)
+
+
+@train.command("tts")
+def train_tts(config: ConfigFile, changes: Changes = None) -> None:
+    """Text to speech, with the timing of a recogniser."""
+    _train("tts", config, changes)
 
 
 @evaluate.callback()

@@ -56,7 +56,7 @@ def load_tokenizer(
     checkpoint: str, *, layers: tuple[int, ...] | None, device: str, revision: str | None, local_files_only: bool
 ) -> Tokenizer:
     """`Tokenizer.from_pretrained`, without transformers' own progress bars."""
-    _check_device(device)
+    check_device(device)
     from transformers.utils import logging
 
     from semtok.tokenizer import Tokenizer
@@ -69,13 +69,14 @@ def load_tokenizer(
 
 def load_vocoder(checkpoint: str, *, device: str, revision: str | None, local_files_only: bool) -> Vocoder:
     """`Vocoder.from_pretrained`."""
-    _check_device(device)
+    check_device(device)
     from semtok.vocoder import Vocoder
 
     return Vocoder.from_pretrained(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuses a device that torch cannot use here."""
     import torch
 
     try:

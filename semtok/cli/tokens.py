@@ -60,7 +60,7 @@ def encode(
     from semtok.cli.progress import file_progress
 
     with file_progress("encoding", "encoded", plan, output) as progress:
-        for job, tokens in _encode(_needed(plan.jobs, skip_existing, progress), tokenizer, progress):
+        for job, tokens in encode_jobs(needed_jobs(plan.jobs, skip_existing, progress), tokenizer, progress):
             with progress.attempt(job.source):
                 with writable(job.target, TOKENS[0]) as path:
                     tokens.save(path)
@@ -136,7 +136,7 @@ def resynth(
     )
     voice = None if speaker is None else vocoder.speaker(speaker)[0]
     with file_progress("resynthesising", "resynthesised", plan, output) as progress:
-        for job, tokens in _encode(_needed(plan.jobs, skip_existing, progress), tokenizer, progress):
+        for job, tokens in encode_jobs(needed_jobs(plan.jobs, skip_existing, progress), tokenizer, progress):
             with progress.attempt(job.source):
                 with writable(job.target, WRITTEN_SUFFIXES[0]) as path:
                     pieces = _decode_pieces(vocoder, tokens, chosen, voice)
@@ -144,7 +144,8 @@ def resynth(
                 progress.succeed(float(tokens.durations))
 
 
-def _needed(jobs: Sequence[Job], skip_existing: bool, progress: FileProgress) -> Iterator[Job]:
+def needed_jobs(jobs: Sequence[Job], skip_existing: bool, progress: FileProgress) -> Iterator[Job]:
+    """Those that are not there yet."""
     for job in jobs:
         if skip_existing and job.target.is_file():
             progress.skip()
@@ -161,7 +162,7 @@ def _utterance_targets(target: Path, utterances: int) -> list[Path]:
     return [target.with_stem(f"{target.stem}-{number:0{digits}}") for number in range(utterances)]
 
 
-def _encode(jobs: Iterator[Job], tokenizer: Tokenizer, progress: FileProgress) -> Iterator[tuple[Job, Tokens]]:
+def encode_jobs(jobs: Iterator[Job], tokenizer: Tokenizer, progress: FileProgress) -> Iterator[tuple[Job, Tokens]]:
     """Tokens of every file that can be encoded, as they are done; the others are reported to `progress`."""
     needed = list(jobs)
     if not needed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -72,16 +73,40 @@ class LayerSelector(nn.Module):
             over layers (with an embedding for absent layers: to 1 less the weight of those); averaged over frames they
             are the layers' importance.
         """
-        chosen = range(len(self.rows)) if positions is None else positions
+        embedded = self.embed(codes, positions)
+        return self.fuse(embedded, self.scores(codes, embedded, positions), present)
+
+    def embed(self, codes: Tensor, positions: Sequence[int] | None = None) -> Tensor:
+        """The embeddings of the layers [batch, layers, frames, dim]; arguments as of `forward`."""
         rows = iter(codes.unbind(1))
-        embedded = torch.stack([self._embed(self.embeddings[self.rows[p]], rows) for p in chosen], dim=1)
-        scores = self.score(embedded).squeeze(-1)
+        return torch.stack([self._embed(self.embeddings[rows_], rows) for rows_ in self._chosen(positions)], dim=1)
+
+    def scores(self, codes: Tensor, embedded: Tensor, positions: Sequence[int] | None = None) -> Tensor:
+        """The score of each layer and frame [batch, layers, frames].
+
+        That of a layer of one stage depends on its code alone: where frames outnumber codes it is computed once a code.
+        """
+        scores, row = [], 0
+        for number, rows in enumerate(self._chosen(positions)):
+            table, stages, own = cast(nn.Embedding, self.embeddings[rows.start]), rows.stop - rows.start, codes[:, row]
+            once = stages == 1 and own.numel() > table.num_embeddings
+            scores.append(self.score(table.weight)[own] if once else self.score(embedded[:, number]))
+            row += stages
+        return torch.stack(scores, dim=1).squeeze(-1)
+
+    def fuse(self, embedded: Tensor, scores: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The answer of `forward`, from embeddings and scores of the layers."""
+        layers = scores.shape[1]
         if present is not None:
             scores = scores.masked_fill(~present[:, :, None], -torch.inf)
         if self.absent is not None:
             embedded, scores = self._with_absent(embedded, scores, present)
         weights = scores.softmax(dim=1)
-        return (weights[..., None] * embedded).sum(dim=1), weights[:, : len(chosen)]
+        return (weights[..., None] * embedded).sum(dim=1), weights[:, :layers]
+
+    def _chosen(self, positions: Sequence[int] | None) -> list[slice]:
+        """The rows of the layers at these positions."""
+        return list(self.rows) if positions is None else [self.rows[position] for position in positions]
 
     @staticmethod
     def _embed(tables: nn.ModuleList, rows: Iterator[Tensor]) -> Tensor:

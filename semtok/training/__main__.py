@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from semtok.errors import SemtokError, needs_extra
 
-STEPS = ("encoder", "kmeans", "vocoder")
+TASKS = ("asr", "classifier", "speaker", "enhance", "tts")
+STEPS = ("encoder", "kmeans", "vocoder", *TASKS)
 
 
 def train(step: str, config: str, changes: Sequence[str] = ()) -> None:
@@ -36,6 +37,12 @@ def train(step: str, config: str, changes: Sequence[str] = ()) -> None:
             from semtok.training.kmeans.trainer import train_kmeans
 
             train_kmeans(load_config(config, KMeansConfig, changes))
+        elif step in TASKS:
+            from semtok.training.downstream import OBJECTIVES
+            from semtok.training.downstream.trainer import train_task
+
+            objective, kind = OBJECTIVES[step]
+            train_task(objective, load_config(config, kind, changes))
         else:
             from semtok.training.vocoder.trainer import train_vocoder
 

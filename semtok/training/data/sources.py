@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -23,6 +24,12 @@ _READ_AHEAD = 64
 _READERS = 8
 
 
+Row: TypeAlias = dict[str, str]
+"""What a manifest says of a clip, by column; `path` is where it is."""
+
+Key = TypeVar("Key")
+
+
 def find_clips(data: Sequence[str | Path | Dataset], leave_out_splits: Sequence[str] = ()) -> list[Path | Dataset]:
     """The audio files of folders and manifests, one by one; datasets stand for themselves.
 
@@ -32,16 +39,26 @@ def find_clips(data: Sequence[str | Path | Dataset], leave_out_splits: Sequence[
     Raises:
         AudioError: if a folder or manifest is missing or names no audio.
     """
-    clips: list[Path | Dataset] = []
+    rows = find_rows(data, leave_out_splits)
+    return [row if isinstance(row, Dataset) else Path(row["path"]) for row in rows]
+
+
+def find_rows(data: Sequence[str | Path | Dataset], leave_out_splits: Sequence[str] = ()) -> list[Row | Dataset]:
+    """As `find_clips`, with all columns of the manifests."""
+    rows: list[Row | Dataset] = []
     for entry in data:
         if isinstance(entry, Dataset):
-            clips.append(entry)
+            rows.append(entry)
             continue
         listing = list_audio(Path(entry))
-        clips += [path for path, columns in listing.entries if columns.get("split") not in leave_out_splits]
+        rows += [
+            {name: str(value) for name, value in columns.items() if value is not None} | {"path": str(path)}
+            for path, columns in listing.entries
+            if columns.get("split") not in leave_out_splits
+        ]
         if listing.left_out:
             logger.warning("left out of %s: %s", entry, listing.describe_left_out())
-    return clips
+    return rows
 
 
 def read_clips(clips: Sequence[Path | Dataset], *, sample_rate: int) -> Iterator[tuple[str, Tensor | AudioError]]:
@@ -50,28 +67,34 @@ def read_clips(clips: Sequence[Path | Dataset], *, sample_rate: int) -> Iterator
     Raises:
         AudioError: a dataset that cannot be loaded.
     """
-    yield from _decode(((str(clip), clip) for clip in clips if isinstance(clip, Path)), sample_rate)
-    for dataset in clips:
+    rows = [clip if isinstance(clip, Dataset) else {"path": str(clip)} for clip in clips]
+    return ((row["path"], waveform) for row, waveform in read_rows(rows, sample_rate=sample_rate))
+
+
+def read_rows(rows: Sequence[Row | Dataset], *, sample_rate: int) -> Iterator[tuple[Row, Tensor | AudioError]]:
+    """As `read_clips`, with all columns; of datasets with those that are text or numbers, and their split."""
+    yield from _decode(((row, Path(row["path"])) for row in rows if not isinstance(row, Dataset)), sample_rate)
+    for dataset in rows:
         if isinstance(dataset, Dataset):
             samples_left = math.inf if dataset.hours is None else dataset.hours * 3600 * sample_rate
-            for name, waveform in _decode(_recordings(dataset), sample_rate):
-                yield name, waveform
+            for row, waveform in _decode(_recordings(dataset), sample_rate):
+                yield row, waveform
                 samples_left -= len(waveform) if isinstance(waveform, Tensor) else 0
                 if samples_left <= 0:
                     break
 
 
 def _decode(
-    recordings: Iterable[tuple[str, Path | bytes]], sample_rate: int
-) -> Iterator[tuple[str, Tensor | AudioError]]:
+    recordings: Iterable[tuple[Key, Path | bytes]], sample_rate: int
+) -> Iterator[tuple[Key, Tensor | AudioError]]:
     """Several threads decode, a bounded number of recordings ahead."""
 
-    def read(recording: tuple[str, Path | bytes]) -> tuple[str, Tensor | AudioError]:
-        name, content = recording
+    def read(recording: tuple[Key, Path | bytes]) -> tuple[Key, Tensor | AudioError]:
+        key, content = recording
         try:
-            return name, load_audio(content, sample_rate=sample_rate)
+            return key, load_audio(content, sample_rate=sample_rate)
         except AudioError as error:
-            return name, error
+            return key, error
 
     remaining = iter(recordings)
     with ThreadPoolExecutor(_READERS) as pool:
@@ -79,7 +102,7 @@ def _decode(
             yield from pool.map(read, ahead)
 
 
-def _recordings(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def _recordings(dataset: Dataset) -> Iterator[tuple[Row, bytes]]:
     """The rows of a dataset as encoded audio: `datasets` itself would need torchcodec to decode them."""
     import datasets
     import fsspec
@@ -90,13 +113,15 @@ def _recordings(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
         )
         if dataset.audio not in (columns := rows.column_names or [dataset.audio]):
             raise ValueError(f"it has no column {dataset.audio!r}, `audio` is to name one of {columns}")
-        rows = rows.select_columns(dataset.audio).cast_column(dataset.audio, datasets.Audio(decode=False))
+        rows = rows.cast_column(dataset.audio, datasets.Audio(decode=False))
         for number, row in enumerate(rows):
             content, path = row[dataset.audio]["bytes"], row[dataset.audio]["path"]
             if content is None:
                 with fsspec.open(path) as file:
                     content = file.read()
-            yield f"{dataset.dataset} {dataset.split} {number} {path or ''}".rstrip(), content
+            name = f"{dataset.dataset} {dataset.split} {number} {path or ''}".rstrip()
+            texts = {key: str(value) for key, value in row.items() if isinstance(value, (str, int, float))}
+            yield texts | {"split": dataset.split, "path": name}, content
     except (ImportError, OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         # the cause first: a DatasetGenerationError says nothing itself
         reason = error.__cause__ or error

@@ -1,0 +1,103 @@
+"""What the `config.json` of a downstream model says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from semtok.checkpoints.config import CONFIG, FORMAT_VERSION, read_config
+from semtok.checkpoints.hub import Repository
+from semtok.codebooks.codebooks import Codebooks
+from semtok.errors import CheckpointError, ConfigError, check_positive
+
+Fusion = Literal["attention", "uniform", "concatenate"]
+
+
+@dataclass(frozen=True)
+class FrontConfig:
+    """How the layers become one vector a frame.
+
+    Args:
+        dim: of that vector, and of the embeddings of each layer.
+        fusion: "attention" is the layer selector; "uniform" is the mean of the embeddings; "concatenate" a linear map
+            of all of them. The last two are baselines.
+        attention_dim: hidden size of the score, for "attention".
+        feature_dim: size of the encoder's features, for a model that hears them instead of tokens (a baseline, and an
+            upper bound); by default it takes tokens.
+        any_layers: whether it learnt with layers left out, and so takes tokens that lack some.
+    """
+
+    dim: int
+    fusion: str = "attention"
+    attention_dim: int | None = None
+    feature_dim: int | None = None
+    any_layers: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(self, "dim", *(n for n in ("attention_dim", "feature_dim") if getattr(self, n) is not None))
+        if self.fusion not in get_args(Fusion):
+            raise ConfigError(f"fusion must be one of {', '.join(get_args(Fusion))}, got {self.fusion!r}")
+        if (self.fusion == "attention") != (self.attention_dim is not None):
+            raise ConfigError("fusion 'attention', and that alone, needs an attention_dim")
+        if self.fusion == "concatenate" and self.any_layers:
+            raise ConfigError("fusion 'concatenate' cannot go without layers: leave any_layers out")
+
+
+@dataclass(frozen=True)
+class DownstreamConfig:
+    """A whole `config.json`.
+
+    Args:
+        format_version: of the file.
+        task: which of `semtok.downstream.TASKS`.
+        tokenizer: bundled name, hub id or folder of the tokenizer.
+        fingerprint: of the tokenizer.
+        codebooks: of the layers that the model takes.
+        sample_rate: of the waveforms, Hz.
+        hop_length: samples a frame.
+        front: how the layers become one vector a frame.
+        head: what the task makes of these, as the task's own dataclass says.
+        layer_importance: mean weight of each layer over the validation clips; none for a fusion without weights.
+    """
+
+    format_version: int
+    task: str
+    tokenizer: str
+    fingerprint: str
+    codebooks: Codebooks
+    sample_rate: int
+    hop_length: int
+    front: FrontConfig
+    head: dict[str, Any]
+    layer_importance: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_positive(self, "sample_rate", "hop_length")
+        if len(self.layer_importance) not in (0, len(self.codebooks)):
+            raise ConfigError(
+                f"layer_importance must have a number for each of layers {list(self.codebooks)}, "
+                f"got {list(self.layer_importance)}"
+            )
+
+
+def read_downstream_config(repository: Repository) -> DownstreamConfig:
+    """Reads `config.json`.
+
+    Raises:
+        CheckpointError: it is missing, not JSON, or not that of a downstream model.
+        ConfigError: it has unknown, missing or ill-typed entries, or some that contradict each other.
+    """
+    path = repository.file(CONFIG)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    version = entries.get("format_version") if isinstance(entries, dict) else None
+    if version != FORMAT_VERSION or "task" not in entries:
+        kind = "a tokenizer or vocoder" if version == FORMAT_VERSION else f"of format_version {version!r}"
+        raise CheckpointError(
+            f"{path} is no downstream model of format_version {FORMAT_VERSION}, but {kind}: "
+            "expected a folder that `semtok train` of a task wrote, or a hub id of one"
+        )
+    return read_config(entries, DownstreamConfig, str(path))

@@ -1,0 +1,350 @@
+"""What the models of all tasks have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from semtok.audio.io import AudioArray
+from semtok.audio.recordings import AudioInput, open_recordings
+from semtok.checkpoints.card import CardFacts
+from semtok.checkpoints.config import CONFIG, config_entries, read_config
+from semtok.checkpoints.hub import Repository, bundled_names, resolve
+from semtok.checkpoints.pretrained import Pretrained
+from semtok.checkpoints.tensors import read_tensors, write_tensors
+from semtok.downstream.card import downstream_card
+from semtok.downstream.config import DownstreamConfig, read_downstream_config
+from semtok.downstream.front import Front
+from semtok.errors import CheckpointError, LayerError, TokensError
+from semtok.files.atomic import atomic_write
+from semtok.tokenizer import Tokenizer
+from semtok.tokens import Tokens
+
+Speech: TypeAlias = AudioInput | Tokens
+"""What a model takes: audio as `Tokenizer.encode` does, or tokens of its tokenizer."""
+
+Self = TypeVar("Self", bound="DownstreamModel")
+
+_WEIGHTS = "model.safetensors"
+_BUNDLED = Path(__file__).parent / "bundled"
+# Bounds memory: frames that are run at a time, padding included.
+_BATCH_FRAMES = 6000
+# Longer utterances go through heads that answer frame by frame in windows, with so many frames beside each.
+_WINDOW_FRAMES, _CONTEXT_FRAMES = 3000, 200
+
+
+class Head(nn.Module):
+    """What a task makes of the fused vectors [batch, frames, dim] of lengths int64 [batch].
+
+    Attributes:
+        frames_per_step: frames to one output of a head that answers [batch, steps, ...]; None for a head that answers
+            [batch, ...].
+    """
+
+    frames_per_step: int | None = None
+
+
+class TaskNetwork(nn.Module):
+    """Front and head: codes or features -> what the head makes of them."""
+
+    def __init__(self, front: Front, head: Head) -> None:
+        super().__init__()
+        self.front = front
+        self.head = head
+
+    def forward(
+        self, inputs: Tensor, lengths: Tensor, present: Tensor | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Arguments as of `Front.forward`."""
+        fused, _ = self.front(inputs, lengths, present, hidden)
+        output: Tensor = self.head(fused, lengths)
+        return output
+
+
+class DownstreamModel(Pretrained):
+    """A frozen network of a task, on the tokens of one tokenizer.
+
+    A task is a subclass with `task`, its name; `Config`, the dataclass of its head; and `build_head`.
+
+    Attributes:
+        config: what `config.json` says.
+        network: `TaskNetwork`.
+    """
+
+    task: ClassVar[str]
+    Config: ClassVar[type[Any]]
+    config: DownstreamConfig
+    network: TaskNetwork
+
+    def __init__(self, config: DownstreamConfig, network: TaskNetwork, *, tokenizer: Tokenizer | None = None) -> None:
+        super().__init__(config, network)
+        self.head_config = self.read_head_config(config)
+        if tokenizer is not None:
+            self.tokenizer = self._checked(tokenizer)
+
+    @classmethod
+    @abstractmethod
+    def build_head(cls, config: DownstreamConfig) -> Head:
+        """The head that a config describes, with random weights."""
+
+    @classmethod
+    def read_head_config(cls, config: DownstreamConfig) -> Any:
+        """The section `head` as `cls.Config`."""
+        return read_config(config.head, cls.Config, "head")
+
+    @classmethod
+    def build_network(cls, config: DownstreamConfig) -> TaskNetwork:
+        """The network that a config describes, with random weights."""
+        return TaskNetwork(Front(config.front, config.codebooks), cls.build_head(config))
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Self],
+        name: str | os.PathLike[str],
+        *,
+        tokenizer: Tokenizer | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        device: str | torch.device | None = None,
+    ) -> Self:
+        """Loads a model; of `DownstreamModel` itself, that of whatever task it is.
+
+        Args:
+            name: a bundled name such as "tiny-asr", a folder, or a hub id "owner/name".
+            tokenizer: the model's, if it is loaded already or is not where the model says; by default it is loaded from
+                there when audio comes.
+            revision, cache_dir, token, local_files_only, device: as of `Tokenizer.from_pretrained`.
+
+        Raises:
+            CheckpointError: the name, a file or a revision does not exist; a file is corrupt or does not fit; the model
+                is of another task or the tokenizer another one.
+            ConfigError: `config.json` has unknown, missing or ill-typed entries, or some that contradict each other.
+        """
+        from semtok.downstream import TASKS
+
+        if (_BUNDLED / os.fspath(name) / CONFIG).is_file() and revision is None:
+            source = Repository(os.fspath(name), _BUNDLED / os.fspath(name))
+        else:
+            source = resolve(
+                name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+            )
+        config = read_downstream_config(source)
+        if config.task not in TASKS:
+            raise CheckpointError(f"{source.name} is a model of task {config.task!r}, known are {', '.join(TASKS)}")
+        kind = TASKS[config.task]
+        if not issubclass(kind, cls):
+            raise CheckpointError(f"{source.name} is a model of task {config.task!r}: load it by {kind.__name__}")
+        with torch.device("meta"):  # no random weights are drawn
+            network = kind.build_network(config)
+        tensors = read_tensors(source.file(_WEIGHTS), config.fingerprint)
+        try:
+            network.load_state_dict(tensors, assign=True)
+        except RuntimeError as error:
+            raise CheckpointError(f"the weights of {source.name} do not fit its config: {error}") from error
+        model = kind(config, network.to(device or torch.get_default_device()), tokenizer=tokenizer)
+        model.source = str(source)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Saves config and weights.
+
+        Raises:
+            CheckpointError: the folder holds a tokenizer, a vocoder or a model of another task.
+        """
+        target = Path(folder)
+        if (target / CONFIG).exists():
+            there = read_downstream_config(Repository(str(target), target)).task
+            if there != self.task:
+                raise CheckpointError(f"cannot save to {target}: it holds a model of task {there}; save elsewhere")
+        self._check_exact()
+        target.mkdir(parents=True, exist_ok=True)
+        write_tensors(target / _WEIGHTS, self.network.state_dict(), self.fingerprint)
+        with atomic_write(target / CONFIG) as aside:
+            aside.write_text(json.dumps(config_entries(self.config), indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def _card(self, folder: Path, repo_id: str, facts: CardFacts) -> str:
+        if self.config.tokenizer not in bundled_names() and Path(self.config.tokenizer).exists():
+            raise CheckpointError(
+                f"the model's tokenizer is the folder {self.config.tokenizer}, which others have not: push the "
+                "tokenizer first, then train or save with its hub id as `tokenizer`"
+            )
+        return downstream_card(self.config, type(self).__name__, repo_id, facts)
+
+    def to(self: Self, device: str | torch.device) -> Self:
+        """Moves the model, and its tokenizer, to a device."""
+        self.network.to(device)
+        if "tokenizer" in vars(self):
+            self.tokenizer = self.tokenizer.to(device)
+        return self
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(layers={self.layers}, tokenizer={self.config.tokenizer!r}, "
+            f"fingerprint={self.fingerprint!r}, {self.dtype} on {self.device})"
+        )
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, loaded when first needed.
+
+        Raises:
+            CheckpointError: it is not where the model says, or it is another one.
+        """
+        return self._checked(Tokenizer.from_pretrained(self.config.tokenizer, layers=self.layers, device=self.device))
+
+    def _checked(self, tokenizer: Tokenizer) -> Tokenizer:
+        if tokenizer.fingerprint != self.fingerprint:
+            raise CheckpointError(
+                f"this model is of tokenizer {self.fingerprint} ({self.config.tokenizer}), the tokenizer is "
+                f"{tokenizer.fingerprint}: pass the model's own as tokenizer=, or train the model anew"
+            )
+        return tokenizer
+
+    @property
+    def layer_importance(self) -> dict[int, float]:
+        """Mean weight of each layer over the clips that the model was validated on; they sum to 1.
+
+        Empty where the layers are not weighted by attention.
+        """
+        return dict(zip(self.layers, self.config.layer_importance, strict=False))
+
+    @torch.inference_mode()
+    def layer_weights(
+        self,
+        audio: Speech,
+        *,
+        sample_rate: int | None = None,
+        lengths: Sequence[int] | AudioArray | None = None,
+    ) -> Tensor:
+        """How much of each frame comes from which layer: float32 [batch, layers, frames], 0 past each clip's frames.
+
+        In each frame the weights sum to 1 over `layers`. Arguments and errors as of `Tokenizer.encode`.
+        """
+        inputs, present = self._inputs(audio, sample_rate, lengths)
+        weights = []
+        for clip in inputs:
+            # The weights of a frame depend on that frame alone, so pieces of a clip do as well as the whole.
+            pieces = [
+                self.network.front(piece[None], torch.tensor([piece.shape[1]], device=self.device), present)[1][0]
+                for piece in clip.split(_WINDOW_FRAMES, dim=1)
+            ]
+            weights.append(torch.cat(pieces, dim=1).T)
+        return pad_sequence(weights, batch_first=True).transpose(1, 2)
+
+    @torch.inference_mode()
+    def _outputs(
+        self, audio: Speech, sample_rate: int | None, lengths: Sequence[int] | AudioArray | None
+    ) -> list[Tensor]:
+        """What the head makes of each clip: [steps, ...] or [...]. A clip gets the same alone and beside any others."""
+        inputs, present = self._inputs(audio, sample_rate, lengths)
+        step = self.network.head.frames_per_step
+        pieces = [piece for number, clip in enumerate(inputs) for piece in _windows(number, clip, step)]
+        pieces.sort(key=lambda piece: piece.inputs.shape[1])
+        outputs: dict[tuple[int, int], Tensor] = {}
+        for batch in _batches(pieces):
+            frames = torch.tensor([piece.inputs.shape[1] for piece in batch], device=self.device)
+            padded = pad_sequence([piece.inputs.transpose(0, 1) for piece in batch], batch_first=True).transpose(1, 2)
+            rows = self.network(padded, frames, None if present is None else present.expand(len(batch), -1))
+            for piece, row in zip(batch, rows, strict=True):
+                outputs[piece.clip, piece.start] = row if step is None else row[piece.steps]
+        parts: list[list[Tensor]] = [[] for _ in inputs]
+        for (clip, _), output in sorted(outputs.items(), key=lambda item: item[0]):
+            parts[clip].append(output)
+        return [clip_parts[0] if len(clip_parts) == 1 else torch.cat(clip_parts) for clip_parts in parts]
+
+    def _inputs(
+        self, audio: Speech, sample_rate: int | None, lengths: Sequence[int] | AudioArray | None
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Codes [rows, frames] or features [layers, frames, dim] of each clip, and which layers there are [1, layers].
+
+        Raises:
+            AudioError, TokensError, LayerError: as of `Tokenizer.encode`; tokens of another tokenizer, without a layer
+                that the model needs, or of utterances without a frame; tokens for a model that takes features.
+        """
+        if self.config.front.feature_dim is not None:
+            return self._features(audio, sample_rate, lengths), None
+        if not isinstance(audio, Tokens):
+            audio = self.tokenizer.encode(audio, sample_rate=sample_rate, lengths=lengths, layers=self.layers)
+        if audio.fingerprint != self.fingerprint:
+            raise TokensError(
+                f"these tokens are of tokenizer {audio.fingerprint}, this {type(self).__name__} takes those of "
+                f"{self.fingerprint} ({self.config.tokenizer})"
+            )
+        there = [layer for layer in self.layers if layer in audio.layers]
+        missing = [layer for layer in self.layers if layer not in there]
+        if missing and not (self.config.front.any_layers and there):
+            raise LayerError(
+                f"this {type(self).__name__} needs the tokens of layers {list(self.layers)}, "
+                f"these lack {missing}: encode with all of them"
+            )
+        tokens = audio.select(there)
+        if int(tokens.lengths.min()) == 0:
+            raise TokensError(f"utterance {int(tokens.lengths.argmin())} of these tokens has no frames: leave it out")
+        present = None
+        codes = tokens.codes.to(self.device)
+        if missing:
+            present = torch.tensor([[layer in there for layer in self.layers]], device=self.device)
+            every = codes.new_zeros(len(codes), len(self.codebooks.sizes), codes.shape[2])
+            for layer, rows in tokens.codebooks.rows.items():
+                every[:, self.codebooks.rows[layer]] = codes[:, rows]
+            codes = every
+        return [clip[:, :length] for clip, length in zip(codes, tokens.lengths.tolist(), strict=True)], present
+
+    def _features(
+        self, audio: Speech, sample_rate: int | None, lengths: Sequence[int] | AudioArray | None
+    ) -> list[Tensor]:
+        if isinstance(audio, Tokens):
+            raise TokensError(f"this {type(self).__name__} takes features, not tokens: pass the audio")
+        recordings = open_recordings(
+            audio, sample_rate=sample_rate, target_sample_rate=self.sample_rate, lengths=lengths
+        )
+        return [
+            self.tokenizer.features(recording.load(), layers=self.layers)[0].float().to(self.device)
+            for recording in recordings
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Some frames of a clip; `steps` of the output for it are kept."""
+
+    clip: int
+    start: int
+    inputs: Tensor
+    steps: slice
+
+
+def _windows(number: int, clip: Tensor, step: int | None) -> Iterator[_Piece]:
+    frames = clip.shape[1]
+    if step is None or frames <= _WINDOW_FRAMES + 2 * _CONTEXT_FRAMES:
+        yield _Piece(number, 0, clip, slice(0, None if step is None else -(-frames // step)))
+        return
+    window, context = _WINDOW_FRAMES // step * step, _CONTEXT_FRAMES // step * step
+    for start in range(0, frames, window):
+        first, stop = max(0, start - context), min(frames, start + window)
+        kept = slice((start - first) // step, -(-(stop - first) // step))
+        yield _Piece(number, start, clip[:, first : stop + context], kept)
+
+
+def _batches(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+    """Consecutive pieces, sorted by length, of so many frames together; at least one."""
+    batch: list[_Piece] = []
+    for piece in pieces:
+        if batch and (len(batch) + 1) * piece.inputs.shape[1] > _BATCH_FRAMES:
+            yield batch
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield batch

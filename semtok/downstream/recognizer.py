@@ -1,0 +1,144 @@
+"""Speech -> text: CTC on a bidirectional LSTM (the paper's recogniser) or a Conformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from semtok.audio.io import AudioArray
+from semtok.downstream.config import DownstreamConfig
+from semtok.downstream.conformer import Conformer, ConformerConfig
+from semtok.downstream.ctc import beam_search, best_path
+from semtok.downstream.model import DownstreamModel, Head, Speech
+from semtok.downstream.text import TextCodec, TextConfig
+from semtok.errors import ConfigError, check_positive
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """Sizes of a bidirectional LSTM; `hidden` is that of each direction."""
+
+    hidden: int
+    layers: int
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_positive(self, "hidden", "layers")
+
+
+@dataclass(frozen=True)
+class RecognizerConfig:
+    """A recogniser by one of `lstm` and `conformer`.
+
+    `frames_per_step` frames are joined to one step of it. `text` are the units that it writes.
+    """
+
+    lstm: LSTMConfig | None = None
+    conformer: ConformerConfig | None = None
+    frames_per_step: int = 1
+    text: TextConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(self, "frames_per_step")
+        if (self.lstm is None) == (self.conformer is None):
+            raise ConfigError("a recogniser is given by exactly one of the entries 'lstm' and 'conformer'")
+
+
+class RecognizerHead(Head):
+    """Fused vectors -> log-probabilities [batch, steps, labels]."""
+
+    def __init__(self, config: RecognizerConfig, dim: int, labels: int) -> None:
+        super().__init__()
+        self.frames_per_step: int = config.frames_per_step
+        joined = dim * config.frames_per_step
+        if config.lstm is not None:
+            self.body: nn.Module = PackedLSTM(config.lstm, joined)
+            width = 2 * config.lstm.hidden
+        else:
+            assert config.conformer is not None
+            self.input = nn.Linear(joined, config.conformer.dim)
+            self.body = Conformer(config.conformer)
+            width = config.conformer.dim
+        self.output = nn.Linear(width, labels)
+
+    def forward(self, fused: Tensor, lengths: Tensor) -> Tensor:
+        x = F.pad(fused, (0, 0, 0, -fused.shape[1] % self.frames_per_step))
+        x = x.reshape(len(x), x.shape[1] // self.frames_per_step, -1)
+        steps = self.steps(lengths)
+        x = self.body(x, steps) if isinstance(self.body, PackedLSTM) else self.body(self.input(x), steps)
+        log_probabilities: Tensor = self.output(x).float().log_softmax(dim=-1)
+        return log_probabilities
+
+    def steps(self, lengths: Tensor) -> Tensor:
+        """Steps of so many frames, both int64 [batch]."""
+        return -(-lengths // self.frames_per_step)
+
+
+class PackedLSTM(nn.Module):
+    """A bidirectional LSTM whose backward direction starts at the end of each utterance, not of the batch."""
+
+    def __init__(self, config: LSTMConfig, dim: int) -> None:
+        super().__init__()
+        dropout = config.dropout if config.layers > 1 else 0.0
+        self.lstm = nn.LSTM(dim, config.hidden, config.layers, batch_first=True, bidirectional=True, dropout=dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
+        return output
+
+
+class SpeechRecognizer(DownstreamModel):
+    """Writes down what is said."""
+
+    task = "asr"
+    Config = RecognizerConfig
+    head_config: RecognizerConfig
+
+    @classmethod
+    def build_head(cls, config: DownstreamConfig) -> RecognizerHead:
+        head: RecognizerConfig = cls.read_head_config(config)
+        if head.text is None:
+            raise ConfigError("a recogniser needs the units of its text")
+        return RecognizerHead(head, config.front.dim, TextCodec(head.text).size)
+
+    @property
+    def codec(self) -> TextCodec:
+        """Text <-> labels."""
+        assert self.head_config.text is not None
+        return TextCodec(self.head_config.text)
+
+    def transcribe(
+        self,
+        audio: Speech,
+        *,
+        beam: int | None = None,
+        sample_rate: int | None = None,
+        lengths: Sequence[int] | AudioArray | None = None,
+    ) -> list[str]:
+        """The text of each clip.
+
+        Args:
+            audio, sample_rate, lengths: as of `Tokenizer.encode`; or tokens.
+            beam: width of a prefix search over all paths; by default the likeliest path alone, which is faster.
+
+        Raises:
+            AudioError, TokensError, LayerError: as of `Tokenizer.encode`; tokens that are not this model's.
+        """
+        codec = self.codec
+        outputs = self.log_probabilities(audio, sample_rate=sample_rate, lengths=lengths)
+        return [codec.decode(best_path(output) if beam is None else beam_search(output, beam)) for output in outputs]
+
+    def log_probabilities(
+        self,
+        audio: Speech,
+        *,
+        sample_rate: int | None = None,
+        lengths: Sequence[int] | AudioArray | None = None,
+    ) -> list[Tensor]:
+        """Of the blank (0) and each label, float32 [steps, labels] of each clip; a step is `frames_per_step` frames."""
+        return self._outputs(audio, sample_rate, lengths)

@@ -1,0 +1,80 @@
+"""What the training configs of all tasks have in common."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from semtok.downstream.config import FrontConfig
+from semtok.errors import ConfigError
+from semtok.training.config import GradientConfig
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Copies of each training clip that are tokenised beside it; a step takes any of them.
+
+    One for each of `speeds`, and `noisy_copies` with noise from the recordings of `noise` (folders or manifests),
+    `snr` dB (lowest, highest) below the speech.
+    """
+
+    speeds: tuple[float, ...] = ()
+    noise: tuple[str, ...] = ()
+    noisy_copies: int = 0
+    snr: tuple[float, float] = (0.0, 15.0)
+
+    def __post_init__(self) -> None:
+        if any(not 0.5 <= speed <= 2 or speed == 1 for speed in self.speeds):
+            raise ConfigError(f"speeds must lie in 0.5 ... 2, and 1 is there anyhow, got {list(self.speeds)}")
+        if bool(self.noise) != (self.noisy_copies > 0) or self.noisy_copies < 0:
+            raise ConfigError(f"give both noise and noisy_copies or neither, got {self.noise}, {self.noisy_copies}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig(GradientConfig):
+    """A task on the tokens of `tokenizer`: a bundled name, a folder or a hub id.
+
+    `data` are manifests, or folders with some, whose columns say what is to be learnt. Rows whose column `split` is one
+    of `validation_splits` are for validation (if there are none, `validation_clips` drawn at random), those of
+    `test_splits` are measured once, at the end.
+
+    `layers` are all of the tokenizer's by default, and `front` how they are fused: `tables_from_centroids` starts the
+    selector's tables there, `freeze_tables` leaves them as they start, and `features` trains on the encoder's features
+    instead of tokens. `layer_dropout` leaves layers out of an utterance (never all), each with this probability.
+
+    A batch has `batch_seconds` of speech, in clips of at most `crop_seconds`. `time_masks` spans, each of at most
+    `time_mask_share` of a clip, are hidden from the head. The rate rises over `warmup_steps` and falls along a cosine
+    to a twentieth. `half_precision` rounds what is saved to float16.
+    """
+
+    tokenizer: str
+    front: FrontConfig
+    batch_seconds: float
+    layers: list[int] | None = None
+    features: bool = False
+    tables_from_centroids: bool = False
+    freeze_tables: bool = False
+    layer_dropout: float = 0.0
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    crop_seconds: float | None = None
+    time_masks: int = 0
+    time_mask_share: float = 0.05
+    validation_splits: list[str] = field(default_factory=lambda: ["valid"])
+    test_splits: list[str] = field(default_factory=lambda: ["test"])
+    weight_decay: float = 0.01
+    half_precision: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.layer_dropout < 1 or not 0 <= self.time_mask_share <= 1 or self.time_masks < 0:
+            raise ConfigError(
+                f"layer_dropout must be in 0 ... 1, time_mask_share too and time_masks at least 0, got "
+                f"{self.layer_dropout}, {self.time_mask_share} and {self.time_masks}"
+            )
+        if self.features and (self.tables_from_centroids or self.freeze_tables):
+            raise ConfigError("features have no tables: leave out tables_from_centroids and freeze_tables")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, then a cosine to a twentieth."""
+        warm = min(1.0, step / max(1, self.warmup_steps))
+        return self.learning_rate * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * step / self.steps)) / 2)

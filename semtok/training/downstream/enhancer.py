@@ -1,0 +1,95 @@
+"""Training of an enhancer: tokens of noisy speech -> those of the same speech without noise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from semtok.audio.lengths import frame_mask
+from semtok.checkpoints.config import config_entries
+from semtok.downstream.enhancer import EnhancerConfig, RowOutputs, SpeechEnhancer
+from semtok.errors import ConfigError
+from semtok.training.downstream.config import TaskConfig
+from semtok.training.downstream.objective import Batch, Crop, Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhancerTrainingConfig(TaskConfig):
+    """Learns from the noisy copies of clips, so `augmentation` has to make some, of validation clips as well."""
+
+    enhancer: EnhancerConfig
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.augmentation.noisy_copies or self.augmentation.speeds:
+            raise ConfigError("an enhancer needs augmentation with noise and noisy_copies, and without speeds")
+        if self.features:
+            raise ConfigError("an enhancer writes tokens: it cannot be trained on features")
+
+
+class EnhancerObjective(Objective[EnhancerTrainingConfig]):
+    model = SpeechEnhancer
+
+    @classmethod
+    def augments(cls, config: EnhancerTrainingConfig) -> Callable[[str | None], bool]:
+        return lambda split: True
+
+    def usable(self, clips: Sequence[int]) -> list[int]:
+        return list(clips)
+
+    def prepare(self) -> dict[str, Any]:
+        return config_entries(self.config.enhancer)
+
+    def draw(self, clip: int, generator: np.random.Generator) -> Crop:
+        crop = super().draw(clip, generator)
+        return dataclasses.replace(crop, copy=int(generator.integers(1, self.clips.copies(clip))))
+
+    def whole(self, clip: int) -> Crop:
+        return dataclasses.replace(super().whole(clip), copy=1)
+
+    def targets(self, crops: Sequence[Crop]) -> Batch:
+        clean = [self.clips.inputs(crop.clip, 0, crop.start, crop.frames).T for crop in crops]
+        return {"clean": pad_sequence(clean, batch_first=True, padding_value=-1)}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": code_loss(self.run(batch), batch["clean"], self.description.codebooks.sizes)}
+
+    def measure(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
+        """Wrong codes of each row, those of the noisy tokens themselves, and the frames."""
+        rows = self.network.head.rows
+        assert isinstance(rows, RowOutputs)
+        clean, noisy = batch["clean"], batch["inputs"].transpose(1, 2)
+        valid = frame_mask(batch["lengths"], clean.shape[1])
+        wrong = (rows.codes(self.run(batch)) != clean)[valid].sum(dim=0)
+        return wrong.cpu(), (noisy != clean)[valid].sum(dim=0).cpu(), int(valid.sum())
+
+    def summarize(self, measured: Sequence[tuple[Tensor, Tensor, int]]) -> dict[str, float]:
+        """Share of wrong codes over all rows, of the noisy tokens themselves, and of each row."""
+        wrong, noisy, frames = (sum(parts) for parts in zip(*measured, strict=True))
+        shares, before = torch.as_tensor(wrong) / frames, torch.as_tensor(noisy) / frames
+        numbers = {"error": float(shares.mean()), "noisy_error": float(before.mean())}
+        names = self.description.codebooks.names
+        return numbers | {f"error_{name}": float(share) for name, share in zip(names, shares, strict=True)}
+
+
+def code_loss(scores: Tensor, codes: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Cross-entropy, the mean over rows and frames.
+
+    Args:
+        scores: of the codes of all rows, [batch, frames, sum of sizes].
+        codes: int64 [batch, frames, rows], -1 past an utterance's length.
+        sizes: codebook sizes of the rows.
+    """
+    losses = [
+        F.cross_entropy(row.flatten(0, 1).float(), wanted.flatten(), ignore_index=-1)
+        for row, wanted in zip(scores.split(list(sizes), dim=-1), codes.unbind(-1), strict=True)
+    ]
+    return torch.stack(losses).mean()

@@ -1,0 +1,222 @@
+"""Training of text to speech: characters -> tokens of all layers, with the timing of a recogniser's alignment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from semtok.audio.lengths import frame_mask
+from semtok.checkpoints.config import config_entries
+from semtok.downstream.ctc import align
+from semtok.downstream.enhancer import RowOutputs
+from semtok.downstream.model import TaskNetwork
+from semtok.downstream.recognizer import SpeechRecognizer
+from semtok.downstream.synthesizer import SynthesizerConfig, SynthesizerHead, TextToSpeech
+from semtok.downstream.text import TextCodec
+from semtok.errors import CheckpointError, ConfigError, TextError
+from semtok.files.atomic import atomic_write
+from semtok.progress import steps_with_progress
+from semtok.tokens import Tokens
+from semtok.training.downstream.config import TaskConfig
+from semtok.training.downstream.enhancer import code_loss
+from semtok.training.downstream.objective import Batch, Crop, Objective
+
+# Frames of a reference in training: some seconds of a voice, not what it says.
+_REFERENCE_FRAMES = 150
+# What a first character begins before its peak in the recogniser, and a last one ends after it, at most.
+_ATTACK_FRAMES, _RELEASE_FRAMES = 4, 8
+# Clips from which the voice of a speaker is kept.
+_VOICE_CLIPS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesizerTrainingConfig(TaskConfig):
+    """Learns to read the column `text` aloud, in the voices of the column `speaker`.
+
+    `aligner` is a recogniser by characters on tokens of the same tokenizer: a folder, a bundled name or a hub id. Its
+    alignment says how long each character lasts, which is learnt with `duration_weight`.
+    """
+
+    synthesizer: SynthesizerConfig
+    aligner: str
+    text: str = "text"
+    speaker: str = "speaker"
+    upper: bool = True
+    duration_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.features or self.augmentation.speeds or self.augmentation.noisy_copies:
+            raise ConfigError("text to speech learns from tokens of clean speech: leave out features and augmentation")
+
+
+class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
+    model = TextToSpeech
+
+    def usable(self, clips: Sequence[int]) -> list[int]:
+        return self._with_column(clips, self.config.text)
+
+    def prepare(self) -> dict[str, Any]:
+        config = self.config
+        aligner = SpeechRecognizer.from_pretrained(config.aligner)
+        if aligner.fingerprint != self.description.fingerprint or not set(aligner.layers) <= set(
+            self.description.codebooks
+        ):
+            raise CheckpointError(
+                f"the aligner {config.aligner} takes layers {list(aligner.layers)} of tokenizer {aligner.fingerprint}, "
+                f"this run has {list(self.description.codebooks)} of {self.description.fingerprint}: train one on these"
+            )
+        if aligner.head_config.text is None or aligner.head_config.text.characters is None:
+            raise ConfigError(f"the aligner {config.aligner} writes subwords: train one by characters")
+        texts = [self.clips.rows[clip][config.text] for clip in self.training_clips]
+        self.codec = TextCodec.fit(texts, upper=config.upper)
+        clips = sorted([*self.training_clips, *self.validation_clips, *self.test_clips])
+        durations = self._durations(aligner, clips)
+        self.durations = {clip: torch.tensor(frames) for clip, frames in durations.items()}
+        self._drop([clip for clip in clips if clip not in self.durations], "their text cannot be aligned")
+        # Whom a clip's voice can be learnt from: its speaker's clips, or itself where that is unknown.
+        self.by_speaker: dict[str, list[int]] = defaultdict(list)
+        for clip in self.training_clips:
+            if speaker := self.clips.rows[clip].get(config.speaker, "").strip():
+                self.by_speaker[speaker].append(clip)
+        names = sorted(self.by_speaker, key=lambda name: (-len(self.by_speaker[name]), name))
+        speakers = tuple(name for name in names if len(self.by_speaker[name]) > 1)
+        return config_entries(dataclasses.replace(config.synthesizer, text=self.codec.config, speakers=speakers))
+
+    def _durations(self, aligner: SpeechRecognizer, clips: Sequence[int]) -> dict[int, list[int]]:
+        """Frames of each unit of the clips that can be aligned, a space on either side; kept in the run's folder."""
+        path = Path(self.config.folder) / "durations.json"
+        about = {
+            "aligner": aligner.source,
+            "clips": [[self.clips.rows[clip]["path"], self.clips.rows[clip][self.config.text]] for clip in clips],
+        }
+        if path.exists() and (kept := json.loads(path.read_text()))["about"] == about:
+            return {int(clip): frames for clip, frames in kept["durations"].items()}
+        durations = {}
+        for step, _ in steps_with_progress(0, len(clips), "alignment"):
+            clip = clips[step - 1]
+            text = self.clips.rows[clip][self.config.text]
+            try:
+                self.codec.encode(text)  # validation clips may have characters that the others lack
+                labels = aligner.codec.encode(text)
+                steps = aligner.log_probabilities(self._tokens(clip, aligner))[0]
+                firsts = align(steps, labels) * aligner.head_config.frames_per_step
+            except TextError:
+                continue
+            durations[clip] = character_frames(firsts, self.clips.frames_of(clip)).tolist()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as aside:
+            aside.write_text(json.dumps({"about": about, "durations": durations}))
+        return durations
+
+    def _tokens(self, clip: int, aligner: SpeechRecognizer) -> Tokens:
+        books, codes = self.description.codebooks, self.clips.inputs(clip)[None]
+        frame_rate = self.description.sample_rate / self.description.hop_length
+        lengths = torch.tensor([codes.shape[2]])
+        fingerprint = self.description.fingerprint
+        tokens = Tokens(codes, lengths, books.layers, frame_rate, books.sizes, fingerprint, books.stages)
+        return tokens.select(aligner.layers)
+
+    def draw(self, clip: int, generator: np.random.Generator) -> Crop:
+        return self.whole(clip)
+
+    def batch(self, crops: Sequence[Crop], generator: np.random.Generator | None = None) -> Batch:
+        """The inputs are references, in whose voices the crops are to be spoken."""
+        references = [self._reference(crop.clip, generator) for crop in crops]
+        return super().batch(references, generator) | self._wanted(crops)
+
+    def targets(self, crops: Sequence[Crop]) -> Batch:
+        return {}
+
+    def _reference(self, clip: int, generator: np.random.Generator | None) -> Crop:
+        """Some frames of another clip of the speaker, or else of the clip. The same without generator."""
+        others = [c for c in self.by_speaker.get(self.clips.rows[clip].get(self.config.speaker, ""), []) if c != clip]
+        chosen = clip if not others else others[0] if generator is None else int(generator.choice(others))
+        length = min(self.clips.frames_of(chosen), _REFERENCE_FRAMES)
+        latest = self.clips.frames_of(chosen) - length
+        return Crop(chosen, 0, 0 if generator is None else int(generator.integers(latest + 1)), length)
+
+    def _wanted(self, crops: Sequence[Crop]) -> Batch:
+        space = self.codec.space
+        units = [
+            torch.tensor([space, *self.codec.encode(self.clips.rows[crop.clip][self.config.text]), space])
+            for crop in crops
+        ]
+        codes = [self.clips.inputs(crop.clip).T for crop in crops]
+        return {
+            "units": pad_sequence(units, batch_first=True),
+            "unit_lengths": torch.tensor([len(one) for one in units]),
+            "durations": pad_sequence([self.durations[crop.clip] for crop in crops], batch_first=True),
+            "codes": pad_sequence(codes, batch_first=True, padding_value=-1),
+        }
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        scores, duration_error = self._speak(batch)
+        codes = code_loss(scores, batch["codes"], self.description.codebooks.sizes)
+        return {
+            "loss": codes + self.config.duration_weight * duration_error,
+            "codes": codes,
+            "duration": duration_error,
+        }
+
+    def _speak(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Scores of the codes, and the mean absolute error of log(1 + frames) of the units."""
+        head = self.network.head
+        assert isinstance(head, SynthesizerHead)
+        voice = self.run(batch)
+        encoded, log_durations = head.encode(batch["units"], batch["unit_lengths"], voice)
+        scores, _ = head.decode(encoded, batch["durations"])
+        valid = frame_mask(batch["unit_lengths"], log_durations.shape[1])
+        return scores, (log_durations.float() - batch["durations"].log1p()).abs()[valid].mean()
+
+    def measure(self, batch: Batch) -> tuple[int, int, float]:
+        """Wrong codes, all codes, and the error of the durations."""
+        rows = self.network.head.rows
+        assert isinstance(rows, RowOutputs)
+        scores, duration_error = self._speak(batch)
+        valid = batch["codes"] >= 0
+        wrong = (rows.codes(scores) != batch["codes"]) & valid
+        return int(wrong.sum()), int(valid.sum()), float(duration_error)
+
+    def summarize(self, measured: Sequence[tuple[int, int, float]]) -> dict[str, float]:
+        """Share of wrong codes, with the durations of the recordings; and the error of the durations."""
+        wrong, total, durations = zip(*measured, strict=True)
+        return {"error": sum(wrong) / sum(total), "duration": float(np.mean(durations))}
+
+    @torch.no_grad()
+    def finish(self, network: TaskNetwork) -> None:
+        """Keeps the mean voice of some clips of each speaker."""
+        network.eval()
+        head = network.head
+        assert isinstance(head, SynthesizerHead)
+        config: SynthesizerConfig = self.model.read_head_config(self.description)
+        for number, name in enumerate(config.speakers):
+            crops = [self.whole(clip) for clip in self.by_speaker[name][:_VOICE_CLIPS]]
+            batch = Objective.batch(self, crops)
+            inputs, lengths = (batch[part].to(head.voices.device) for part in ("inputs", "lengths"))
+            head.voices[number] = network(inputs, lengths).mean(dim=0)
+
+
+def character_frames(peaks: np.ndarray, frames: int) -> np.ndarray:
+    """Where a recogniser hears each character -> frames of the silence before, of each character, and after.
+
+    Characters change half-way between their peaks.
+
+    Args:
+        peaks: int64 [characters], ascending.
+        frames: of the clip.
+    """
+    start = max(0, int(peaks[0]) - _ATTACK_FRAMES)
+    end = min(frames, int(peaks[-1]) + _RELEASE_FRAMES)
+    edges = np.concatenate([[0, start], (peaks[:-1] + peaks[1:] + 1) // 2, [end, frames]])
+    return np.diff(edges)

@@ -1,0 +1,64 @@
+"""Every config of a task, at its own sizes, runs for two steps on random clips."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from task_data import make_room, write_manifest
+
+from semtok.downstream import DownstreamModel
+from semtok.training.__main__ import train
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+TASKS = {
+    "asr": ["published-tasks/asr.yaml", "tiny/asr.yaml"],
+    "classifier": [
+        *("published-tasks/emotion.yaml", "published-tasks/xvector.yaml"),
+        *("tiny/emotion.yaml", "tiny/keywords.yaml"),
+    ],
+    "speaker": ["published-tasks/speaker.yaml", "tiny/speaker.yaml"],
+    "enhance": ["published-tasks/enhance.yaml", "tiny/enhance.yaml"],
+    "tts": ["published-tasks/tts.yaml", "tiny/tts.yaml"],
+}
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    room = make_room(tmp_path_factory.mktemp("configs"))
+    with (room / "clips.csv").open() as file:
+        rows = [row | {"emotion": row["speaker"]} for row in csv.DictReader(file)]
+    write_manifest(room / "clips.csv", rows)
+    return room
+
+
+@pytest.mark.parametrize("task, config", [(task, config) for task, paths in TASKS.items() for config in paths])
+def test_a_config_runs(room, task, config):
+    folder = room / "runs" / config.removesuffix(".yaml").replace("/", "-")
+    changes = {
+        "folder": folder,
+        "data": f"[{room / 'clips.csv'}]",
+        "tokenizer": room / "tokenizer",
+        "validation_splits": "[valid]",
+        "validation_clips": 2,
+        "batch_seconds": 1.5,
+        "steps": 2,
+        "save_every": 2,
+    }
+    if task == "enhance":
+        changes["augmentation.noise"] = f"[{room / 'noise'}]"
+    if task == "tts":
+        changes["aligner"] = room / "runs" / "tiny-asr" / "best"
+    train(task, str(CONFIGS / config), [f"{name}={value}" for name, value in changes.items()])
+    assert DownstreamModel.from_pretrained(folder / "best").task == task
+
+
+def test_no_config_of_a_task_is_left_out():
+    steps = {"encoder", "kmeans", "vocoder", "vocoder_continued"}
+    found = {
+        path.relative_to(CONFIGS).as_posix()
+        for name in ("tiny", "published-tasks")
+        for path in (CONFIGS / name).glob("*.yaml")
+    }
+    assert {path for path in found if Path(path).stem not in steps} == {p for paths in TASKS.values() for p in paths}

@@ -1,0 +1,307 @@
+"""Training of tasks on random clips: every task runs, resumes as if unbroken, and what is wrong with data is told."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from task_data import TEXTS, make_room, write_manifest
+
+from semtok import Tokenizer
+from semtok.downstream import DownstreamModel, SpeechRecognizer, TextToSpeech, UtteranceClassifier
+from semtok.downstream.classifier import ClassifierConfig
+from semtok.downstream.config import FrontConfig
+from semtok.downstream.conformer import ConformerConfig
+from semtok.downstream.enhancer import EnhancerConfig
+from semtok.downstream.pooling import PoolingConfig, StatisticsConfig
+from semtok.downstream.recognizer import LSTMConfig, RecognizerConfig
+from semtok.downstream.synthesizer import SynthesizerConfig
+from semtok.downstream.verifier import VerifierConfig
+from semtok.errors import AudioError, CheckpointError, ConfigError
+from semtok.training.downstream import OBJECTIVES
+from semtok.training.downstream.classifier import ClassifierObjective, ClassifierTrainingConfig
+from semtok.training.downstream.clips import add_noise
+from semtok.training.downstream.config import AugmentationConfig
+from semtok.training.downstream.enhancer import EnhancerTrainingConfig
+from semtok.training.downstream.recognizer import RecognizerTrainingConfig
+from semtok.training.downstream.synthesizer import SynthesizerTrainingConfig, character_frames
+from semtok.training.downstream.trainer import TaskTrainer, train_task
+from semtok.training.downstream.verifier import VerifierTrainingConfig, equal_error_rate
+
+CONFORMER = ConformerConfig(dim=16, layers=1, heads=2, feedforward=16, kernel=3)
+POOLING = PoolingConfig(statistics=StatisticsConfig())
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    return make_room(tmp_path_factory.mktemp("tasks"))
+
+
+def common(room: Path, name: str) -> dict:
+    return {
+        "folder": str(room / "runs" / name),
+        "data": [str(room / "clips.csv")],
+        "tokenizer": str(room / "tokenizer"),
+        "front": FrontConfig(dim=8, attention_dim=4),
+        "batch_seconds": 2,
+        "steps": 4,
+        "learning_rate": 1e-2,
+        "warmup_steps": 1,
+        "validation_clips": 2,
+        "save_every": 2,
+        "log_every": 1,
+    }
+
+
+def task_config(room: Path, task: str, name: str | None = None):
+    entries = common(room, name or task)
+    if task == "asr":
+        return RecognizerTrainingConfig(**entries, recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)), time_masks=1)
+    if task == "classifier":
+        augmentation = AugmentationConfig(speeds=(0.9,), noise=(str(room / "noise"),), noisy_copies=1)
+        return ClassifierTrainingConfig(
+            **entries, classifier=ClassifierConfig(POOLING), label="speaker", augmentation=augmentation
+        )
+    if task == "speaker":
+        return VerifierTrainingConfig(
+            **entries, verifier=VerifierConfig(POOLING), crop_seconds=0.5, tables_from_centroids=True
+        )
+    if task == "enhance":
+        augmentation = AugmentationConfig(noise=(str(room / "noise"),), noisy_copies=2)
+        return EnhancerTrainingConfig(**entries, enhancer=EnhancerConfig(CONFORMER), augmentation=augmentation)
+    return SynthesizerTrainingConfig(
+        **entries, synthesizer=SynthesizerConfig(CONFORMER, CONFORMER), aligner=str(room / "runs" / "asr" / "model")
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(room) -> Path:
+    """All tasks, trained one after the other."""
+    for task, (objective, _) in OBJECTIVES.items():
+        train_task(objective, task_config(room, task))
+    return room / "runs"
+
+
+def read_log(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_every_task_trains_and_is_measured_on_the_test_clips(trained, task):
+    model = DownstreamModel.from_pretrained(trained / task / "model")
+    assert model.task == task and model.layers == (1, 2, 3)
+    assert sum(model.layer_importance.values()) == pytest.approx(1)
+    last = read_log(trained / task)[-1]
+    assert {"weight_1", "weight_2", "weight_3"} <= last.keys()
+    assert sum(last[f"weight_{layer}"] for layer in (1, 2, 3)) == pytest.approx(1)
+    tested = json.loads((trained / task / "test.json").read_text())
+    assert tested["clips"] == 3 and tested["layers"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_a_run_resumed_equals_an_unbroken_one(room, trained, task, monkeypatch):
+    objective, _ = OBJECTIVES[task]
+    config = task_config(room, task, f"{task}-broken")
+    step = TaskTrainer.step
+
+    def stopping(trainer, number):
+        if number == 4:
+            raise KeyboardInterrupt
+        return step(trainer, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskTrainer, "step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train_task(objective, config)
+    train_task(objective, config)
+    resumed, unbroken = (load_file(trained / name / "model/model.safetensors") for name in (f"{task}-broken", task))
+    for name, tensor in unbroken.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
+
+
+def test_tokens_are_made_once_for_all_tasks_with_the_same_copies(room, trained):
+    # asr, speaker and tts have none, the classifier and the enhancer their own
+    assert len(list((trained / "tokens").iterdir())) == 3
+    for folder in (trained / "tokens").iterdir():
+        index = json.loads((folder / "index.json").read_text())
+        assert [Path(path).name for path in index["skipped"]] == ["broken.wav", "gone.wav"]
+        assert len(index["rows"]) == 13
+
+
+def test_noise_is_as_loud_as_asked_for():
+    generator = np.random.default_rng(0)
+    speech, noise = generator.standard_normal(8000).astype(np.float32), np.sin(np.arange(300)).astype(np.float32)
+    mixed = add_noise(speech, noise, 6.0, generator)
+    snr = 10 * np.log10(np.mean(speech**2) / np.mean((mixed - speech) ** 2))
+    assert snr == pytest.approx(6.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features": True},
+        {"front": FrontConfig(dim=8, fusion="uniform")},
+        {"front": FrontConfig(dim=8, fusion="concatenate")},
+        {"layers": [2]},
+        {"freeze_tables": True, "tables_from_centroids": True, "layer_dropout": 0.5},
+    ],
+    ids=["features", "uniform", "concatenate", "one layer", "frozen"],
+)
+def test_baselines_train_by_the_same_code(room, changes, tmp_path):
+    config = dataclasses.replace(task_config(room, "classifier"), **changes, augmentation=AugmentationConfig(), steps=2)
+    train_task(ClassifierObjective, dataclasses.replace(config, folder=str(tmp_path / "run")))
+    model = UtteranceClassifier.from_pretrained(tmp_path / "run" / "best")
+    (answer,) = model.classify(torch.randn(9000) * 0.1)
+    assert answer.label in model.labels and sum(answer.probabilities.values()) == pytest.approx(1)
+    weights = model.layer_weights(torch.randn(9000) * 0.1)
+    torch.testing.assert_close(weights.sum(1), torch.ones(1, weights.shape[2]))
+
+
+def test_frozen_tables_stay_the_centroids(room, tmp_path):
+    config = dataclasses.replace(
+        task_config(room, "classifier"),
+        folder=str(tmp_path / "run"),
+        front=FrontConfig(dim=32, attention_dim=4),
+        freeze_tables=True,
+        tables_from_centroids=True,
+    )
+    train_task(ClassifierObjective, config)
+    tables = UtteranceClassifier.from_pretrained(tmp_path / "run" / "model").network.front.selector.embeddings
+    centroids = Tokenizer.from_pretrained(room / "tokenizer").centroids(2)
+    torch.testing.assert_close(tables[1].weight, (centroids - centroids.mean()) / centroids.std())
+
+
+def planted(room: Path, folder: Path, seed: int, informative: int, others: str) -> dict[int, float]:
+    """Layer importance of a classifier on tokens in which one layer's codes tell the label.
+
+    The other layers' codes are random ("random"), or tell it as well, shuffled across utterances in layer 2 ("told").
+    """
+    generator = np.random.default_rng(seed)
+    rows = [
+        {
+            "path": f"{room}/{n % 10}.wav",
+            "label": str(n % 4),
+            "split": "valid" if n >= 160 else "train",
+            "number": str(n),
+        }
+        for n in range(200)
+    ]
+    config = dataclasses.replace(
+        task_config(room, "classifier"),
+        folder=str(folder / f"{others}-{seed}"),
+        data=[str(write_manifest(folder / f"{others}-{seed}.csv", rows))],
+        label="label",
+        augmentation=AugmentationConfig(),
+        front=FrontConfig(dim=16, attention_dim=16),
+        batch_seconds=20,
+        steps=150,
+        save_every=150,
+    )
+
+    def rewritten(*args, **kwargs):
+        clips = load(*args, **kwargs)
+        values = generator.integers(0, 8, clips.values.shape)
+        shuffled = generator.permutation(len(clips))
+        for clip, row in enumerate(clips.rows):
+            for layer in range(3):
+                told = layer == informative - 1 or others == "told"
+                label = int(clips.rows[shuffled[clip] if others == "told" and layer == 1 else clip]["label"])
+                if told:
+                    span = slice(clips.starts[clip][0], clips.starts[clip][1])
+                    values[span, layer] = label * 2 + generator.integers(0, 2, values[span, layer].shape)
+            assert row["label"] in "0123"
+        return dataclasses.replace(clips, values=values.astype(np.int16))
+
+    from semtok.training.downstream import trainer
+
+    load = trainer.load_clips
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "load_clips", rewritten)
+        train_task(ClassifierObjective, config)
+    return UtteranceClassifier.from_pretrained(folder / f"{others}-{seed}" / "model").layer_importance
+
+
+def test_a_layer_with_the_label_in_its_codes_gets_the_weight(room, tmp_path):
+    importance = planted(room, tmp_path, 0, informative=2, others="random")
+    assert importance[2] > 0.9, importance
+
+
+def test_a_layer_shuffled_across_utterances_loses_its_weight(room, tmp_path):
+    importance = planted(room, tmp_path, 0, informative=1, others="told")
+    assert importance[2] < 0.05, importance
+
+
+def test_a_manifest_without_the_column_is_told(room, tmp_path):
+    config = dataclasses.replace(task_config(room, "classifier"), label="accent", folder=str(tmp_path / "run"))
+    with pytest.raises(AudioError, match=r"column 'accent'; the manifests have \['path', 'speaker', 'split', 'text'\]"):
+        train_task(ClassifierObjective, config)
+
+
+def test_labels_that_occur_once_and_labels_never_seen_are_counted(room, tmp_path, capsys):
+    with (room / "clips.csv").open() as file:
+        rows = list(csv.DictReader(file))[:13]
+    rows[0]["speaker"], rows[8]["speaker"] = "once", "stranger"
+    config = dataclasses.replace(
+        task_config(room, "classifier"),
+        data=[str(write_manifest(room / "odd.csv", rows))],
+        folder=str(tmp_path / "run"),
+        augmentation=AugmentationConfig(),
+    )
+    train_task(ClassifierObjective, config)
+    assert UtteranceClassifier.from_pretrained(tmp_path / "run" / "model").labels == ("s0", "s1")
+    errors = capsys.readouterr().err
+    assert "skipped 1 clips: their label occurs once" in errors and "0.wav" in errors
+    assert "skipped 1 clips: their label is not among those to train on" in errors and "8.wav" in errors
+
+
+def test_configs_that_contradict_themselves(room):
+    enhance = task_config(room, "enhance")
+    with pytest.raises(ConfigError, match="noisy_copies"):
+        dataclasses.replace(enhance, augmentation=AugmentationConfig())
+    with pytest.raises(ConfigError, match="have no tables"):
+        dataclasses.replace(task_config(room, "asr"), features=True, freeze_tables=True)
+    with pytest.raises(ConfigError, match="needs an attention_dim"):
+        FrontConfig(dim=8)
+
+
+def test_an_aligner_of_another_tokenizer_is_refused(room, trained, tmp_path):
+    config = dataclasses.replace(task_config(room, "tts"), folder=str(tmp_path / "run"), layers=[1, 2])
+    with pytest.raises(CheckpointError, match=r"takes layers \[1, 2, 3\] .* this run has \[1, 2\]"):
+        train_task(OBJECTIVES["tts"][0], config)
+
+
+def test_characters_change_half_way_between_their_peaks():
+    assert character_frames(np.array([10, 14, 15]), 40).tolist() == [6, 6, 3, 8, 17]
+    assert character_frames(np.array([0]), 3).tolist() == [0, 3, 0]
+
+
+def test_the_equal_error_rate_agrees_with_a_sweep():
+    generator = np.random.default_rng(0)
+    same = generator.random(400) < 0.3
+    scores = generator.standard_normal(400) + 1.5 * same
+    error, threshold = equal_error_rate(scores, same)
+    rates = [(np.mean(scores[same] < t), np.mean(scores[~same] >= t)) for t in np.sort(scores)]
+    refused, accepted = min(rates, key=lambda pair: abs(pair[0] - pair[1]))
+    assert error == pytest.approx((refused + accepted) / 2, abs=0.01)
+    assert np.mean(scores[~same] >= threshold) == pytest.approx(error, abs=0.02)
+    assert equal_error_rate(np.array([1.0, 0.0]), np.array([True, False]))[0] == 0
+
+
+def test_named_voices_are_those_of_the_speakers(room, trained):
+    model = TextToSpeech.from_pretrained(trained / "tts" / "model")
+    assert set(model.speakers) == {"s0", "s1"}
+    voices = model.network.head.voices
+    assert not torch.allclose(voices[0], voices[1])
+    frames = model.speak_tokens("one two", speaker="s0").lengths
+    assert frames.tolist() == model.speak_tokens("One, two!", speaker="s0").lengths.tolist()
+
+
+def test_a_recogniser_writes_the_characters_that_it_learnt(room, trained):
+    model = SpeechRecognizer.from_pretrained(trained / "asr" / "model")
+    assert set(model.codec.characters) == set(" ".join(TEXTS))
