@@ -205,8 +205,9 @@ def test_standard_input_and_output(run, checkpoint, tmp_path, monkeypatch):
     for wave in (pipe("decode", encoded), pipe("resynth", CLIPS[0].read_bytes())):
         torch.testing.assert_close(load_audio(wave), expected, atol=1e-4, rtol=0)
     monkeypatch.setattr(sys, "stdin", Stream(CLIPS[0].read_bytes()))
-    code, _, _ = run("encode", "-", "-o", tmp_path / "folder", "-c", checkpoint)
-    assert (code, files_in(tmp_path / "folder")) == (0, ["stdin.safetensors"])
+    code, out, err = run("encode", "-", "-o", tmp_path / "folder", "-c", checkpoint)
+    assert (code, out, files_in(tmp_path / "folder")) == (0, "", ["stdin.safetensors"])
+    assert err.startswith("encoded 1 file")
 
 
 # --- decode, resynth

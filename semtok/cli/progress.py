@@ -23,7 +23,7 @@ def file_progress(doing: str, done: str, plan: Plan, output: Path) -> Iterator[F
     Args:
         doing, done: the verb, for the bar and for the summary.
         plan: the files; what it leaves out is told on stderr.
-        output: where they go; the summary goes to stderr if that is standard output.
+        output: where they go; the summary goes to stderr if that, or an input, is a standard stream.
     """
     start = time.monotonic()
     with progress_bar(doing, len(plan.jobs), visible=None) as bar:
@@ -31,7 +31,8 @@ def file_progress(doing: str, done: str, plan: Plan, output: Path) -> Iterator[F
         yield progress
     for line in plan.left_out:
         typer.echo(line, err=True)
-    typer.echo(f"{done} {progress.summarise(time.monotonic() - start)}", err=output == STANDARD)
+    piped = STANDARD in {output, *(job.source for job in plan.jobs)}
+    typer.echo(f"{done} {progress.summarise(time.monotonic() - start)}", err=piped)
     if progress.failed:
         raise typer.Exit(1)
 
