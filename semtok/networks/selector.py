@@ -49,7 +49,7 @@ class LayerSelector(nn.Module):
         start alike in scale, and the stages that follow are scaled with it.
         """
         for rows in self.rows:
-            stages = [points.to(self.score[0].weight) for points in centroids[rows]]  # type: ignore[arg-type]
+            stages = [points.to(self.embeddings[0].weight) for points in centroids[rows]]  # type: ignore[arg-type]
             if stages[0].shape[1] != self.dim:
                 projection = torch.empty(stages[0].shape[1], self.dim, device=stages[0].device)
                 nn.init.orthogonal_(projection)

@@ -1,0 +1,133 @@
+"""How well enhanced and synthetic speech is understood and how good it sounds.
+
+    python experiments/downstream_quality.py enhance --model runs/tiny/enhance/best --pairs data/enhancement/pairs.csv
+    python experiments/downstream_quality.py tts --model runs/tiny/tts/best --texts data/heldout/manifest.csv
+
+Words are those that `--recognizer` hears: of enhanced speech against what it hears in the clean recording (dWER), of
+synthetic speech against the text. Without one they are left out. `pairs` has the columns noisy and clean, paths beside
+it; `texts` a column text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from semtok import load_audio, save_audio
+from semtok.downstream import SpeechEnhancer, TextToSpeech
+from semtok.downstream.text import edit_distance, normalize
+from semtok.errors import TextError
+from semtok.evaluation import metrics
+
+if TYPE_CHECKING:
+    from semtok.evaluation.recognizers import Recognizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("enhance", "tts"):
+        command = commands.add_parser(name)
+        command.add_argument("--model", type=Path, required=True)
+        command.add_argument("--recognizer", help="Whisper or CTC model of transformers: folder or hub id")
+        command.add_argument("--output", type=Path, help="folder for the waveforms")
+        command.add_argument("--limit", type=int, default=60, help="clips or texts at most")
+    commands.choices["enhance"].add_argument("--pairs", type=Path, required=True)
+    commands.choices["tts"].add_argument("--texts", type=Path, required=True)
+    commands.choices["tts"].add_argument("--speakers", nargs="+", help="the first three of the model by default")
+    options = parser.parse_args()
+    recognizer = None
+    if options.recognizer:
+        from semtok.evaluation.recognizers import load_recognizer
+
+        recognizer = load_recognizer(options.recognizer)
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+    (measure_enhancer if options.command == "enhance" else measure_speech)(options, recognizer)
+
+
+def measure_enhancer(options: argparse.Namespace, recognizer: Recognizer | None) -> None:
+    """Enhanced speech between its bounds: the noisy input, and the clean recording's own tokens decoded."""
+    model = SpeechEnhancer.from_pretrained(options.model)
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with options.pairs.open(newline="") as file:
+        pairs = list(csv.DictReader(file))[: options.limit]
+    for pair in pairs:
+        noisy, clean = (load_audio(options.pairs.parent / pair[name]).numpy() for name in ("noisy", "clean"))
+        enhanced = model.enhance(noisy)[0].numpy()
+        versions = {
+            "noisy": noisy,
+            "noisy tokens decoded": model.vocoder.decode(model.tokenizer.encode(noisy))[0].numpy(),
+            "enhanced": enhanced,
+            "clean tokens decoded": model.vocoder.decode(model.tokenizer.encode(clean))[0].numpy(),
+            "clean": clean,
+        }
+        heard = (
+            {}
+            if recognizer is None
+            else dict(zip(versions, recognizer.transcribe(list(versions.values())), strict=True))
+        )
+        for name, waveform in versions.items():
+            length = min(len(waveform), len(clean))
+            scores[name]["DNSMOS"].append(metrics.dnsmos(waveform))
+            scores[name]["STOI"].append(metrics.stoi(clean[:length], waveform[:length]))
+            if recognizer is not None:
+                expected = recognizer.words(heard["clean"])
+                scores[name]["errors"].append(edit_distance(expected, recognizer.words(heard[name])))
+                scores[name]["words"].append(len(expected))
+        if options.output:
+            save_audio(options.output / f"{Path(pair['noisy']).stem}.wav", enhanced)
+    print(f"{len(pairs)} pairs of {options.pairs}\n")
+    _print_table(scores, "dWER")
+
+
+def measure_speech(options: argparse.Namespace, recognizer: Recognizer | None) -> None:
+    """Texts in several voices; those with characters that the model cannot say are left out and counted."""
+    model = TextToSpeech.from_pretrained(options.model)
+    speakers = options.speakers or model.speakers[:3]
+    with options.texts.open(newline="") as file:
+        texts = [text for row in csv.DictReader(file) if normalize(text := row.get("text") or "", upper=True)]
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    left_out = 0
+    for number, text in enumerate(texts[: options.limit]):
+        for speaker in speakers:
+            try:
+                waveform = model.speak(text, speaker=speaker)[0].numpy()
+            except TextError:
+                left_out += 1
+                continue
+            scores[speaker]["DNSMOS"].append(metrics.dnsmos(waveform))
+            if recognizer is not None:
+                expected = recognizer.words(text)
+                scores[speaker]["errors"].append(
+                    edit_distance(expected, recognizer.words(recognizer.transcribe([waveform])[0]))
+                )
+                scores[speaker]["words"].append(len(expected))
+            if options.output:
+                save_audio(options.output / f"{number}-{speaker}.wav", waveform)
+    print(f"{len(texts[: options.limit])} texts of {options.texts}, {left_out} of them could not be said\n")
+    _print_table(scores, "WER")
+
+
+def _print_table(scores: dict[str, dict[str, list[float]]], error: str) -> None:
+    """Means over clips; word errors over all words, in percent."""
+    measures = [name for name in next(iter(scores.values()), {}) if name not in ("errors", "words")]
+    print(f"| | {' | '.join([*measures, error])} |\n|---|{'---:|' * (len(measures) + 1)}")
+    for name, values in scores.items():
+        cells = [f"{np.nanmean(values[measure]):.2f}" for measure in measures]
+        cells.append(_share(values["errors"], values["words"]))
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def _share(errors: Sequence[float], words: Sequence[float]) -> str:
+    return f"{100 * sum(errors) / sum(words):.1f} %" if words else "-"
+
+
+if __name__ == "__main__":
+    main()

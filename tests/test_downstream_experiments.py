@@ -1,0 +1,85 @@
+"""The experiments on tasks: runs are kept, report and figures written; quality of enhanced and synthetic speech."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from helpers import CLIPS
+from task_data import make_room, write_manifest
+from task_models import make_model
+
+from semtok.downstream.config import FrontConfig
+from semtok.downstream.recognizer import LSTMConfig, RecognizerConfig
+from semtok.training.downstream.recognizer import RecognizerObjective, RecognizerTrainingConfig
+from semtok.training.downstream.trainer import train_task
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    room = make_room(tmp_path_factory.mktemp("downstream"))
+    with (room / "clips.csv").open() as file:
+        rows = [row | {"drink": row["speaker"]} for row in csv.DictReader(file)][:13]
+    (room / "output" / "manifests").mkdir(parents=True)
+    write_manifest(room / "output" / "manifests" / "intent.csv", [r | {"path": str(room / r["path"])} for r in rows])
+    return room
+
+
+def test_comparisons_are_kept_and_reported(room, run_script):
+    compare = ("--output", room / "output", "compare", "--task", "intent", "--checkpoint", room / "tokenizer")
+    run_script("experiments/downstream.py", *compare, "--seeds", 0, "--steps", 2)
+    runs = room / "output" / "intent"
+    tested = {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("*/test.json")}
+    assert len(tested) == 5 + 3 + 3
+    assert json.loads((runs / "only-2-seed-0" / "test.json").read_text())["layers"] == [2]
+    assert len(list((runs / "tokens").iterdir())) == 2  # tokens of all layers, and features
+    run_script("experiments/downstream.py", *compare, "--seeds", 0, "--steps", 2)
+    assert {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("*/test.json")} == tested
+
+    printed = run_script("experiments/downstream.py", "--output", room / "output", "report")
+    assert "| only-3 |" in printed and "Spearman's rank correlation over layers: weight and score alone" in printed
+    assert (room / "output" / "layers.png").stat().st_size > 10_000
+
+
+def test_weights_are_drawn_above_the_words(room, run_script, tmp_path):
+    config = RecognizerTrainingConfig(
+        folder=str(tmp_path / "asr"),
+        data=[str(room / "clips.csv")],
+        tokenizer=str(room / "tokenizer"),
+        front=FrontConfig(dim=8, attention_dim=4),
+        recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)),
+        batch_seconds=2,
+        steps=1,
+        learning_rate=0.01,
+        warmup_steps=1,
+        validation_clips=2,
+        save_every=1,
+    )
+    train_task(RecognizerObjective, config)
+    best = tmp_path / "asr" / "best"
+    run_script(
+        *("experiments/downstream.py", "--output", tmp_path, "figure", room / "5.wav"),
+        *("--text", "THREE SIX", "--recognizer", best, "--models", best),
+    )
+    assert (tmp_path / "weights.png").stat().st_size > 10_000
+
+
+def test_quality_of_enhanced_and_synthetic_speech(tokenizer, istft_folder, tmp_path, run_script):
+    make_model("enhancer", tokenizer, str(istft_folder)).save_pretrained(tmp_path / "enhancer")
+    make_model("synthesizer", tokenizer, str(istft_folder)).save_pretrained(tmp_path / "synthesizer")
+    write_manifest(tmp_path / "pairs.csv", [{"noisy": str(CLIPS[0]), "clean": str(CLIPS[0])}])
+    write_manifest(tmp_path / "texts.csv", [{"text": "Hello, world"}, {"text": "42"}, {"text": ""}])
+    printed = run_script(
+        *("experiments/downstream_quality.py", "enhance", "--model", tmp_path / "enhancer"),
+        *("--pairs", tmp_path / "pairs.csv", "--output", tmp_path / "wavs"),
+    )
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| ")]
+    assert rows[1:] == ["noisy", "noisy tokens decoded", "enhanced", "clean tokens decoded", "clean"]
+    assert len(list((tmp_path / "wavs").iterdir())) == 1
+    printed = run_script(
+        *("experiments/downstream_quality.py", "tts", "--model", tmp_path / "synthesizer"),
+        *("--texts", tmp_path / "texts.csv"),
+    )
+    assert "2 texts" in printed and "2 of them could not be said" in printed and "| anna |" in printed
