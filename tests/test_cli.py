@@ -363,11 +363,16 @@ def test_evaluate_measures_the_subsets_asked_for(run, checkpoint, speech, tmp_pa
     report.write_text("| the table |")
     measure, write = create_autospec(evaluation.evaluate_resynthesis), create_autospec(evaluation.write_report)
     write.return_value = (report, tmp_path / "report.json", tmp_path / "report.png")
+    load = create_autospec(evaluation.load_judges)
+    load.return_value = evaluation.Judges(missing=("No WER: get it there",))
+    monkeypatch.setattr(evaluation, "load_judges", load)
     monkeypatch.setattr(evaluation, "evaluate_resynthesis", measure)
     monkeypatch.setattr(evaluation, "write_report", write)
     arguments = ("evaluate", "resynthesis", "--checkpoint", checkpoint, "--audio", speech, "-o", tmp_path / "out")
-    code, out, err = run(*arguments, "--layers", "1", "--layers", "1,3")
-    assert (code, err) == (0, "")
+    code, out, err = run(*arguments, "--layers", "1", "--layers", "1,3", "--recognizer", "me/mine", "--language", "de")
+    assert (code, err) == (0, "No WER: get it there\n")
+    load.assert_called_once_with("me/mine", None, language="de", device="cpu", dtype="float32", local_files_only=False)
+    assert measure.call_args.kwargs["judges"] is load.return_value
     tokenizer, vocoder, audio = measure.call_args.args
     assert tokenizer.fingerprint == vocoder.fingerprint
     assert audio == speech
@@ -486,7 +491,7 @@ def python(*arguments: str) -> tuple[subprocess.CompletedProcess[str], float]:
 def test_help_comes_at_once_at_every_level():
     start = min(python("-c", "pass")[1] for _ in range(2))
     levels = ["", "encode", "decode", "resynth", "info", "models", "train", "train encoder"]
-    levels += ["evaluate", "evaluate resynthesis", "import", "import kmeans", "import speechbrain"]
+    levels += ["evaluate", "evaluate resynthesis", "evaluate tokens", "import", "import kmeans", "import speechbrain"]
     for level in levels:
         result, seconds = python("-m", "semtok", *level.split(), "--help")
         assert result.returncode == 0

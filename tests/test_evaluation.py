@@ -19,13 +19,14 @@ from semtok.audio.io import load_audio
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import AudioError, LayerError, SemtokError
 from semtok.evaluation import (
+    METRICS,
     Clip,
+    Judges,
     default_subsets,
     evaluate_resynthesis,
     find_clips,
     metrics,
     report,
-    words,
     write_report,
 )
 from semtok.tokens import Tokens
@@ -52,10 +53,9 @@ def noisy(waveform: metrics.Waveform, level: float) -> metrics.Waveform:
         (metrics.stoi, 1.0, 1),
         (metrics.pesq, 4.644, 1),
         (metrics.log_mel_distance, 0.0, -1),
-        (metrics.speaker_similarity, 1.0, 1),
         (lambda _, output: metrics.dnsmos(output), None, 1),
     ],
-    ids=["stoi", "pesq", "log_mel_distance", "speaker_similarity", "dnsmos"],
+    ids=["stoi", "pesq", "log_mel_distance", "dnsmos"],
 )
 def test_the_original_scores_best_and_noise_worsens_every_metric(metric, best, sign, speech):
     values = [sign * metric(speech, noisy(speech, level) if level else speech) for level in (0, 0.01, 0.1)]
@@ -67,7 +67,6 @@ def test_the_original_scores_best_and_noise_worsens_every_metric(metric, best, s
 def test_metrics_do_not_change_their_input(speech):
     reference, output = speech.copy(), noisy(speech, 0.1)
     kept = output.copy()
-    metrics.speaker_similarity(reference, output)
     metrics.dnsmos(output * 3)
     metrics.pesq(reference, output)
     assert np.array_equal(reference, speech) and np.array_equal(output, kept)
@@ -101,7 +100,6 @@ def test_delay_finds_a_shift_in_milliseconds(lag, speech):
 def test_what_is_not_defined_is_nan(speech):
     silence, short = np.zeros_like(speech), speech[8000:10400]
     assert math.isnan(metrics.pesq(speech, silence))
-    assert math.isnan(metrics.speaker_similarity(speech, silence))
     assert math.isnan(metrics.delay(speech, silence))
     assert math.isfinite(metrics.dnsmos(silence))
     assert math.isnan(metrics.stoi(short, short))
@@ -118,43 +116,43 @@ def test_a_missing_package_says_the_pip_command(monkeypatch, tmp_path):
         evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), tmp_path)
 
 
+def test_every_metric_has_its_own_name_and_can_be_had():
+    names = [metric.name for metric in METRICS]
+    assert len(set(names)) == len(names)
+    evidence = {
+        **{name: np.ones(16000, np.float32) for name in ("reference", "output")},
+        **{name: ["a"] for name in ("text", "words", "reference_words")},
+        **{name: np.ones(1, np.float32) for name in ("voice", "reference_voice")},
+        "counts": np.ones((2, 2), np.int64),
+    }
+    assert list(metrics.measure(evidence)) == names
+    assert list(metrics.measure({"words": ["a"], "text": ["b"]})) == ["wer"]
+
+
 # --- words
 
 
-def test_words_ignore_case_and_punctuation_but_not_digits():
-    assert words.split_words("God bless \u2019em, I\u2019ll go: twenty-one (or 21)?") == (
-        ["GOD", "BLESS", "EM", "I'LL", "GO", "TWENTY", "ONE", "OR", "21"]
-    )
-    assert words.split_words(" ... ") == []
-
-
 @pytest.mark.parametrize(
-    ("reference", "hypothesis", "errors"),
+    ("expected", "words", "errors"),
     [("a b c", "a b c", 0), ("a b c", "", 3), ("", "a", 1), ("a b c", "a x c d", 2), ("a b c d", "b c d", 1)],
 )
-def test_word_errors_of_known_pairs(reference, hypothesis, errors):
-    assert words.word_errors(reference.split(), hypothesis.split()) == errors
+def test_word_errors_of_known_pairs(expected, words, errors):
+    assert metrics.word_errors(expected.split(), words.split()) == (errors, len(expected.split()))
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=8), st.lists(st.sampled_from("abc"), max_size=8))
 def test_word_errors_are_a_distance(first, second):
-    errors = words.word_errors(first, second)
-    assert errors == words.word_errors(second, first)
+    errors = metrics.word_errors(first, second).errors
+    assert errors == metrics.word_errors(second, first).errors
     assert abs(len(first) - len(second)) <= errors <= max(len(first), len(second))
     assert (errors == 0) == (first == second)
 
 
-def test_only_text_in_the_recognisers_language_counts():
-    assert words.is_recognisable(TEXT)
-    assert not words.is_recognisable("Das will sie am Mittwoch abgeben.")
-    assert not words.is_recognisable("")
-
-
-def test_transcripts_do_not_depend_on_the_clips_before(speech):
-    alone = words.transcribe(speech)
-    words.transcribe(noisy(speech[:16000], 0.2))
-    assert words.transcribe(speech) == alone
-    assert words.word_errors(words.split_words(TEXT), alone) < 9
+def test_averages_leave_out_what_is_not_defined_and_pool_words():
+    assert metrics.average([1.0, math.nan, 2.0]) == (1.5, 2)
+    assert metrics.average([metrics.WordErrors(1, 2), metrics.WordErrors(0, 8)]) == (0.1, 2)
+    for nothing in ([math.nan], [metrics.WordErrors(0, 0)]):
+        assert math.isnan(metrics.average(nothing)[0])
 
 
 # --- clips and subsets
@@ -224,12 +222,47 @@ class FakeVocoder:
         return torch.from_numpy(noisy(FakeTokenizer.waveform[:samples].numpy(), level))[None].clamp(-1, 1)
 
 
+class FakeRecognizer:
+    """Hears the text without error in the original, less of it in more noise; and which clip is German."""
+
+    name = "fake recognizer"
+    language = "en"
+
+    def __init__(self, german: float = 0.0):
+        self._german = german
+
+    def words(self, text):
+        return text.lower().split()
+
+    def transcribe(self, waveforms):
+        noise = [float(np.abs(waveform - waveforms[0][: len(waveform)]).mean()) for waveform in waveforms]
+        return [" ".join(TEXT.split()[: 9 - (level > 0.001) - (level > 0.01)]) for level in noise]
+
+    def other_language(self, waveform):
+        return "de" if len(waveform) / 16000 == self._german else None
+
+
+class FakeSpeakerModel:
+    name = "fake speaker model"
+
+    def embed(self, waveform):
+        angle = waveform.std()
+        return np.array([np.cos(angle), np.sin(angle)])
+
+
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
+def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     (folder / SPEECH.name).symlink_to(SPEECH)
     (folder / "manifest.csv").write_text(f'path,text\n{SPEECH.name},"{TEXT}"\n', encoding="utf-8")
-    return evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), folder, subsets=[[1, 7], [1, 3, 7]], workers=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(clips):
+    judges = Judges(FakeRecognizer(), FakeSpeakerModel())
+    subsets = [[1, 7], [1, 3, 7]]
+    return evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), clips, subsets=subsets, judges=judges, workers=1)
 
 
 def test_resynthesis_measures_the_original_and_every_subset(result, speech):
@@ -238,11 +271,42 @@ def test_resynthesis_measures_the_original_and_every_subset(result, speech):
     assert (result.clips, result.fingerprint) == (1, FakeTokenizer.fingerprint)
     assert result.seconds == len(speech) / 16000
     original, two, three = (row.scores for row in result.rows)
-    assert original["stoi"] == pytest.approx(1) and 0 < original["wer"] < 1
+    assert original["stoi"] == pytest.approx(1) and original["speaker_similarity"] == pytest.approx(1)
+    assert [row.scores["wer"] for row in result.rows] == [0, 2 / 9, 1 / 9]
+    assert [row.scores["dwer"] for row in result.rows] == [0, 2 / 9, 1 / 9]
+    assert two["speaker_similarity"] < three["speaker_similarity"] < 1
     assert two["stoi"] < three["stoi"] < 1
     assert two["log_mel_distance"] > three["log_mel_distance"] > 0
-    assert [row.scores["delay"] for row in result.rows] == [0, 0, 0]
+    assert [row.delay for row in result.rows] == [0, 0, 0]
+    assert result.judges == {"recognizer": "fake recognizer", "speaker model": "fake speaker model"}
+    assert result.notes == ()
     assert all(set(row.clips.values()) == {1} for row in result.rows)
+
+
+def test_without_judges_their_columns_are_left_out(clips, tmp_path):
+    judges = Judges(missing=("No WER and dWER: get it there",))
+    result = evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), clips, subsets=[[1, 7]], judges=judges, workers=1)
+    assert list(result.rows[1].scores) == ["stoi", "pesq", "log_mel_distance", "dnsmos"]
+    markdown, data, _ = write_report(result, tmp_path, checkpoint="fake", command="semtok")
+    text = markdown.read_text(encoding="utf-8")
+    assert "\n- No WER and dWER: get it there\n" in text and "WER ↓" not in text
+    assert json.loads(data.read_text(encoding="utf-8"))["notes"] == ["No WER and dWER: get it there"]
+
+
+def test_a_clip_in_another_language_is_not_in_the_word_error_rates(clips, speech):
+    judges = Judges(FakeRecognizer(german=len(speech) / 16000), None)
+    result = evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), clips, subsets=[[1, 7]], judges=judges, workers=1)
+    assert not {"wer", "dwer"} & result.rows[1].scores.keys()
+    (note,) = result.notes
+    assert note.startswith("Not in WER and dWER: 1 clips that are not spoken in 'en' but") and "(1 de)" in note
+    assert SPEECH.name in note and "--language" in note
+
+
+def test_without_a_text_there_is_dwer_alone(clips, tmp_path):
+    (tmp_path / SPEECH.name).symlink_to(SPEECH)
+    judges = Judges(FakeRecognizer(), None)
+    result = evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), tmp_path, subsets=[[1, 7]], judges=judges, workers=1)
+    assert "wer" not in result.rows[1].scores and result.rows[1].scores["dwer"] == 2 / 9
 
 
 def test_layers_that_the_vocoder_lacks_are_an_error(tmp_path):
@@ -261,9 +325,12 @@ def test_report_holds_every_row_and_what_made_it(result, tmp_path):
 
     text = markdown.read_text(encoding="utf-8")
     table = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
-    assert {len(row) for row in table} == {8}
+    assert {len(row) for row in table} == {9}
     assert [row[0].strip() for row in table[2:]] == ["original", "1, 7", "1, 3, 7"]
     assert table[3][2].strip() == f"{result.rows[1].scores['stoi']:.3f}"
+    assert [cell.strip() for cell in table[2]][-2:] == ["0.0", "0.0"]
+    assert "- Recognizer: fake recognizer.\n- Speaker model: fake speaker model.\n" in text
+    assert facts["judges"] == result.judges
     assert command in text and "resynthesis.png" in text and "late" not in text
 
     height, width, _ = imread(plot).shape
@@ -286,14 +353,15 @@ def test_a_report_tells_what_was_not_defined_and_what_is_late(result, tmp_path):
     original, row, *_ = result.rows
     odd = replace(
         row,
-        scores=row.scores | {"pesq": math.nan, "wer": math.nan, "delay": 20.0},
+        scores=row.scores | {"pesq": math.nan, "wer": math.nan},
         clips=row.clips | {"pesq": 0, "wer": 0},
+        delay=20.0,
     )
     markdown, data, _ = write_report(
         replace(result, rows=(original, odd)), tmp_path, checkpoint="fake", command="semtok"
     )
     text = markdown.read_text(encoding="utf-8")
-    assert "- PESQ of 1, 7: 0 of 1 clips, not defined on others." in text
+    assert "- PESQ: on 0 of 1 clips of 1, 7, not defined on others." in text
     assert "- 1, 7: output +20 ms late (median), not corrected." in text
     scores = json.loads(data.read_text(encoding="utf-8"))["rows"][1]["scores"]
     assert scores["pesq"] is None and scores["wer"] is None

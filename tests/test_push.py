@@ -157,9 +157,14 @@ def test_the_card(hub_server, referring, vocoder, tmp_path):
         "fingerprint": referring.fingerprint,
         "clips": 3,
         "seconds": 20.5,
+        "judges": {"recognizer": "openai/whisper-base@abc"},
+        "metrics": {
+            "stoi": {"heading": "STOI ↑", "unit": "", "decimals": 3},
+            "wer": {"heading": "WER, % ↓", "unit": "%", "decimals": 1},
+        },
         "rows": [
-            {"layers": [], "bitrate": None, "scores": {"stoi": 1.0, "wer": 0.25, "delay": 0.0}},
-            {"layers": [1, 3], "bitrate": 511.4, "scores": {"stoi": 0.8765, "wer": None, "delay": 1.0}},
+            {"layers": [], "bitrate": None, "scores": {"stoi": 1.0, "wer": 0.25}},
+            {"layers": [1, 3], "bitrate": 511.4, "scores": {"stoi": 0.8765, "wer": None}},
         ],
     }
     (tmp_path / "resynthesis.json").write_text(json.dumps(report))
@@ -182,10 +187,10 @@ def test_the_card(hub_server, referring, vocoder, tmp_path):
         "- Encoder: [me/encoder](https://huggingface.co/me/encoder) at `" + "a" * 40,
         "- Data: openslr/librispeech_asr",
         "- Licence: apache-2.0",
-        "| layers | kbit/s | stoi | wer |",
-        "| original | – | 1.000 | 0.250 |",
+        "| layers | kbit/s | STOI ↑ | WER, % ↓ |",
+        "| original | – | 1.000 | 25.0 |",
         "| 1, 3 | 0.51 | 0.876 | – |",
-        "Means over 3 clips, 20.5 s",
+        "Means over 3 clips, 20.5 s; first the recordings themselves. Recognizer: openai/whisper-base@abc.",
     ):
         assert part in text, part
     assert "Vocoder" not in text
@@ -214,9 +219,9 @@ def test_a_card_that_somebody_changed_stays(hub_server, tokenizer, vocoder):
     [
         (None, ["cannot read the evaluation", "resynthesis.json"]),
         ("{}", ["resynthesis.json is no report of an evaluation (KeyError", "semtok evaluate"]),
-        ('{"fingerprint": "x", "rows": []}', ["resynthesis.json is no report of an evaluation (IndexError"]),
+        ('{"fingerprint": "x", "rows": []}', ["resynthesis.json is no report of an evaluation (KeyError: 'metrics')"]),
         (
-            '{"fingerprint": "x", "rows": [{"layers": [], "bitrate": null, "scores": {}}], "clips": 1, "seconds": 1}',
+            '{"fingerprint": "x", "rows": [], "metrics": {}, "judges": {}, "clips": 1, "seconds": 1}',
             ["resynthesis.json is of tokenizer x, this checkpoint of"],
         ),
     ],

@@ -85,14 +85,17 @@ def _codebooks(section: TokenizerConfig | VocoderConfig) -> str:
 def _quality(path: Path, fingerprint: str) -> str:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        found, rows = report["fingerprint"], report["rows"]
-        metrics = [metric for metric in rows[0]["scores"] if metric != "delay"]
+        found, rows, metrics = report["fingerprint"], report["rows"], report["metrics"]
         table = [
-            ["layers", "kbit/s", *(metric.replace("_", " ") for metric in metrics)],
+            ["layers", "kbit/s", *(metric["heading"] for metric in metrics.values())],
             ["---", *["---:"] * (1 + len(metrics))],
-            *([_layers(row), _bitrate(row), *(_score(row["scores"][metric]) for metric in metrics)] for row in rows),
+            *(
+                [_layers(row), _bitrate(row), *(_score(row["scores"][name], metrics[name]) for name in metrics)]
+                for row in rows
+            ),
         ]
         clips = f"Means over {report['clips']} clips, {report['seconds']:.1f} s; first the recordings themselves."
+        judges = [f"{role.capitalize()}: {judge}." for role, judge in report["judges"].items()]
     except OSError as error:
         raise CheckpointError(f"cannot read the evaluation {path}: {error}") from error
     except (ValueError, LookupError, TypeError) as error:
@@ -102,7 +105,7 @@ def _quality(path: Path, fingerprint: str) -> str:
         ) from error
     if found != fingerprint:
         raise CheckpointError(f"{path} is of tokenizer {found}, this checkpoint of {fingerprint}: evaluate it anew")
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in table) + f"\n\n{clips}"
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table) + f"\n\n{' '.join([clips, *judges])}"
 
 
 def _layers(row: dict[str, Any]) -> str:
@@ -113,5 +116,5 @@ def _bitrate(row: dict[str, Any]) -> str:
     return "–" if row["bitrate"] is None else f"{row['bitrate'] / 1000:.2f}"
 
 
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _score(value: float | None, metric: dict[str, Any]) -> str:
+    return "–" if value is None else f"{value * (100 if metric['unit'] == '%' else 1):.{metric['decimals']}f}"

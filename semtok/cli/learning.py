@@ -12,6 +12,7 @@ import typer
 from semtok.cli.options import (
     Checkpoint,
     Device,
+    Layers,
     LocalFilesOnly,
     Revision,
     load_tokenizer,
@@ -92,12 +93,6 @@ def train_tts(config: ConfigFile, changes: Changes = None) -> None:
     _train("tts", config, changes)
 
 
-@evaluate.callback()
-def evaluate_group() -> None:
-    # With a callback typer keeps `resynthesis` a command of its own though it is the only one.
-    pass
-
-
 @evaluate.command()
 def resynthesis(
     audio: Annotated[
@@ -121,6 +116,22 @@ def resynthesis(
             show_default=False,
         ),
     ] = None,
+    recognizer: Annotated[
+        str, typer.Option(metavar="ID_OR_FOLDER", help="Whisper or CTC model of transformers, for WER and dWER.")
+    ] = "openai/whisper-base",
+    recognizer_dtype: Annotated[
+        str, typer.Option(help="Its floating-point type; bfloat16 is faster where the CPU has it.")
+    ] = "float32",
+    language: Annotated[str, typer.Option(help="Code of the language spoken, for the recognizer.")] = "en",
+    speaker_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID_OR_FOLDER",
+            help="X-vector model of transformers, or resemblyzer. By default microsoft/wavlm-base-plus-sv, and "
+            "resemblyzer where the hub cannot be asked.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
@@ -128,7 +139,7 @@ def resynthesis(
     """Encode and decode a folder of speech, and write what was kept of it as a table and a plot over bitrate."""
     subsets = [parse_layers(subset) or () for subset in layers or []]
     with needs_extra("eval"):
-        from semtok.evaluation import evaluate_resynthesis, write_report
+        from semtok.evaluation import evaluate_resynthesis, load_judges, write_report
 
         vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
         tokenizer = load_tokenizer(
@@ -138,11 +149,55 @@ def resynthesis(
             revision=revision,
             local_files_only=local_files_only,
         )
-        result = evaluate_resynthesis(tokenizer, vocoder, audio, subsets=subsets or None)
+        judges = load_judges(
+            recognizer,
+            speaker_model,
+            language=language,
+            device=device,
+            dtype=recognizer_dtype,
+            local_files_only=local_files_only,
+        )
+        for line in judges.missing:
+            typer.echo(line, err=True)
+        result = evaluate_resynthesis(tokenizer, vocoder, audio, subsets=subsets or None, judges=judges)
         command = shlex.join(["semtok", *sys.argv[1:]])
         report, *others = write_report(result, output, checkpoint=checkpoint, command=command)
     typer.echo(report.read_text())
     typer.echo("written: " + ", ".join(map(str, [report, *others])))
+
+
+@evaluate.command()
+def tokens(
+    audio: Annotated[Path, typer.Option(metavar="FOLDER", exists=True, file_okay=False, help="Speech.")],
+    alignments: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help='JSON lines {"path": ..., "phones": [[name, start, duration], ...]}, in seconds.',
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the report.")],
+    checkpoint: Checkpoint = "tiny",
+    layers: Layers = None,
+    device: Device = "cpu",
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+) -> None:
+    """Encode aligned speech, and write how much each row of tokens says of the phones: PNMI and purity."""
+    chosen = parse_layers(layers)
+    with needs_extra("eval"):
+        from semtok.evaluation import evaluate_tokens, write_token_report
+
+        tokenizer = load_tokenizer(
+            checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
+        )
+        result = evaluate_tokens(tokenizer, audio, alignments)
+        command = shlex.join(["semtok", *sys.argv[1:]])
+        report, data = write_token_report(result, output, checkpoint=checkpoint, command=command)
+    typer.echo(report.read_text())
+    typer.echo(f"written: {report}, {data}")
 
 
 def _train(step: str, config: Path, changes: list[str] | None) -> None:

@@ -1,20 +1,33 @@
 """How good resynthesised speech is: metrics, the loop over layer subsets, the report. Needs the extra `semtok[eval]`.
 
-`evaluate_resynthesis` encodes a folder of speech, decodes it from several subsets of the layers and measures each;
-`write_report` turns what it found into a table (Markdown and JSON) and a plot of quality over bitrate.
+`evaluate_resynthesis` encodes a folder of speech, decodes it from several subsets of the layers and measures each by
+`METRICS`, some with the judges of `load_judges`; `write_report` turns the result into a table (Markdown and JSON) and a
+plot of quality over bitrate. `evaluate_tokens` measures how well each row of tokens tells phones apart, and
+`write_token_report` writes that.
 """
 
 from __future__ import annotations
 
-from semtok.evaluation.report import write_report
+from semtok.evaluation.judges import Judges, load_judges
+from semtok.evaluation.metrics import METRICS, Metric
+from semtok.evaluation.report import write_report, write_token_report
 from semtok.evaluation.resynthesis import Clip, Resynthesis, Row, default_subsets, evaluate_resynthesis, find_clips
+from semtok.evaluation.tokens import TokenQuality, TokenRow, evaluate_tokens
 
 __all__ = [
+    "METRICS",
     "Clip",
+    "Judges",
+    "Metric",
     "Resynthesis",
     "Row",
+    "TokenQuality",
+    "TokenRow",
     "default_subsets",
     "evaluate_resynthesis",
+    "evaluate_tokens",
     "find_clips",
+    "load_judges",
     "write_report",
+    "write_token_report",
 ]

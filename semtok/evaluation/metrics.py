@@ -1,34 +1,42 @@
-"""Measures of resynthesised speech against its original: what was kept, and how good it sounds.
+"""The metrics: `METRICS` lists them, each a function of waveforms, words, voices or counts.
 
-Every function takes float32 waveforms [samples] at 16 kHz in [-1, 1]; `reference` and `output` are aligned and equally
-long. Where a measure is not defined (a clip too short, a silent output) the answer is NaN, never a made-up number.
+Waveforms are float32 [samples] at 16 kHz in [-1, 1]; `reference` and `output` are aligned and equally long. Where a
+metric is not defined (a clip too short, a silent output) the answer is NaN, never a made-up number.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.util
+import math
 import warnings
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from semtok.downstream.text import edit_distance
 from semtok.errors import SemtokError
-
-if TYPE_CHECKING:
-    from resemblyzer import VoiceEncoder
+from semtok.evaluation.contingency import cluster_purity, phone_purity, pnmi, pnmi_bias
 
 SAMPLE_RATE = 16000
 Waveform: TypeAlias = npt.NDArray[np.float32]
+Voice: TypeAlias = npt.NDArray[np.float32]
 
 _MAX_DELAY_MS = 50
 # speechmos declares none of the packages it imports; webrtcvad, under resemblyzer, imports pkg_resources
 _NEEDED = (
-    *("librosa", "matplotlib", "onnxruntime", "pesq", "pkg_resources", "pocketsphinx"),
+    *("librosa", "matplotlib", "onnxruntime", "pesq", "pkg_resources"),
     *("pystoi", "requests", "resemblyzer", "speechmos"),
 )
+
+
+class WordErrors(NamedTuple):
+    """Errors in what should have been so many words."""
+
+    errors: int
+    words: int
 
 
 def check_extra() -> None:
@@ -113,12 +121,14 @@ def dnsmos(output: Waveform) -> float:
     return float(model.run(output.clip(-1, 1), SAMPLE_RATE)["ovrl_mos"])
 
 
-def speaker_similarity(reference: Waveform, output: Waveform) -> float:
-    """Cosine between the speaker embeddings of both, 0 to 1, higher is better; NaN where no speech is found.
+def speaker_similarity(reference_voice: Voice, voice: Voice) -> float:
+    """Cosine between two speaker embeddings [dim] of unit length, -1 to 1, higher is better; NaN if one is NaN."""
+    return float(np.dot(reference_voice, voice))
 
-    Source: Wan et al., "Generalized End-to-End Loss for Speaker Verification", 2018; the model of resemblyzer.
-    """
-    return float(np.dot(_speaker_embedding(reference), _speaker_embedding(output)))
+
+def word_errors(expected: Sequence[str], words: Sequence[str]) -> WordErrors:
+    """How many words were substituted, inserted or deleted, at least."""
+    return WordErrors(edit_distance(expected, words), len(expected))
 
 
 def delay(reference: Waveform, output: Waveform) -> float:
@@ -142,32 +152,79 @@ def delay(reference: Waveform, output: Waveform) -> float:
     return float(np.argmax(correlations) - _MAX_DELAY_MS)
 
 
-def _speaker_embedding(waveform: Waveform) -> npt.NDArray[np.float32]:
-    """Unit length [256]; NaN for silence."""
-    if not waveform.any():
-        return np.full(256, np.nan, np.float32)
-    encoder = _speaker_encoder()
-    from resemblyzer import preprocess_wav
+@dataclass(frozen=True)
+class Metric:
+    """One column of a report.
 
-    speech = preprocess_wav(waveform)
-    if len(speech) == 0:
-        return np.full(256, np.nan, np.float32)
-    # an LSTM waits for all threads at every step: 0.1 s with one, up to 50 s with several on busy cores
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        embedding: npt.NDArray[np.float32] = encoder.embed_utterance(speech)
-    finally:
-        torch.set_num_threads(threads)
-    return embedding
+    Args:
+        name: key of its score.
+        title: its heading.
+        better: "higher" or "lower".
+        needs: what `function` takes, in this order, of "reference" and "output", waveforms; "reference_voice" and
+            "voice", speaker embeddings; "text", the words of the text, "reference_words" and "words", those that the
+            recognizer heard; "counts" [phones, codes]. The metric is left out where one of them is not there.
+        function: gives a float, of which the report has the mean over clips, or `WordErrors`, which it adds up.
+        decimals: that are shown.
+        unit: "" or "%", which shows a hundred times the score.
+    """
+
+    name: str
+    title: str
+    better: Literal["higher", "lower"]
+    needs: tuple[str, ...]
+    function: Callable[..., float | WordErrors]
+    decimals: int = 3
+    unit: Literal["", "%"] = ""
+
+    @property
+    def absolute(self) -> bool:
+        """Whether the originals have a figure of their own, as nothing is compared with them."""
+        return not any(need.startswith("reference") for need in self.needs)
+
+    @property
+    def heading(self) -> str:
+        """Title, unit and an arrow that points to the better end."""
+        return f"{self.title}{', %' if self.unit else ''} {'↑' if self.better == 'higher' else '↓'}"
+
+    def shown(self, value: float) -> float:
+        """The value in its unit."""
+        return value * 100 if self.unit == "%" else value
+
+    def cell(self, value: float) -> str:
+        """The value as a table has it; a dash for NaN."""
+        return "–" if math.isnan(value) else f"{self.shown(value):.{self.decimals}f}"
 
 
-@functools.cache
-def _speaker_encoder() -> VoiceEncoder:
-    with warnings.catch_warnings():
-        # it imports scipy.ndimage.morphology and pkg_resources, deprecated both
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
-        from resemblyzer import VoiceEncoder
+METRICS = (
+    Metric("stoi", "STOI", "higher", ("reference", "output"), stoi),
+    Metric("pesq", "PESQ", "higher", ("reference", "output"), pesq, decimals=2),
+    Metric("log_mel_distance", "log-mel distance", "lower", ("reference", "output"), log_mel_distance),
+    Metric("dnsmos", "DNSMOS", "higher", ("output",), dnsmos, decimals=2),
+    Metric("speaker_similarity", "speaker similarity", "higher", ("reference_voice", "voice"), speaker_similarity),
+    Metric("wer", "WER", "lower", ("text", "words"), word_errors, decimals=1, unit="%"),
+    Metric("dwer", "dWER", "lower", ("reference_words", "words"), word_errors, decimals=1, unit="%"),
+    Metric("pnmi", "PNMI", "higher", ("counts",), pnmi),
+    Metric("pnmi_bias", "its bias", "lower", ("counts",), pnmi_bias),
+    Metric("phone_purity", "phone purity", "higher", ("counts",), phone_purity),
+    Metric("cluster_purity", "cluster purity", "higher", ("counts",), cluster_purity),
+)
+"""Every metric, in the order of the columns. A new one is a function and its line here."""
 
-    return VoiceEncoder("cpu", verbose=False)
+
+def measure(evidence: Mapping[str, Any]) -> dict[str, float | WordErrors]:
+    """The metrics that can be had from the evidence, which holds some of what `Metric.needs` names."""
+    return {
+        metric.name: metric.function(*(evidence[need] for need in metric.needs))
+        for metric in METRICS
+        if evidence.keys() >= set(metric.needs)
+    }
+
+
+def average(values: Sequence[float | WordErrors]) -> tuple[float, int]:
+    """The mean of those that are defined, or all errors over all words; and of how many. NaN of none."""
+    counted = [value for value in values if isinstance(value, WordErrors)]
+    if counted:
+        words = sum(value.words for value in counted)
+        return (sum(value.errors for value in counted) / words if words else math.nan), len(counted)
+    defined = [value for value in values if not math.isnan(value)]  # type: ignore[arg-type]
+    return (float(np.mean(defined)) if defined else math.nan), len(defined)

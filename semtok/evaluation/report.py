@@ -8,45 +8,19 @@ import json
 import math
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from semtok import __version__
+from semtok.evaluation.metrics import METRICS, Metric
 from semtok.evaluation.resynthesis import Resynthesis, Row
+from semtok.evaluation.tokens import TokenQuality
 from semtok.files.atomic import atomic_write
 
-_PACKAGES = ("torch", "transformers", "pystoi", "pesq", "speechmos", "resemblyzer", "pocketsphinx")
-
-
-@dataclass(frozen=True)
-class _Column:
-    """How one metric is shown: `scale` times its value, better the way `arrow` points.
-
-    The originals have a figure of their own (`original`) where the metric does not compare with them.
-    """
-
-    name: str
-    title: str
-    arrow: str
-    decimals: int
-    scale: float = 1.0
-    original: bool = False
-
-    @property
-    def heading(self) -> str:
-        return f"{self.title} {self.arrow}"
-
-
-_COLUMNS = (
-    _Column("stoi", "STOI", "↑", 3),
-    _Column("pesq", "PESQ", "↑", 2),
-    _Column("log_mel_distance", "log-mel distance", "↓", 3),
-    _Column("dnsmos", "DNSMOS", "↑", 2, original=True),
-    _Column("speaker_similarity", "speaker similarity", "↑", 3),
-    _Column("wer", "WER, %", "↓", 1, 100.0, original=True),
-)
+_PACKAGES = ("torch", "transformers", "pystoi", "pesq", "speechmos")
 
 
 def write_report(
@@ -75,19 +49,74 @@ def write_report(
     return markdown, data, plot
 
 
+def write_token_report(
+    result: TokenQuality, folder: str | os.PathLike[str], *, checkpoint: str, command: str
+) -> tuple[Path, Path]:
+    """Write `tokens.md` and `tokens.json` into a folder; arguments as of `write_report`, both paths are returned."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    markdown, data = (folder / f"tokens.{suffix}" for suffix in ("md", "json"))
+    columns = [metric for metric in METRICS if metric.name in result.rows[0].scores]
+    headings = ["row", "K", "used", *(column.heading for column in columns)]
+    table = [
+        [row.name, str(row.codebook_size), str(row.used), *(column.cell(row.scores[column.name]) for column in columns)]
+        for row in result.rows
+    ]
+    facts = _provenance(checkpoint, result.fingerprint, command)
+    lines = [
+        f"# Tokens of {checkpoint}",
+        "",
+        f"| {' | '.join(headings)} |",
+        "|---" * len(headings) + "|",
+        *(f"| {' | '.join(cells)} |" for cells in table),
+        "",
+        f"- {result.frames} frames of {result.clips} aligned clips, {len(result.phones)} phones. All grow with K: "
+        "compare equal ones. PNMI is the plug-in estimate; its bias is estimated from the cells that are not empty "
+        "(Miller, 1955).",
+        *(f"- {note}" for note in result.notes),
+        *_origin(facts),
+    ]
+    rows = [_finite(dataclasses.asdict(row)) for row in result.rows]
+    facts |= {"clips": result.clips, "frames": result.frames, "phones": result.phones, "notes": result.notes}
+    with atomic_write(markdown) as text, atomic_write(data) as numbers:
+        text.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        numbers.write_text(json.dumps(facts | {"rows": rows}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return markdown, data
+
+
 def _facts(result: Resynthesis, checkpoint: str, command: str) -> dict[str, Any]:
-    """What has to be known to judge or repeat the numbers."""
-    return {
-        "checkpoint": checkpoint,
-        "fingerprint": result.fingerprint,
+    return _provenance(checkpoint, result.fingerprint, command) | {
+        "judges": result.judges,
+        "notes": result.notes,
+        "metrics": {
+            metric.name: {"heading": metric.heading, "unit": metric.unit, "decimals": metric.decimals}
+            for metric in _columns(result)
+        },
         "clips": result.clips,
         "seconds": round(result.seconds, 2),
+    }
+
+
+def _provenance(checkpoint: str, fingerprint: str, command: str) -> dict[str, Any]:
+    """What has to be known to judge or repeat any numbers."""
+    return {
+        "checkpoint": checkpoint,
+        "fingerprint": fingerprint,
         "command": command,
         "date": datetime.date.today().isoformat(),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
         "versions": {"semtok": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},
     }
+
+
+def _origin(facts: dict[str, Any]) -> list[str]:
+    return [
+        f"- Tokenizer `{facts['fingerprint']}`.",
+        f"- {facts['date']}, {facts['machine']['cores']} cores of {facts['machine']['cpu']}.",
+        "- " + ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
+        f"- `{facts['command']}`",
+    ]
 
 
 def _cpu() -> str:
@@ -99,38 +128,40 @@ def _cpu() -> str:
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
     """JSON has no NaN: null."""
-    return row | {"scores": {name: None if math.isnan(value) else value for name, value in row["scores"].items()}}
+    return {
+        name: _finite(value) if isinstance(value, dict) else None if value is not None and value != value else value
+        for name, value in row.items()
+    }
+
+
+def _columns(result: Resynthesis) -> list[Metric]:
+    """The metrics that were measured."""
+    return [metric for metric in METRICS if metric.name in result.rows[0].scores]
 
 
 def _markdown(result: Resynthesis, facts: dict[str, Any], plot: str) -> str:
-    original, *subsets = result.rows
+    columns = _columns(result)
     lines = [
         f"# Resynthesis by {facts['checkpoint']}",
         "",
-        "| layers | kbit/s | " + " | ".join(column.heading for column in _COLUMNS) + " |",
-        "|---" + "|---:" * (1 + len(_COLUMNS)) + "|",
-        *(_table_row(row) for row in result.rows),
+        "| layers | kbit/s | " + " | ".join(column.heading for column in columns) + " |",
+        "|---" + "|---:" * (1 + len(columns)) + "|",
+        *(_table_row(row, columns) for row in result.rows),
         "",
         f"![quality over bitrate]({plot})",
         "",
         f"- {result.clips} clips, {result.seconds:.1f} s. Means over clips; first the recordings themselves.",
-        f"- WER: pocketsphinx, all errors over all words, on the {original.clips['wer']} clips with an English text.",
-        *_undefined(result),
-        *(
-            f"- {_name(row)}: output {row.scores['delay']:+.0f} ms late (median), not corrected."
-            for row in _late(subsets)
-        ),
-        f"- Tokenizer `{result.fingerprint}`.",
-        f"- {facts['date']}, {facts['machine']['cores']} cores of {facts['machine']['cpu']}.",
-        "- " + ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
-        f"- `{facts['command']}`",
+        *(f"- {role.capitalize()}: {name}." for role, name in result.judges.items()),
+        *(f"- {note}" for note in result.notes),
+        *_undefined(result, columns),
+        *(f"- {_name(row)}: output {row.delay:+.0f} ms late (median), not corrected." for row in _late(result.rows)),
+        *_origin(facts),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _table_row(row: Row) -> str:
-    values = [row.scores[column.name] * column.scale for column in _COLUMNS]
-    cells = ["–" if math.isnan(v) else f"{v:.{c.decimals}f}" for c, v in zip(_COLUMNS, values, strict=True)]
+def _table_row(row: Row, columns: Sequence[Metric]) -> str:
+    cells = [column.cell(row.scores[column.name]) for column in columns]
     bitrate = "–" if row.bitrate is None else f"{row.bitrate / 1000:.2f}"
     return f"| {_name(row)} | {bitrate} | " + " | ".join(cells) + " |"
 
@@ -139,19 +170,23 @@ def _name(row: Row) -> str:
     return ", ".join(map(str, row.layers)) or "original"
 
 
-def _undefined(result: Resynthesis) -> list[str]:
-    """A line for each mean that some clips are missing from; the word error rate says its number of clips anyway."""
+def _undefined(result: Resynthesis, columns: Sequence[Metric]) -> list[str]:
+    """A line for each mean that some clips are missing from."""
+    rows_by_gap: dict[tuple[str, int], list[str]] = {}
+    for column in columns:
+        for row in result.rows:
+            if (count := row.clips[column.name]) < result.clips:
+                rows_by_gap.setdefault((column.title, count), []).append(_name(row))
     return [
-        f"- {column.title} of {_name(row)}: {row.clips[column.name]} of {result.clips} clips, not defined on others."
-        for row in result.rows
-        for column in _COLUMNS
-        if column.name != "wer" and row.clips[column.name] < result.clips
+        f"- {title}: on {count} of {result.clips} clips"
+        + ("." if len(names) == len(result.rows) else f" of {'; '.join(names)}, not defined on others.")
+        for (title, count), names in rows_by_gap.items()
     ]
 
 
-def _late(rows: list[Row]) -> list[Row]:
+def _late(rows: Sequence[Row]) -> list[Row]:
     """Rows whose output is shifted by more than the few milliseconds that the metrics forgive."""
-    return [row for row in rows if abs(row.scores["delay"]) > 3]
+    return [row for row in rows if abs(row.delay) > 3]
 
 
 def _plot(result: Resynthesis, checkpoint: str, path: Path) -> None:
@@ -159,23 +194,29 @@ def _plot(result: Resynthesis, checkpoint: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     original, *subsets = result.rows
+    columns = _columns(result)
+    across = min(len(columns), 4)
     colors = colormaps["viridis"].resampled(len(subsets) + 1)
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    figure = Figure(figsize=(4 * across, 3.75 * math.ceil(len(columns) / across)), layout="constrained")
     figure.suptitle(f"Resynthesis by {checkpoint}: quality over bitrate")
-    for axes, column in zip(figure.subplots(2, 3).flat, _COLUMNS, strict=True):
+    grid = figure.subplots(math.ceil(len(columns) / across), across, squeeze=False).flat
+    for axes, column in zip_longest(grid, columns):
+        if column is None:
+            axes.remove()
+            continue
         for index, row in enumerate(subsets):
             single = len(row.layers) == 1
             axes.plot(
                 (row.bitrate or 0) / 1000,
-                row.scores[column.name] * column.scale,
+                column.shown(row.scores[column.name]),
                 "o" if single else "D",
                 markersize=8,
                 color=colors(index),
                 label=f"layer {_name(row)}" if single else f"layers {_name(row)}",
             )
-        if column.original and not math.isnan(original.scores[column.name]):
-            axes.axhline(original.scores[column.name] * column.scale, color="gray", linestyle="--", label="original")
-        axes.set(title=f"{column.title} ({'higher' if column.arrow == '↑' else 'lower'} is better)", xlabel="kbit/s")
+        if column.absolute and not math.isnan(original.scores[column.name]):
+            axes.axhline(column.shown(original.scores[column.name]), color="gray", linestyle="--", label="original")
+        axes.set(title=f"{column.title}{column.unit and ', %'} ({column.better} is better)", xlabel="kbit/s")
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
     legend = {

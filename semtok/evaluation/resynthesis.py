@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from semtok.audio.files import list_audio
 from semtok.audio.io import load_audio
 from semtok.codebooks.codebooks import check_layers
-from semtok.evaluation import metrics, words
-from semtok.evaluation.metrics import SAMPLE_RATE, Waveform
+from semtok.evaluation import metrics
+from semtok.evaluation.judges import Judges
+from semtok.evaluation.metrics import METRICS, SAMPLE_RATE, Waveform, WordErrors
 from semtok.progress import track
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from semtok.vocoder import Vocoder
 
 Subset: TypeAlias = tuple[int, ...]
-Scores: TypeAlias = dict[str, float]
+Scores: TypeAlias = dict[str, float | WordErrors]
 
 _ORIGINAL: Subset = ()
 
@@ -46,25 +47,42 @@ class Row:
     Args:
         layers: that were decoded; empty for the original itself.
         bitrate: bit/s of their tokens before any entropy coding; None for the original.
-        scores: of each metric the mean over clips; the median of `delay`; `wer` is all errors over all words (0.5 is
+        scores: by name of each metric, the mean over clips; of word error rates, all errors over all words (0.5 is
             50 %). NaN where no clip gave a value.
         clips: of each metric, the clips it is defined on.
+        delay: median over clips of the milliseconds by which the output lags behind the original.
     """
 
     layers: Subset
     bitrate: float | None
-    scores: Scores
+    scores: dict[str, float]
     clips: dict[str, int]
+    delay: float
 
 
 @dataclass(frozen=True)
 class Resynthesis:
-    """Result of `evaluate_resynthesis`: the original first, then a row a subset, over `seconds` of audio in `clips`."""
+    """Result of `evaluate_resynthesis`: the original first, then a row a subset, over `seconds` of audio in `clips`.
+
+    `judges` are their names by role, `notes` say what was left out and why.
+    """
 
     fingerprint: str
     clips: int
     seconds: float
     rows: tuple[Row, ...]
+    judges: dict[str, str]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One clip: `other_language` if it is spoken in another one than the recognizer's."""
+
+    seconds: float
+    scores: dict[Subset, Scores]
+    delays: dict[Subset, float]
+    other_language: str | None
 
 
 def find_clips(folder: str | os.PathLike[str]) -> list[Clip]:
@@ -94,6 +112,7 @@ def evaluate_resynthesis(
     audio: str | os.PathLike[str],
     *,
     subsets: Sequence[Sequence[int]] | None = None,
+    judges: Judges | None = None,
     workers: int | None = None,
 ) -> Resynthesis:
     """Encode every clip of a folder, decode it from each subset of the layers, and measure what comes out.
@@ -106,6 +125,7 @@ def evaluate_resynthesis(
         tokenizer, vocoder: of one checkpoint; used on the device they are on.
         audio: folder, read by `find_clips`.
         subsets: of the vocoder's layers; `default_subsets` by default.
+        judges: of `load_judges`; none by default, which leaves out the metrics that need one.
         workers: processes that measure; one a core by default. They start afresh, so a script that calls this needs
             the usual `if __name__ == "__main__":`.
 
@@ -117,56 +137,47 @@ def evaluate_resynthesis(
     metrics.check_extra()
     checked = [check_layers(subset, vocoder.layers, owner="the vocoder") for subset in subsets or ()]
     checked = checked or default_subsets(vocoder.layers)
+    judges = judges or Judges()
     clips = find_clips(audio)
-    scored = _score_clips(tokenizer, vocoder, clips, checked, workers or os.cpu_count() or 1)
-    results = list(track(scored, "measuring", len(clips)))
-    rows = [_row(_ORIGINAL, None, [scores[_ORIGINAL] for _, scores in results])]
+    measuring = _measure_clips(tokenizer, vocoder, judges, clips, checked, workers or os.cpu_count() or 1)
+    measured = list(track(measuring, "measuring", len(clips)))
+    rows = [_row(_ORIGINAL, None, measured)]
     for subset in checked:
         bitrate = tokenizer.frame_rate * tokenizer.codebooks.select(subset, owner="the tokenizer").bits
-        rows.append(_row(subset, bitrate, [scores[subset] for _, scores in results]))
-    seconds = sum(samples for samples, _ in results) / SAMPLE_RATE
-    return Resynthesis(tokenizer.fingerprint, len(clips), seconds, tuple(rows))
+        rows.append(_row(subset, bitrate, measured))
+    return Resynthesis(
+        tokenizer.fingerprint,
+        len(clips),
+        sum(clip.seconds for clip in measured),
+        tuple(rows),
+        judges.names,
+        (*judges.missing, *_notes_on_language(judges, clips, measured)),
+    )
 
 
-def score(reference: Waveform, output: Waveform, text: str = "") -> Scores:
-    """All metrics of one clip by name; with a `text` in English also `words`, how many it has, and `word_errors`.
-
-    `reference` and `output` are float32 [samples] at 16 kHz; they are compared over their common length.
-    """
-    length = min(len(reference), len(output))
-    reference, output = reference[:length], output[:length]
-    scores = {
-        "stoi": metrics.stoi(reference, output),
-        "pesq": metrics.pesq(reference, output),
-        "log_mel_distance": metrics.log_mel_distance(reference, output),
-        "dnsmos": metrics.dnsmos(output),
-        "speaker_similarity": metrics.speaker_similarity(reference, output),
-        "delay": metrics.delay(reference, output),
-    }
-    if words.is_recognisable(text):
-        expected = words.split_words(text)
-        scores |= {"words": len(expected), "word_errors": words.word_errors(expected, words.transcribe(output))}
-    return scores
-
-
-def _score_clips(
-    tokenizer: Tokenizer, vocoder: Vocoder, clips: Sequence[Clip], subsets: Sequence[Subset], workers: int
-) -> Iterator[tuple[int, dict[Subset, Scores]]]:
-    """Samples and scores of each clip, in order. Decodes here while other processes measure."""
+def _measure_clips(
+    tokenizer: Tokenizer,
+    vocoder: Vocoder,
+    judges: Judges,
+    clips: Sequence[Clip],
+    subsets: Sequence[Subset],
+    workers: int,
+) -> Iterator[_Measured]:
+    """Every clip, in order. Networks run here while other processes measure."""
     # spawn, as forking a process with torch's threads can hang
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        pending: deque[tuple[int, Future[dict[Subset, Scores]]]] = deque()
+        pending: deque[Future[_Measured]] = deque()
         for clip in clips:
             reference = load_audio(clip.path, sample_rate=SAMPLE_RATE).numpy()
             outputs = _resynthesise(tokenizer, vocoder, reference, subsets)
-            pending.append((len(reference), pool.submit(_score_outputs, reference, outputs, clip.text)))
+            other_language = judges.recognizer.other_language(reference) if judges.recognizer else None
+            judged = _judge(judges, "" if other_language else clip.text, outputs, hear=other_language is None)
+            pending.append(pool.submit(_measure, outputs, judged, other_language))
             # bounds the audio that waits in memory
             if len(pending) > 2 * workers:
-                samples, future = pending.popleft()
-                yield samples, future.result()
-        for samples, future in pending:
-            yield samples, future.result()
+                yield pending.popleft().result()
+        yield from (future.result() for future in pending)
 
 
 def _resynthesise(
@@ -185,17 +196,61 @@ def _resynthesise(
     return outputs
 
 
-def _score_outputs(reference: Waveform, outputs: dict[Subset, Waveform], text: str) -> dict[Subset, Scores]:
-    return {subset: score(reference, output, text) for subset, output in outputs.items()}
+def _judge(
+    judges: Judges, text: str, outputs: Mapping[Subset, Waveform], *, hear: bool
+) -> dict[Subset, dict[str, Any]]:
+    """What the judges make of each output, by the names of `Metric.needs`."""
+    judged: dict[Subset, dict[str, Any]] = {subset: {} for subset in outputs}
+    if judges.recognizer is not None and hear:
+        words = [judges.recognizer.words(heard) for heard in judges.recognizer.transcribe(list(outputs.values()))]
+        expected = judges.recognizer.words(text)
+        for subset, heard in zip(outputs, words, strict=True):
+            judged[subset] |= {"words": heard, "reference_words": words[0]} | ({"text": expected} if expected else {})
+    if judges.speaker_model is not None:
+        voices = [judges.speaker_model.embed(waveform) for waveform in outputs.values()]
+        for subset, voice in zip(outputs, voices, strict=True):
+            judged[subset] |= {"voice": voice, "reference_voice": voices[0]}
+    return judged
 
 
-def _row(layers: Subset, bitrate: float | None, clips: Sequence[Scores]) -> Row:
-    values = {name: np.array([clip[name] for clip in clips if name in clip]) for clip in clips for name in clip}
-    errors, total = (values.pop(name, np.zeros(0)) for name in ("word_errors", "words"))
-    defined = {name: value[np.isfinite(value)] for name, value in values.items()}
-    scores = {name: float(value.mean()) if len(value) else math.nan for name, value in defined.items()}
-    if len(defined["delay"]):
-        scores["delay"] = float(np.median(defined["delay"]))
-    scores["wer"] = float(errors.sum() / total.sum()) if len(total) else math.nan
-    counts = {name: len(value) for name, value in defined.items()}
-    return Row(layers, bitrate, scores, counts | {"wer": len(total)})
+def _measure(
+    outputs: Mapping[Subset, Waveform], judged: Mapping[Subset, Mapping[str, Any]], other_language: str | None
+) -> _Measured:
+    original = outputs[_ORIGINAL]
+    scores, delays = {}, {}
+    for subset, output in outputs.items():
+        length = min(len(original), len(output))
+        reference, output = original[:length], output[:length]
+        scores[subset] = metrics.measure({"reference": reference, "output": output} | dict(judged[subset]))
+        delays[subset] = metrics.delay(reference, output)
+    return _Measured(len(original) / SAMPLE_RATE, scores, delays, other_language)
+
+
+def _row(layers: Subset, bitrate: float | None, measured: Sequence[_Measured]) -> Row:
+    of_clips = [clip.scores[layers] for clip in measured]
+    averages = {
+        metric.name: metrics.average([scores[metric.name] for scores in of_clips if metric.name in scores])
+        for metric in METRICS
+        if any(metric.name in scores for scores in of_clips)
+    }
+    delays = np.array([clip.delays[layers] for clip in measured])
+    defined = delays[np.isfinite(delays)]
+    return Row(
+        layers,
+        bitrate,
+        {name: value for name, (value, _) in averages.items()},
+        {name: count for name, (_, count) in averages.items()},
+        float(np.median(defined)) if len(defined) else math.nan,
+    )
+
+
+def _notes_on_language(judges: Judges, clips: Sequence[Clip], measured: Sequence[_Measured]) -> list[str]:
+    others = {str(clip.path): result.other_language for clip, result in zip(clips, measured, strict=True)}
+    others = {path: language for path, language in others.items() if language}
+    if judges.recognizer is None or not others:
+        return []
+    languages = ", ".join(f"{count} {language}" for language, count in Counter(others.values()).items())
+    return [
+        f"Not in WER and dWER: {len(others)} clips that are not spoken in {judges.recognizer.language!r} but, by the "
+        f"recognizer, in another language ({languages}), such as {next(iter(others))}. Evaluate them with --language."
+    ]
