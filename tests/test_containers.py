@@ -177,6 +177,14 @@ def test_what_follows_the_audio_of_a_wav_is_no_audio_or_refused():
             load_audio(WAV + rest)
 
 
+def test_flacs_that_were_joined_are_refused():
+    content = encoded("FLAC", "PCM_16")
+    for second in (content, encoded("FLAC", "PCM_16", 40000)):
+        with pytest.raises(AudioError, match=rf"another FLAC stream after {len(SPEECH)} samples|cannot read"):
+            load_audio(content + second)
+    assert torch.equal(load_audio(content + b"TAG" + bytes(125)), load_audio(WAV))
+
+
 # --- what libsndfile does not read
 
 

@@ -24,6 +24,8 @@ _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS")
 # Bytes after the audio that no chunk explains: fewer are left-overs of a tag or of a disk's block.
 _UNEXPLAINED = 4096
 _BLOCK = 1 << 20
+# Bytes that a decoder of FLAC reads ahead, at most.
+_FLAC_AHEAD = 1 << 15
 
 _FOREIGN = {
     b"\x1aE\xdf\xa3": "WebM or Matroska",
@@ -126,6 +128,12 @@ def split(file: BinaryIO, name: str) -> list[Part]:
     else:
         parts = _split_mpeg(file, size)
     return parts or [Part(Spliced(file, 0, size))]
+
+
+def flac_follows(file: Spliced) -> bool:
+    """Whether a second FLAC stream begins about where the decoder of the first one stopped to read."""
+    file.seek(max(4, file.tell() - _FLAC_AHEAD))
+    return b"fLaC\x00\x00\x00\x22" in file.read(2 * _FLAC_AHEAD)
 
 
 def convert_command(name: str, *options: str) -> str:

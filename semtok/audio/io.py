@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semtok.audio.containers import convert_command, foreign_format, split
+from semtok.audio.containers import Spliced, convert_command, flac_follows, foreign_format, split
 from semtok.audio.opening import AudioFile, AudioPath, copy_once, is_file, name_file, open_file
 from semtok.errors import AudioError
 from semtok.files.atomic import atomic_write
@@ -223,6 +223,7 @@ class _Stream(NamedTuple):
 
     sound: SoundFile
     samples: int
+    file: Spliced
 
 
 @contextmanager
@@ -237,7 +238,7 @@ def _open(file: AudioFile, name: str) -> Iterator[Sequence[_Stream]]:
             if len(rates := {sound.samplerate for sound in sounds}) > 1:
                 raise AudioError(f"{name} holds streams of several rates, {sorted(rates)} Hz: {convert_command(name)}")
             yield [
-                _Stream(sound, sound.frames if part.samples is None else part.samples)
+                _Stream(sound, sound.frames if part.samples is None else part.samples, part.file)
                 for sound, part in zip(sounds, parts, strict=True)
             ]
         except soundfile.SoundFileError as error:
@@ -260,7 +261,7 @@ def _explain(file: BinaryIO, name: str, error: Exception) -> str:
 
 def _channels_cancel(file: AudioFile, name: str) -> bool:
     """Whether the mean of the channels is silence, by the first seconds that are not silence themselves."""
-    with _open(file, name) as ((sound, _), *_):
+    with _open(file, name) as ((sound, *_), *_):
         while len(block := sound.read(_CANCEL_SECONDS * sound.samplerate, dtype="float32", always_2d=True)):
             energy = float(np.square(block).mean())
             if energy > _SILENCE:
@@ -277,7 +278,7 @@ def _channels_cancel(file: AudioFile, name: str) -> bool:
 def _mono_blocks(streams: Sequence[_Stream], name: str, frames: int, first_only: bool) -> Iterator[Samples]:
     """The samples of streams one after the other, so many frames at a time: their first channel, or the mean."""
     read = 0
-    for sound, samples in streams:
+    for sound, samples, file in streams:
         before, size = read, max(1, min(frames, samples))
         # until nothing comes: what headers say of the length is not always true
         while len(block := sound.read(size, dtype="float32", always_2d=True)):
@@ -290,6 +291,11 @@ def _mono_blocks(streams: Sequence[_Stream], name: str, frames: int, first_only:
             raise AudioError(
                 f"{name} ends early: {samples} samples of a channel at {sound.samplerate} Hz were expected, "
                 f"{read - before} can be read. Fetch it again, or take what is there: {convert_command(name)}"
+            )
+        if sound.format == "FLAC" and flac_follows(file):
+            raise AudioError(
+                f"{name} holds another FLAC stream after {read} samples, which no decoder reads: "
+                "join the files it was made of by their audio, such as with sox a.flac b.flac joined.flac"
             )
     if read == 0:
         raise AudioError(f"{name} is empty (0 samples)")
