@@ -21,8 +21,8 @@ from semtok.checkpoints.hub import resolve
 from semtok.codebooks.fingerprint import weights_identity
 from semtok.encoder.encoder import Encoder
 from semtok.evaluation import metrics
-from semtok.files.atomic import atomic_write
-from semtok.progress import steps_with_progress
+from semtok.support.atomic import atomic_write
+from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus, load_corpus
 
 COMMON = Path(__file__).with_suffix(".yaml")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from semtok.codebooks.quantizer import Quantizer
 from semtok.networks.convnext import ConvNeXtBlock
-from semtok.progress import steps_with_progress
+from semtok.support.progress import steps_with_progress
 
 _WIDTH = 192
 _CROP = 128

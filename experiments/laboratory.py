@@ -19,8 +19,8 @@ from semtok import Tokenizer, Tokens, Vocoder
 from semtok.checkpoints.config import read_config
 from semtok.codebooks.fingerprint import weights_identity
 from semtok.codebooks.quantizer import Quantizer
-from semtok.files.atomic import atomic_write
-from semtok.progress import steps_with_progress
+from semtok.support.atomic import atomic_write
+from semtok.support.progress import steps_with_progress
 from semtok.training.kmeans.kmeans import KMeans
 from semtok.training.run import Run
 from semtok.training.vocoder.config import VocoderTrainingConfig

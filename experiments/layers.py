@@ -17,7 +17,7 @@ from tables import mean_over_clips, new_results, write_results
 
 from semtok import Tokenizer, Vocoder, load_audio
 from semtok.codebooks.fingerprint import weights_identity
-from semtok.progress import steps_with_progress
+from semtok.support.progress import steps_with_progress
 from semtok.training.data.sources import find_clips
 
 

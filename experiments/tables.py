@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 
 Results: TypeAlias = dict[str, dict[str, list[dict[str, float]]]]
 """Series -> point on the axis -> the scores of each seed."""

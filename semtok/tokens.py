@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from semtok.audio.lengths import frame_mask
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import ConfigError, TokensError
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 
 _FORMAT = "semtok-tokens"
 _VERSION = "1"

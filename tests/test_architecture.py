@@ -12,7 +12,7 @@ import semtok
 
 SEMTOK = Path(semtok.__file__).parent
 FLOORS = [
-    {"errors", "files", "progress", "__version__"},
+    {"errors", "support", "__version__"},
     {"audio"},
     {"codebooks"},
     {"networks"},

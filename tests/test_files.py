@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from semtok import Tokens
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 
 
 def tokens(number: int) -> Tokens:
@@ -38,7 +38,7 @@ PROCESS = """
 import os, sys
 from pathlib import Path
 os.getpid = lambda: 7
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 path, content = Path(sys.argv[1]), sys.argv[2].encode() * 200_000
 for _ in range(200):
     with atomic_write(path) as temporary:

@@ -19,7 +19,7 @@ from torch import Tensor
 from semtok.audio.containers import Spliced, convert_command, flac_follows, foreign_format, split
 from semtok.audio.opening import AudioFile, AudioPath, copy_once, is_file, name_file, open_file
 from semtok.errors import AudioError
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 
 if TYPE_CHECKING:
     from soundfile import SoundFile

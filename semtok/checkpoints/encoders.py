@@ -17,7 +17,7 @@ from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.tensors import write_tensors
 from semtok.encoder.families import FAMILIES
 from semtok.errors import CheckpointError, SemtokError
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -31,8 +31,8 @@ from semtok.checkpoints.tensors import read_tensors, write_tensors
 from semtok.codebooks.codebooks import Codebooks, check_layers
 from semtok.codebooks.fingerprint import fingerprint_of, weights_identity
 from semtok.errors import CheckpointError, ConfigError
-from semtok.files.atomic import atomic_write
 from semtok.networks.config import VocoderConfig
+from semtok.support.atomic import atomic_write
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semtok.checkpoints.config import CONFIG
 from semtok.errors import CheckpointError
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 
 
 def read_tensors(path: Path, fingerprint: str, names: Sequence[str] | None = None) -> dict[str, Tensor]:

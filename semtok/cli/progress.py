@@ -11,7 +11,7 @@ import typer
 
 from semtok.cli.files import STANDARD, Plan
 from semtok.errors import SemtokError
-from semtok.progress import ProgressBar, progress_bar
+from semtok.support.progress import ProgressBar, progress_bar
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from semtok.downstream.card import downstream_card
 from semtok.downstream.config import DownstreamConfig, read_downstream_config
 from semtok.downstream.front import Front
 from semtok.errors import CheckpointError, LayerError, TokensError
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
 

@@ -21,7 +21,7 @@ from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.windows import run_windows
 from semtok.errors import AudioError
-from semtok.progress import progress_bar
+from semtok.support.progress import progress_bar
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from semtok import __version__
 from semtok.evaluation.metrics import METRICS, Metric
 from semtok.evaluation.resynthesis import Resynthesis, Row
 from semtok.evaluation.tokens import TokenQuality
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 
 _PACKAGES = ("torch", "transformers", "pystoi", "pesq", "speechmos")
 

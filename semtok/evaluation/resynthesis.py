@@ -20,7 +20,7 @@ from semtok.codebooks.codebooks import check_layers
 from semtok.evaluation import metrics
 from semtok.evaluation.judges import Judges
 from semtok.evaluation.metrics import METRICS, SAMPLE_RATE, Waveform, WordErrors
-from semtok.progress import track
+from semtok.support.progress import track
 
 if TYPE_CHECKING:
     from semtok.tokenizer import Tokenizer

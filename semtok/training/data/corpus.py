@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from semtok.errors import AudioError
-from semtok.files.atomic import atomic_write
-from semtok.progress import progress_bar
+from semtok.support.atomic import atomic_write
+from semtok.support.progress import progress_bar
 from semtok.training.config import Dataset
 from semtok.training.data.sources import find_clips, read_clips
 

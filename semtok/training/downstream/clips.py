@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from semtok.errors import AudioError
-from semtok.files.atomic import atomic_write
-from semtok.progress import progress_bar
+from semtok.support.atomic import atomic_write
+from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
 from semtok.training.config import Dataset
 from semtok.training.data.sources import Row, find_clips, find_rows, read_clips, read_rows

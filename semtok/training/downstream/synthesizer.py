@@ -24,8 +24,8 @@ from semtok.downstream.recognizer import SpeechRecognizer
 from semtok.downstream.synthesizer import SynthesizerConfig, SynthesizerHead, TextToSpeech
 from semtok.downstream.text import TextCodec
 from semtok.errors import CheckpointError, ConfigError, TextError
-from semtok.files.atomic import atomic_write
-from semtok.progress import steps_with_progress
+from semtok.support.atomic import atomic_write
+from semtok.support.progress import steps_with_progress
 from semtok.tokens import Tokens
 from semtok.training.downstream.config import TaskConfig
 from semtok.training.downstream.enhancer import code_loss

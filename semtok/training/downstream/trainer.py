@@ -16,8 +16,8 @@ from semtok.checkpoints.config import FORMAT_VERSION
 from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.model import DownstreamModel
-from semtok.files.atomic import atomic_write
 from semtok.networks.selector import LayerSelector
+from semtok.support.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import length_batches
 from semtok.training.downstream.clips import load_clips

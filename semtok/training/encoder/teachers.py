@@ -25,8 +25,8 @@ from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import Repository, resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError, ConfigError
-from semtok.files.atomic import atomic_write
-from semtok.progress import steps_with_progress
+from semtok.support.atomic import atomic_write
+from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus
 from semtok.training.encoder.config import Teacher
 

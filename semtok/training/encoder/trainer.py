@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from semtok.audio.lengths import Framing
 from semtok.errors import ConfigError
-from semtok.files.atomic import atomic_write
+from semtok.support.atomic import atomic_write
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
 from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
 from semtok.training.encoder.config import EncoderConfig, Regression

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
 from semtok.encoder.encoder import Encoder
-from semtok.progress import steps_with_progress
+from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus
 
 LONGEST_SECONDS = 30

@@ -14,8 +14,8 @@ from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import resolve
 from semtok.encoder.encoder import Encoder
 from semtok.errors import ConfigError
-from semtok.files.atomic import atomic_write
-from semtok.progress import steps_with_progress
+from semtok.support.atomic import atomic_write
+from semtok.support.progress import steps_with_progress
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import Corpus, load_corpus
 from semtok.training.kmeans.config import KMeansConfig

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.files.atomic import atomic_write
-from semtok.progress import steps_with_progress
+from semtok.support.atomic import atomic_write
+from semtok.support.progress import steps_with_progress
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import Corpus
 from semtok.training.run import Run

@@ -1,1 +1,0 @@
-"""Files of any kind: written whole or not at all."""
