@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import CLIPS, make_vocoder
+from encoders import tiny_model
 from huggingface_hub import constants
 from task_models import HEADS, KINDS, POOLINGS, make_model
 
 from semtok import Tokenizer, Tokens, load_audio
+from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream import (
     TASKS,
     DownstreamModel,
@@ -25,6 +27,7 @@ from semtok.downstream import (
 from semtok.downstream.config import FrontConfig
 from semtok.downstream.conformer import Conformer, ConformerConfig
 from semtok.downstream.ctc import align, beam_search, best_path
+from semtok.downstream.enhancer import CodePredictor
 from semtok.downstream.front import Front
 from semtok.downstream.pooling import build_pooling
 from semtok.downstream.text import TextCodec, edit_distance, normalize
@@ -107,6 +110,46 @@ def test_layer_importance_is_kept(tokenizer, tmp_path):
     assert loaded.layer_importance == dict(zip(tokenizer.layers, shares, strict=True))
     with pytest.raises(ConfigError, match="a number for each of layers"):
         dataclasses.replace(model.config, layer_importance=(1.0,))
+
+
+@pytest.fixture(scope="module")
+def staged() -> Tokenizer:
+    """A tokenizer with three residual stages of its first layer."""
+    generator = torch.Generator().manual_seed(0)
+    stages = [torch.randn(8, 32, generator=generator) for _ in range(3)]
+    centroids = {1: stages, 2: torch.randn(9, 32, generator=generator)}
+    return Tokenizer.from_centroids(tiny_model("hubert-base"), centroids, normalize=True)
+
+
+def test_a_model_may_do_with_the_first_stages(staged, clips):
+    whole = make_model("lstm", staged)
+    config = dataclasses.replace(whole.config, codebooks=Codebooks({1: (8,), 2: (9,)}))
+    model = SpeechRecognizer(config, SpeechRecognizer.build_network(config), tokenizer=staged)
+    tokens = staged.encode(clips)
+    other = dataclasses.replace(tokens, codes=tokens.codes.clone())
+    other.codes[:, 1:3] = torch.where(other.codes[:, 1:3] >= 0, 0, -1)
+    for one, two in zip(model.log_probabilities(tokens), model.log_probabilities(other), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+    config = dataclasses.replace(whole.config, codebooks=Codebooks({1: (8, 8, 8, 8), 2: (9,)}))
+    deeper = SpeechRecognizer(config, SpeechRecognizer.build_network(config), tokenizer=staged)
+    with pytest.raises(TokensError, match=r"layer 1 of these tokens has codebooks of \[8, 8, 8\] codes"):
+        deeper.transcribe(tokens)
+
+
+def test_stages_are_predicted_one_after_the_other(staged):
+    torch.manual_seed(0)
+    predict = CodePredictor(6, staged.codebooks)
+    x = torch.randn(2, 5, 6)
+    scores, codes = predict(x)
+    forced, same = predict(x, codes)
+    assert torch.equal(same, codes)
+    for one, two in zip(scores, forced, strict=True):
+        torch.testing.assert_close(one, two)
+    changed = codes.clone()
+    changed[..., 0] = (changed[..., 0] + 1) % 8
+    others, _ = predict(x, changed)
+    differ = [not torch.allclose(one, two) for one, two in zip(scores, others, strict=True)]
+    assert differ == [False, True, True, False]
 
 
 def test_long_recordings_go_through_in_windows(models, tokenizer, monkeypatch):

@@ -55,10 +55,12 @@ def test_a_config_runs(room, task, config):
 
 
 def test_no_config_of_a_task_is_left_out():
-    steps = {"encoder", "kmeans", "vocoder", "vocoder_continued"}
+    steps = ("encoder", "kmeans", "vocoder")
     found = {
         path.relative_to(CONFIGS).as_posix()
         for name in ("tiny", "published-tasks")
         for path in (CONFIGS / name).glob("*.yaml")
     }
-    assert {path for path in found if Path(path).stem not in steps} == {p for paths in TASKS.values() for p in paths}
+    assert {path for path in found if not Path(path).stem.startswith(steps)} == {
+        p for paths in TASKS.values() for p in paths
+    }

@@ -148,7 +148,7 @@ def test_noise_is_as_loud_as_asked_for():
         {"features": True},
         {"front": FrontConfig(dim=8, fusion="uniform")},
         {"front": FrontConfig(dim=8, fusion="concatenate")},
-        {"layers": [2]},
+        {"layers": [2], "stages": 1},
         {"freeze_tables": True, "tables_from_centroids": True, "layer_dropout": 0.5},
     ],
     ids=["features", "uniform", "concatenate", "one layer", "frozen"],

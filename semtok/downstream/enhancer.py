@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.io import AudioArray
+from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.conformer import Conformer, ConformerConfig
 from semtok.downstream.model import DownstreamModel, Head, Speech
@@ -25,37 +28,56 @@ class EnhancerConfig:
     conformer: ConformerConfig
 
 
-class RowOutputs(nn.Module):
-    """Vectors [batch, frames, dim] -> for each row the scores [batch, frames, codebook_size] of its codes."""
+class CodePredictor(nn.Module):
+    """Vectors [batch, frames, dim] -> codes of all rows, each layer by itself.
 
-    def __init__(self, dim: int, codebook_sizes: Sequence[int]) -> None:
+    The stages of a layer come one after the other, as each is about what those before it left over: what stands for a
+    code in the scores of its stage is added, mapped, to what the next is predicted from.
+    """
+
+    def __init__(self, dim: int, codebooks: Codebooks) -> None:
         super().__init__()
-        self.sizes = list(codebook_sizes)
-        self.output = nn.Linear(dim, sum(codebook_sizes))
+        self.codebooks = codebooks
+        self.scores = nn.ModuleList(nn.Linear(dim, size) for size in codebooks.sizes)
+        self.condition = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """All rows' scores beside each other, [batch, frames, sum of the codebook sizes]."""
-        scores: Tensor = self.output(x)
-        return scores
+    def forward(self, x: Tensor, codes: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Scores [batch, frames, codebook_size] of each row, and codes int64 [batch, frames, rows].
 
-    def codes(self, scores: Tensor) -> Tensor:
-        """The likeliest code of each row: scores [..., sum of sizes] -> int64 [..., rows]."""
-        return torch.stack([row.argmax(dim=-1) for row in scores.split(self.sizes, dim=-1)], dim=-1)
+        With `codes` (-1 for padding) those are what the next stages are predicted from; else the likeliest are.
+        """
+        all_scores, chosen = [], []
+        for rows in self.codebooks.rows.values():
+            known = x
+            for row in range(rows.start, rows.stop):
+                output = cast(nn.Linear, self.scores[row])
+                scores = output(known)
+                code = scores.argmax(dim=-1) if codes is None else codes[..., row].clamp(min=0)
+                all_scores.append(scores)
+                chosen.append(code)
+                if row + 1 < rows.stop:
+                    known = known + self.condition(F.embedding(code, output.weight))
+        return all_scores, torch.stack(chosen, dim=-1)
 
 
 class EnhancerHead(Head):
-    """Fused vectors of noisy speech -> scores of the clean codes [batch, frames, sum of the codebook sizes]."""
+    """Fused vectors of noisy speech -> clean codes int64 [batch, frames, rows]."""
 
     frames_per_step = 1
 
-    def __init__(self, config: EnhancerConfig, dim: int, codebook_sizes: Sequence[int]) -> None:
+    def __init__(self, config: EnhancerConfig, dim: int, codebooks: Codebooks) -> None:
         super().__init__()
         self.input = nn.Linear(dim, config.conformer.dim)
         self.conformer = Conformer(config.conformer)
-        self.rows = RowOutputs(config.conformer.dim, codebook_sizes)
+        self.predict = CodePredictor(config.conformer.dim, codebooks)
 
     def forward(self, fused: Tensor, lengths: Tensor) -> Tensor:
-        scores: Tensor = self.rows(self.conformer(self.input(fused), lengths))
+        codes: Tensor = self.predict(self.conformer(self.input(fused), lengths))[1]
+        return codes
+
+    def scores(self, fused: Tensor, lengths: Tensor, codes: Tensor) -> list[Tensor]:
+        """Scores of each row, given the clean codes [batch, frames, rows] of the stages before."""
+        scores: list[Tensor] = self.predict(self.conformer(self.input(fused), lengths), codes)[0]
         return scores
 
 
@@ -88,7 +110,7 @@ class SpeechEnhancer(TokenGenerator):
 
     @classmethod
     def build_head(cls, config: DownstreamConfig) -> EnhancerHead:
-        return EnhancerHead(cls.read_head_config(config), config.front.dim, config.codebooks.sizes)
+        return EnhancerHead(cls.read_head_config(config), config.front.dim, config.codebooks)
 
     def enhance(
         self,
@@ -111,6 +133,4 @@ class SpeechEnhancer(TokenGenerator):
         lengths: Sequence[int] | AudioArray | None = None,
     ) -> Tokens:
         """The tokens that `enhance` decodes."""
-        head = self.network.head
-        assert isinstance(head, EnhancerHead)
-        return self._tokens([head.rows.codes(scores) for scores in self._outputs(audio, sample_rate, lengths)])
+        return self._tokens(self._outputs(audio, sample_rate, lengths))

@@ -289,18 +289,24 @@ class DownstreamModel(Pretrained):
                 f"this {type(self).__name__} needs the tokens of layers {list(self.layers)}, "
                 f"these lack {missing}: encode with all of them"
             )
-        tokens = audio.select(there)
-        if int(tokens.lengths.min()) == 0:
-            raise TokensError(f"utterance {int(tokens.lengths.argmin())} of these tokens has no frames: leave it out")
+        if int(audio.lengths.min()) == 0:
+            raise TokensError(f"utterance {int(audio.lengths.argmin())} of these tokens has no frames: leave it out")
+        codes = audio.codes.new_zeros(len(audio), len(self.codebooks.sizes), audio.codes.shape[2])
+        for layer in there:
+            sizes, own = audio.codebooks[layer], self.codebooks[layer]
+            if sizes[: len(own)] != own:
+                raise TokensError(
+                    f"layer {layer} of these tokens has codebooks of {list(sizes)} codes, this {type(self).__name__} "
+                    f"takes {list(own)}"
+                )
+            # A model may do with the first residual stages of a layer.
+            first = audio.codebooks.rows[layer].start
+            codes[:, self.codebooks.rows[layer]] = audio.codes[:, first : first + len(own)]
+        codes = codes.to(self.device)
         present = None
-        codes = tokens.codes.to(self.device)
         if missing:
             present = torch.tensor([[layer in there for layer in self.layers]], device=self.device)
-            every = codes.new_zeros(len(codes), len(self.codebooks.sizes), codes.shape[2])
-            for layer, rows in tokens.codebooks.rows.items():
-                every[:, self.codebooks.rows[layer]] = codes[:, rows]
-            codes = every
-        return [clip[:, :length] for clip, length in zip(codes, tokens.lengths.tolist(), strict=True)], present
+        return [clip[:, :length] for clip, length in zip(codes, audio.lengths.tolist(), strict=True)], present
 
     def _features(
         self, audio: Speech, sample_rate: int | None, lengths: Sequence[int] | AudioArray | None

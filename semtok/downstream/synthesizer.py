@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.conformer import Conformer, ConformerConfig
-from semtok.downstream.enhancer import RowOutputs, TokenGenerator
+from semtok.downstream.enhancer import CodePredictor, TokenGenerator
 from semtok.downstream.model import Head, Speech
 from semtok.downstream.pooling import Statistics, StatisticsConfig
 from semtok.downstream.text import TextCodec, TextConfig
@@ -48,7 +49,7 @@ class SynthesizerHead(Head):
 
     voices: Tensor
 
-    def __init__(self, config: SynthesizerConfig, dim: int, units: int, codebook_sizes: Sequence[int]) -> None:
+    def __init__(self, config: SynthesizerConfig, dim: int, units: int, codebooks: Codebooks) -> None:
         super().__init__()
         width, frames_width = config.encoder.dim, config.decoder.dim
         self.pooling = Statistics(StatisticsConfig(), dim)
@@ -59,7 +60,7 @@ class SynthesizerHead(Head):
         self.expansion = nn.Linear(width, frames_width)
         self.place = nn.Linear(2, frames_width)
         self.decoder = Conformer(config.decoder)
-        self.rows = RowOutputs(frames_width, codebook_sizes)
+        self.predict = CodePredictor(frames_width, codebooks)
         self.register_buffer("voices", torch.zeros(len(config.speakers), width))
 
     def forward(self, fused: Tensor, lengths: Tensor) -> Tensor:
@@ -75,19 +76,19 @@ class SynthesizerHead(Head):
         encoded = self.encoder(self.embedding(units) + voice[:, None], lengths)
         return encoded, self.duration(encoded).squeeze(-1)
 
-    def decode(self, encoded: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, encoded: Tensor, durations: Tensor, codes: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Vectors of units and the frames of each, int64 [batch, units], 0 past the lengths.
 
         Returns:
-            Scores of the codes [batch, frames, sum of the codebook sizes], and the frames of each utterance [batch].
+            Scores of each row and codes, as `CodePredictor.forward` has them.
         """
         expansions = self.expansion(encoded)
         expanded = pad_sequence(
             [_expand(vectors, frames, self.place) for vectors, frames in zip(expansions, durations, strict=True)],
             batch_first=True,
         )
-        frames = durations.sum(dim=1)
-        return self.rows(self.decoder(expanded, frames)), frames
+        predicted: tuple[list[Tensor], Tensor] = self.predict(self.decoder(expanded, durations.sum(dim=1)), codes)
+        return predicted
 
 
 def _expand(vectors: Tensor, durations: Tensor, place: nn.Module) -> Tensor:
@@ -112,7 +113,7 @@ class TextToSpeech(TokenGenerator):
         head: SynthesizerConfig = cls.read_head_config(config)
         if head.text is None:
             raise ConfigError("text to speech needs the units of its text")
-        return SynthesizerHead(head, config.front.dim, TextCodec(head.text).size, config.codebooks.sizes)
+        return SynthesizerHead(head, config.front.dim, TextCodec(head.text).size, config.codebooks)
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -184,8 +185,7 @@ class TextToSpeech(TokenGenerator):
         lengths = torch.tensor([numbers.shape[1]], device=self.device)
         encoded, log_durations = head.encode(numbers, lengths, voice[None])
         durations = (log_durations.exp() - 1).div(speed).round().clamp(1, _MOST_FRAMES).long()
-        scores, _ = head.decode(encoded, durations)
-        return head.rows.codes(scores[0])
+        return head.decode(encoded, durations)[1][0]
 
     def _voices(self, texts: int, speaker: str | None, reference: Speech | None) -> Tensor:
         if (speaker is not None) and (reference is not None):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import AudioError
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import progress_bar
@@ -77,7 +78,7 @@ def load_clips(
     tokenizer: Tokenizer,
     cache: Path,
     *,
-    layers: Sequence[int],
+    codebooks: Codebooks,
     augmentation: AugmentationConfig,
     augmented_splits: Callable[[str | None], bool] = lambda split: True,
     leave_out_splits: Sequence[str] = (),
@@ -90,7 +91,7 @@ def load_clips(
     gone, cannot be read or are shorter than a frame are skipped, counted, and listed in the folder's `index.json`.
 
     Args:
-        layers: of the tokenizer, which are to be used.
+        codebooks: those of the tokenizer that are to be used.
         augmented_splits: of which splits copies are made.
         features: keep the encoder's features instead of tokens.
 
@@ -135,12 +136,15 @@ def load_clips(
         raise AudioError(f"no readable audio in {', '.join(map(str, data))}; skipped: {index['skipped']}")
     values: np.ndarray = np.memmap(values_file, np.float16 if features else np.int16, mode="r")
     dim = tokenizer.encoder.dim
-    parts = [np.arange(rows.start, rows.stop) for rows in tokenizer.codebooks.rows.values()]
     if features:
-        parts = list(np.arange(len(parts) * dim).reshape(-1, dim))
-    columns = np.concatenate([parts[tokenizer.layers.index(layer)] for layer in layers])
-    values = values.reshape(-1, sum(map(len, parts)))
-    return Clips(index["rows"], values, index["starts"], columns, len(layers) if features else None)
+        firsts = [tokenizer.layers.index(layer) * dim for layer in codebooks]
+        columns = np.concatenate([np.arange(first, first + dim) for first in firsts])
+        values = values.reshape(-1, len(tokenizer.layers) * dim)
+        return Clips(index["rows"], values, index["starts"], columns, len(codebooks))
+    rows_of = tokenizer.codebooks.rows
+    columns = np.concatenate([rows_of[layer].start + np.arange(len(sizes)) for layer, sizes in codebooks.items()])
+    values = values.reshape(-1, len(tokenizer.codebooks.sizes))
+    return Clips(index["rows"], values, index["starts"], columns)
 
 
 def _noises(augmentation: AugmentationConfig, sample_rate: int) -> Iterator[np.ndarray]:

@@ -38,9 +38,10 @@ class TaskConfig(GradientConfig):
     of `validation_splits` are for validation (if there are none, `validation_clips` drawn at random), those of
     `test_splits` are measured once, at the end.
 
-    `layers` are all of the tokenizer's by default, and `front` how they are fused: `tables_from_centroids` starts the
-    selector's tables there, `freeze_tables` leaves them as they start, and `features` trains on the encoder's features
-    instead of tokens. `layer_dropout` leaves layers out of an utterance (never all), each with this probability.
+    `layers` are all of the tokenizer's by default, with the first `stages` of their residual stages (all by default);
+    `front` says how they are fused. `tables_from_centroids` starts the selector's tables there, `freeze_tables` leaves
+    them as they start, and `features` trains on the encoder's features instead of tokens. `layer_dropout` leaves layers
+    out of an utterance (never all), each with this probability.
 
     A batch has `batch_seconds` of speech, in clips of at most `crop_seconds`. `time_masks` spans, each of at most
     `time_mask_share` of a clip, are hidden from the head. The rate rises over `warmup_steps` and falls along a cosine
@@ -51,6 +52,7 @@ class TaskConfig(GradientConfig):
     front: FrontConfig
     batch_seconds: float
     layers: list[int] | None = None
+    stages: int | None = None
     features: bool = False
     tables_from_centroids: bool = False
     freeze_tables: bool = False
@@ -71,6 +73,8 @@ class TaskConfig(GradientConfig):
                 f"layer_dropout must be in 0 ... 1, time_mask_share too and time_masks at least 0, got "
                 f"{self.layer_dropout}, {self.time_mask_share} and {self.time_masks}"
             )
+        if self.stages is not None and self.stages < 1:
+            raise ConfigError(f"stages must be at least 1, got {self.stages}")
         if self.features and (self.tables_from_centroids or self.freeze_tables):
             raise ConfigError("features have no tables: leave out tables_from_centroids and freeze_tables")
 

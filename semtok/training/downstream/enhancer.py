@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
 from semtok.checkpoints.config import config_entries
-from semtok.downstream.enhancer import EnhancerConfig, RowOutputs, SpeechEnhancer
+from semtok.downstream.enhancer import EnhancerConfig, EnhancerHead, SpeechEnhancer
 from semtok.errors import ConfigError
 from semtok.training.downstream.config import TaskConfig
 from semtok.training.downstream.objective import Batch, Crop, Objective
@@ -31,8 +31,8 @@ class EnhancerTrainingConfig(TaskConfig):
         super().__post_init__()
         if not self.augmentation.noisy_copies or self.augmentation.speeds:
             raise ConfigError("an enhancer needs augmentation with noise and noisy_copies, and without speeds")
-        if self.features:
-            raise ConfigError("an enhancer writes tokens: it cannot be trained on features")
+        if self.features or self.stages is not None:
+            raise ConfigError("an enhancer hears and writes the tokens of all stages: leave out features and stages")
 
 
 class EnhancerObjective(Objective[EnhancerTrainingConfig]):
@@ -60,15 +60,16 @@ class EnhancerObjective(Objective[EnhancerTrainingConfig]):
         return {"clean": pad_sequence(clean, batch_first=True, padding_value=-1)}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return {"loss": code_loss(self.run(batch), batch["clean"], self.description.codebooks.sizes)}
+        head = self.network.head
+        assert isinstance(head, EnhancerHead)
+        fused, _ = self.network.front(batch["inputs"], batch["lengths"], batch["present"], batch["hidden"])
+        return {"loss": code_loss(head.scores(fused, batch["lengths"], batch["clean"]), batch["clean"])}
 
     def measure(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
         """Wrong codes of each row, those of the noisy tokens themselves, and the frames."""
-        rows = self.network.head.rows
-        assert isinstance(rows, RowOutputs)
         clean, noisy = batch["clean"], batch["inputs"].transpose(1, 2)
         valid = frame_mask(batch["lengths"], clean.shape[1])
-        wrong = (rows.codes(self.run(batch)) != clean)[valid].sum(dim=0)
+        wrong = (self.run(batch) != clean)[valid].sum(dim=0)
         return wrong.cpu(), (noisy != clean)[valid].sum(dim=0).cpu(), int(valid.sum())
 
     def summarize(self, measured: Sequence[tuple[Tensor, Tensor, int]]) -> dict[str, float]:
@@ -80,16 +81,15 @@ class EnhancerObjective(Objective[EnhancerTrainingConfig]):
         return numbers | {f"error_{name}": float(share) for name, share in zip(names, shares, strict=True)}
 
 
-def code_loss(scores: Tensor, codes: Tensor, sizes: Sequence[int]) -> Tensor:
+def code_loss(scores: Sequence[Tensor], codes: Tensor) -> Tensor:
     """Cross-entropy, the mean over rows and frames.
 
     Args:
-        scores: of the codes of all rows, [batch, frames, sum of sizes].
+        scores: of the codes of each row, [batch, frames, codebook_size].
         codes: int64 [batch, frames, rows], -1 past an utterance's length.
-        sizes: codebook sizes of the rows.
     """
     losses = [
         F.cross_entropy(row.flatten(0, 1).float(), wanted.flatten(), ignore_index=-1)
-        for row, wanted in zip(scores.split(list(sizes), dim=-1), codes.unbind(-1), strict=True)
+        for row, wanted in zip(scores, codes.unbind(-1), strict=True)
     ]
     return torch.stack(losses).mean()

@@ -18,7 +18,6 @@ from torch.nn.utils.rnn import pad_sequence
 from semtok.audio.lengths import frame_mask
 from semtok.checkpoints.config import config_entries
 from semtok.downstream.ctc import align
-from semtok.downstream.enhancer import RowOutputs
 from semtok.downstream.model import TaskNetwork
 from semtok.downstream.recognizer import SpeechRecognizer
 from semtok.downstream.synthesizer import SynthesizerConfig, SynthesizerHead, TextToSpeech
@@ -27,7 +26,7 @@ from semtok.errors import CheckpointError, ConfigError, TextError
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import steps_with_progress
 from semtok.tokens import Tokens
-from semtok.training.downstream.config import TaskConfig
+from semtok.training.downstream.config import AugmentationConfig, TaskConfig
 from semtok.training.downstream.enhancer import code_loss
 from semtok.training.downstream.objective import Batch, Crop, Objective
 
@@ -56,8 +55,11 @@ class SynthesizerTrainingConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.features or self.augmentation.speeds or self.augmentation.noisy_copies:
-            raise ConfigError("text to speech learns from tokens of clean speech: leave out features and augmentation")
+        if self.features or self.augmentation != AugmentationConfig() or self.stages is not None:
+            raise ConfigError(
+                "text to speech learns tokens of all stages of clean speech: "
+                "leave out features, stages and augmentation"
+            )
 
 
 class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
@@ -161,31 +163,29 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
         }
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        scores, duration_error = self._speak(batch)
-        codes = code_loss(scores, batch["codes"], self.description.codebooks.sizes)
+        scores, _, duration_error = self._speak(batch, batch["codes"])
+        codes = code_loss(scores, batch["codes"])
         return {
             "loss": codes + self.config.duration_weight * duration_error,
             "codes": codes,
             "duration": duration_error,
         }
 
-    def _speak(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scores of the codes, and the mean absolute error of log(1 + frames) of the units."""
+    def _speak(self, batch: Batch, codes: Tensor | None) -> tuple[list[Tensor], Tensor, Tensor]:
+        """As `SynthesizerHead.decode`, and the mean absolute error of log(1 + frames) of the units."""
         head = self.network.head
         assert isinstance(head, SynthesizerHead)
         voice = self.run(batch)
         encoded, log_durations = head.encode(batch["units"], batch["unit_lengths"], voice)
-        scores, _ = head.decode(encoded, batch["durations"])
+        scores, chosen = head.decode(encoded, batch["durations"], codes)
         valid = frame_mask(batch["unit_lengths"], log_durations.shape[1])
-        return scores, (log_durations.float() - batch["durations"].log1p()).abs()[valid].mean()
+        return scores, chosen, (log_durations.float() - batch["durations"].log1p()).abs()[valid].mean()
 
     def measure(self, batch: Batch) -> tuple[int, int, float]:
         """Wrong codes, all codes, and the error of the durations."""
-        rows = self.network.head.rows
-        assert isinstance(rows, RowOutputs)
-        scores, duration_error = self._speak(batch)
+        _, codes, duration_error = self._speak(batch, None)
         valid = batch["codes"] >= 0
-        wrong = (rows.codes(scores) != batch["codes"]) & valid
+        wrong = (codes != batch["codes"]) & valid
         return int(wrong.sum()), int(valid.sum()), float(duration_error)
 
     def summarize(self, measured: Sequence[tuple[int, int, float]]) -> dict[str, float]:
