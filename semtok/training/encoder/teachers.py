@@ -78,12 +78,12 @@ class SelfSupervised:
         by_clip: dict[int, list[Tensor]] = {}
         for part in order.split(8):
             batch = pad_sequence([waveforms[i] for i in part], batch_first=True).to(self._device)
-            layered, frames = self._encoder(batch, lengths[part], layers)
+            features, frames = self._encoder(batch, lengths[part], layers)
             for row, clip in enumerate(part.tolist()):
-                by_clip[clip] = [features[row, : frames[row]].float().cpu() for features in layered]
+                by_clip[clip] = list(features[row, :, : frames[row]].float().cpu())
         for clip in range(len(waveforms)):
-            for answer, features in zip(answers, by_clip[clip], strict=True):
-                answer.append(features)
+            for answer, layer_features in zip(answers, by_clip[clip], strict=True):
+                answer.append(layer_features)
         return answers
 
 
