@@ -131,7 +131,21 @@ def test_tokens_are_made_once_for_all_tasks_with_the_same_copies(room, trained):
     for folder in (trained / "tokens").iterdir():
         index = json.loads((folder / "index.json").read_text())
         assert [Path(path).name for path in index["skipped"]] == ["broken.wav", "gone.wav"]
-        assert len(index["rows"]) == 13
+        assert len(index["clips"]) == 13
+
+
+def test_tokens_are_used_again_when_a_manifest_says_something_else(room, trained):
+    with (room / "clips.csv").open() as file:
+        rows = [row | {"speaker": "anna" if number % 3 else "bert"} for number, row in enumerate(csv.DictReader(file))]
+    before = set((trained / "tokens").iterdir())
+    config = dataclasses.replace(
+        task_config(room, "classifier", "renamed"),
+        data=[str(write_manifest(room / "renamed.csv", rows))],
+        augmentation=AugmentationConfig(),
+    )
+    train_task(ClassifierObjective, config)
+    assert UtteranceClassifier.from_pretrained(trained / "renamed" / "model").labels == ("anna", "bert")
+    assert set((trained / "tokens").iterdir()) == before
 
 
 def test_noise_is_as_loud_as_asked_for():

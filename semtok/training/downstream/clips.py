@@ -99,14 +99,17 @@ def load_clips(
         AudioError: a source is missing, or no clip could be read.
     """
     rows = find_rows(data, leave_out_splits)
+    files = [row for row in rows if not isinstance(row, Dataset)]
+    changes = bool(augmentation.speeds or augmentation.noisy_copies)
     about = {
         "tokenizer": tokenizer.fingerprint,
         "layers": tokenizer.layers,
         "features": features,
         "augmentation": dataclasses.asdict(augmentation),
         "seed": seed if augmentation.noisy_copies else 0,
-        "rows": [dataclasses.asdict(row) if isinstance(row, Dataset) else row for row in rows],
-        "copies": [not isinstance(row, Dataset) and augmented_splits(row.get("split")) for row in rows],
+        # Not what else a manifest says: texts, labels and splits may change.
+        "clips": [dataclasses.asdict(row) if isinstance(row, Dataset) else row["path"] for row in rows],
+        "copies": [changes and augmented_splits(row.get("split")) for row in files],
     }
     folder = cache / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     index_file, values_file = folder / "index.json", folder / "values"
@@ -128,23 +131,24 @@ def load_clips(
                 ),
                 features=features,
             )
-        index = {"tokenizer": tokenizer.fingerprint, "rows": kept, "starts": starts, "skipped": skipped}
+        index = {"tokenizer": tokenizer.fingerprint, "clips": kept, "starts": starts, "skipped": skipped}
         with atomic_write(index_file) as aside:
             aside.write_text(json.dumps(index))
     index = json.loads(index_file.read_text())
-    if not index["rows"]:
+    if not index["clips"]:
         raise AudioError(f"no readable audio in {', '.join(map(str, data))}; skipped: {index['skipped']}")
+    rows_of_clips = [files[number] if number < len(files) else row for number, row in index["clips"]]
     values: np.ndarray = np.memmap(values_file, np.float16 if features else np.int16, mode="r")
     dim = tokenizer.encoder.dim
     if features:
         firsts = [tokenizer.layers.index(layer) * dim for layer in codebooks]
         columns = np.concatenate([np.arange(first, first + dim) for first in firsts])
         values = values.reshape(-1, len(tokenizer.layers) * dim)
-        return Clips(index["rows"], values, index["starts"], columns, len(codebooks))
+        return Clips(rows_of_clips, values, index["starts"], columns, len(codebooks))
     rows_of = tokenizer.codebooks.rows
     columns = np.concatenate([rows_of[layer].start + np.arange(len(sizes)) for layer, sizes in codebooks.items()])
     values = values.reshape(-1, len(tokenizer.codebooks.sizes))
-    return Clips(index["rows"], values, index["starts"], columns)
+    return Clips(rows_of_clips, values, index["starts"], columns)
 
 
 def _noises(augmentation: AugmentationConfig, sample_rate: int) -> Iterator[np.ndarray]:
@@ -194,16 +198,20 @@ def _tokenize(
     copies: Callable[[Row, Tensor, int], list[Tensor]],
     *,
     features: bool,
-) -> tuple[list[Row], list[list[int]], dict[str, str]]:
-    """Writes the tokens of all copies of all clips; the rows of those kept, their starts, and why others were not."""
-    rows: list[Row] = []
+) -> tuple[list[tuple[int, Row]], list[list[int]], dict[str, str]]:
+    """Writes the tokens of all copies of all clips.
+
+    Returns:
+        The number and the row of each clip that is kept, where its copies start, and why others were not kept.
+    """
+    rows: list[tuple[int, Row]] = []
     starts: list[list[int]] = []
     skipped: dict[str, str] = {}
     end = 0
     with target.open("wb") as out, progress_bar("tokenising", count) as bar:
         numbered = enumerate(clips)
         while block := list(islice(numbered, _CLIPS_AT_ONCE)):
-            usable: list[tuple[Row, list[Tensor]]] = []
+            usable: list[tuple[int, Row, list[Tensor]]] = []
             for number, (row, waveform) in block:
                 bar.advance()
                 if isinstance(waveform, AudioError):
@@ -211,12 +219,12 @@ def _tokenize(
                 elif len(waveform) < 2 * tokenizer.encoder.minimum_samples:
                     skipped[row["path"]] = f"{len(waveform)} samples, hardly a frame"
                 else:
-                    usable.append((row, copies(row, waveform, number)))
+                    usable.append((number, row, copies(row, waveform, number)))
             if not usable:
                 continue
-            values = _values([copy for _, made in usable for copy in made], tokenizer, features=features)
-            for row, made in usable:
-                rows.append(row)
+            values = _values([copy for *_, made in usable for copy in made], tokenizer, features=features)
+            for number, row, made in usable:
+                rows.append((number, row))
                 starts.append([end])
                 for _ in made:
                     value = next(values)
