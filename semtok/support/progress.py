@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
@@ -21,8 +22,10 @@ class Show(Protocol):
 class ProgressBar:
     """A bar with the rate and the time left, or nothing; what is printed by it comes out above it."""
 
-    def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
-        self._progress, self._task = progress, task
+    def __init__(
+        self, console: Console | None = None, progress: Progress | None = None, task: TaskID | None = None
+    ) -> None:
+        self._console, self._progress, self._task = console, progress, task
 
     def advance(self) -> None:
         """One more is done."""
@@ -37,8 +40,8 @@ class ProgressBar:
 
     def print(self, text: str, *, style: str | None = None) -> None:
         """A line of text, as it is."""
-        if self._progress is not None:
-            self._progress.console.print(text, style=style, markup=False)
+        if self._console is not None:
+            self._console.print(text, style=style, markup=False)
 
 
 @contextmanager
@@ -74,15 +77,17 @@ def progress_bar(
             return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if visible is None and not console.is_terminal:
+        yield ProgressBar(console)
+        return
     text, numbers = TextColumn("{task.description}"), TextColumn("{task.fields[numbers]}")
     times = TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(
         *(text, BarColumn(), MofNCompleteColumn(), RateColumn(), *times, numbers),
         console=console,
-        disable=visible is None and not console.is_terminal,
         speed_estimate_period=120,
     ) as progress:
-        yield ProgressBar(progress, progress.add_task(description, total=total, completed=done, numbers=""))
+        yield ProgressBar(console, progress, progress.add_task(description, total=total, completed=done, numbers=""))
 
 
 def track(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
