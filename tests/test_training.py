@@ -258,10 +258,13 @@ def test_loudness_gain_respects_rms_and_peak():
     assert loudness_gain(peaky, 0.06) * 0.9 == pytest.approx(0.95)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+KINDS = {"encoder": EncoderConfig, "kmeans": KMeansConfig, "vocoder": VocoderTrainingConfig}
+STEPS = [path for path in sorted(CONFIGS.glob("*/*.yaml")) if path.stem.partition("_")[0] in KINDS]  # others: tasks
+
+
+@pytest.mark.parametrize("path", STEPS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_configs_are_valid(path):
-    kinds = {"encoder": EncoderConfig, "kmeans": KMeansConfig, "vocoder": VocoderTrainingConfig}
-    config = load_config(path, kinds[path.stem.partition("_")[0]])
+    config = load_config(path, KINDS[path.stem.partition("_")[0]])
     assert config.folder.startswith(f"runs/{path.parent.name}/")
 
 
