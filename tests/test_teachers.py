@@ -201,6 +201,18 @@ def test_attention_looks_near_first(config):
         build_encoder(dataclasses.replace(config, attention_decay=AttentionDecay([1.0], [1.0])))
 
 
+def test_a_trained_encoder_can_be_made_to_look_near_again(config, tmp_path):
+    build_encoder(config).save_pretrained(tmp_path / "trained")
+    nearer = dataclasses.replace(
+        config,
+        model={"layerdrop": 0.0},
+        start_from=str(tmp_path / "trained"),
+        attention_decay=AttentionDecay([2.0, 1.0], [2.0, 1.0]),
+    )
+    bias = build_encoder(nearer).encoder.layers[0].attention.compute_bias(30, 30)
+    torch.testing.assert_close(1.75 * bias[:, 10, 20], torch.tensor([-20.0, -10.0]), rtol=0.1, atol=0)
+
+
 def test_splits_are_left_out(tmp_path):
     shutil.copy(DATA / "arctic_axb_a0004.flac", tmp_path / "a.flac")
     shutil.copy(DATA / "ljspeech_LJ001-0004.flac", tmp_path / "b.flac")

@@ -47,12 +47,12 @@ def build_encoder(config: EncoderConfig) -> PreTrainedModel:
     entries = dict(config.model)
     family = entries.pop("model_type", "hubert")
     if config.start_from is not None:
-        started: PreTrainedModel = AutoModel.from_pretrained(config.start_from, dtype=torch.float32, **entries)
-        return started
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(family, **entries))
-    start_as_filterbank(model.feature_extractor.conv_layers[0].conv.weight)
+        model: PreTrainedModel = AutoModel.from_pretrained(config.start_from, dtype=torch.float32, **entries)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model = AutoModel.from_config(AutoConfig.for_model(family, **entries))
+        start_as_filterbank(model.feature_extractor.conv_layers[0].conv.weight)
     if config.attention_decay is not None:
         start_near(model, config.attention_decay.before, config.attention_decay.after)
     return model
