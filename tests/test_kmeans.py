@@ -79,13 +79,15 @@ def test_every_cluster_is_filled():
     assert kmeans.counts_.min() > 0
 
 
-def test_clusters_that_died_are_moved_to_where_points_are():
-    kmeans = KMeans(20).partial_fit(clustered(200, clusters=20))
+@pytest.mark.parametrize("seed", range(4))
+def test_clusters_that_died_are_moved_to_where_points_are(seed):
+    kmeans = KMeans(20, seed=seed).partial_fit(clustered(200, clusters=20))
     elsewhere = clustered(400, clusters=20, seed=1) + 100
     for _ in range(40):
         kmeans.partial_fit(elsewhere)
     assert len(kmeans.predict(elsewhere).unique()) == 20
-    assert inertia(kmeans, elsewhere) < 1.1 * KMeans(20).fit(elsewhere).inertia_
+    # up to 1.9 times, as moved clusters find another optimum; 9.5 times where none is moved
+    assert inertia(kmeans, elsewhere) < 2.2 * KMeans(20).fit(elsewhere).inertia_
 
 
 def test_the_same_seed_gives_the_same_and_another_does_not():

@@ -226,7 +226,9 @@ def test_the_hostile_pickles_do_run_in_pickle(tmp_path: Path) -> None:
         (tmp_path / f"{number}.pkl").write_bytes(hostile.running(Path(str(number)))[name][0])
     pickles = [f"{number}.pkl" for number in range(len(names))]
     subprocess.run([sys.executable, "-W", "ignore", "-c", RUN, *pickles], check=True, cwd=tmp_path)
-    assert [name for number, name in enumerate(names) if not (tmp_path / str(number)).is_dir()] == []
+    harmless = {name for number, name in enumerate(names) if not (tmp_path / str(number)).is_dir()}
+    # two of them name parts of numpy 2
+    assert harmless == (set() if np.__version__ >= "2" else {"os by way of numpy", "after k-means"})
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

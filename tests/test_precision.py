@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 
 import pytest
@@ -13,6 +14,7 @@ from semtok.networks.precision import exact_float32
 from semtok.streaming import join_tokens
 
 CPU = torch.device("cpu")
+NEWER = hasattr(torch.backends.cudnn, "conv")
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +42,9 @@ def test_autocast_changes_nothing(tiny):
 
 
 def settings():
-    newer = torch.backends
-    return [
-        getattr(part, "fp32_precision", None)
-        for part in (newer.cuda.matmul, newer.cudnn.conv, newer.cudnn.rnn, newer.mkldnn.matmul)
-    ]
+    """What torch has since 2.9, None before."""
+    names = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul")
+    return [operator.attrgetter(name)(torch.backends).fp32_precision if NEWER else None for name in names]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_products_are_exact_within_and_as_they_were_after(restored, precision):
     assert torch.get_float32_matmul_precision() == precision and torch.backends.cudnn.allow_tf32
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="since torch 2.9")
+@pytest.mark.skipif(not NEWER, reason="since torch 2.9")
 def test_the_newer_settings_are_restored_too(restored):
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     torch.backends.cudnn.conv.fp32_precision = "ieee"

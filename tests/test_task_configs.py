@@ -33,10 +33,10 @@ def room(tmp_path_factory) -> Path:
     return room
 
 
-@pytest.mark.parametrize("task, config", [(task, config) for task, paths in TASKS.items() for config in paths])
-def test_a_config_runs(room, task, config):
+def run_config(room: Path, task: str, config: str, **changes: object) -> Path:
+    """Two steps of a config on the clips of the room; the folder of the run."""
     folder = room / "runs" / config.removesuffix(".yaml").replace("/", "-")
-    changes = {
+    changes |= {
         "folder": folder,
         "data": f"[{room / 'clips.csv'}]",
         "tokenizer": room / "tokenizer",
@@ -46,11 +46,23 @@ def test_a_config_runs(room, task, config):
         "steps": 2,
         "save_every": 2,
     }
+    train(task, str(CONFIGS / config), [f"{name}={value}" for name, value in changes.items()])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def aligner(room) -> Path:
+    return run_config(room, "asr", "tiny/asr.yaml") / "best"
+
+
+@pytest.mark.parametrize("task, config", [(task, config) for task, paths in TASKS.items() for config in paths])
+def test_a_config_runs(room, task, config, request):
+    changes = {}
     if task == "enhance":
         changes["augmentation.noise"] = f"[{room / 'noise'}]"
     if task == "tts":
-        changes["aligner"] = room / "runs" / "tiny-asr" / "best"
-    train(task, str(CONFIGS / config), [f"{name}={value}" for name, value in changes.items()])
+        changes["aligner"] = request.getfixturevalue("aligner")
+    folder = run_config(room, task, config, **changes)
     assert DownstreamModel.from_pretrained(folder / "best").task == task
 
 
