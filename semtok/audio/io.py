@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semtok.audio.containers import Spliced, convert_command, flac_follows, foreign_format, split
+from semtok.audio.containers.foreign import convert_command, foreign_format
+from semtok.audio.containers.parts import Spliced
+from semtok.audio.containers.splitting import flac_follows, split
 from semtok.audio.opening import AudioFile, AudioPath, copy_once, is_file, name_file, open_file
 from semtok.errors import AudioError
 from semtok.support.atomic import atomic_write
