@@ -12,7 +12,7 @@ import pytest
 import torch
 from encoders import tiny_model
 from helpers import DATA
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers import WavLMModel, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from semtok import load_audio
 from semtok.errors import CheckpointError, ConfigError
@@ -94,6 +94,8 @@ def features(teachers, corpus, folder, **rates):
 
 def test_smoke_run_learns_from_both_teachers(config):
     train_encoder(config)
+    trained = WavLMModel.from_pretrained(Path(config.folder) / "encoder")
+    assert all((layer.attention.gru_rel_pos_const == 1).all() for layer in trained.encoder.layers)
     log = [json.loads(line) for line in (Path(config.folder) / "log.jsonl").read_text().splitlines()]
     assert {"teacher_1", "teacher_2", "mel_1"} <= log[0].keys() and {"valid_teacher_2"} <= log[-1].keys()
     assert (Path(config.folder) / "encoder" / "model.safetensors").exists()

@@ -12,7 +12,8 @@ from semtok.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import WavLMModel
 
-# WavLM multiplies the bias by a gate in (1, 2) of each query; of inputs near zero it is this.
+# WavLM multiplies the bias by a gate of each query, which is in (1, 2) where the layer's constant is 1; of inputs near
+# zero it is this.
 _GATE_AT_START = 1.75
 
 
@@ -20,8 +21,9 @@ _GATE_AT_START = 1.75
 def start_near(model: WavLMModel, before: Sequence[float], after: Sequence[float]) -> None:
     """Starts the bias of each head as a penalty that grows with the distance, as ALiBi's (Press et al., 2022) does.
 
-    It is a start only: training may change it. Transformers' own WavLM runs the result, and windows of a recording
-    agree with one pass over it, as hardly any attention goes beyond a few seconds.
+    Training may change the bias, but not the constants of the gates: with them free, a head can shut its gate and look
+    at everything. Transformers' own WavLM runs the result, and windows of a recording agree with one pass over it, as
+    hardly any attention goes beyond a few seconds.
 
     Args:
         model: its first layer holds the table that all layers share.
@@ -46,3 +48,5 @@ def start_near(model: WavLMModel, before: Sequence[float], after: Sequence[float
     sums = torch.zeros_like(table).index_add_(0, buckets, penalties)
     counts = torch.zeros(len(table)).index_add_(0, buckets, torch.ones(len(buckets)))
     table.copy_(sums / counts.clamp(min=1)[:, None])
+    for layer in model.encoder.layers:
+        layer.attention.gru_rel_pos_const.fill_(1).requires_grad_(False)
