@@ -259,7 +259,7 @@ class Tokenizer(Pretrained):
     ) -> Tensor:
         """The continuous features that `encode` quantizes: [batch, layers, frames, dim], 0 past each clip's frames.
 
-        In the encoder's dtype, on `self.device`. Arguments and errors as of `encode`.
+        In the encoder's dtype, on `self.device`. Arguments and errors as in `encode`.
         """
         clips = self._clips(self.encoder, audio, sample_rate, lengths, layers, chunk_seconds, context_seconds)
         features = [clip.transpose(0, 1) for clip in run_all(clips, progress=progress)]
@@ -278,7 +278,7 @@ class Tokenizer(Pretrained):
         """Speech -> tokens as it arrives: `with tokenizer.stream() as stream: tokens = stream.push(samples)`.
 
         Args:
-            layers: as of `encode`.
+            layers: as in `encode`.
             sample_rate: Hz of what is pushed, resampled on the way; `self.sample_rate` by default.
             block_seconds: how much is answered at a time. Each block costs a run of the encoder.
             look_ahead_seconds: what a token sees of the time after its block, at least.

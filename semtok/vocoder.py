@@ -49,7 +49,7 @@ class Vocoder(Pretrained):
         dtype: torch.dtype | str | None = None,
         compile: bool = False,
     ) -> Vocoder:
-        """Loads a vocoder; arguments and errors as of `Tokenizer.from_pretrained`.
+        """Loads a vocoder; arguments and errors as in `Tokenizer.from_pretrained`.
 
         Waveforms are float32 whatever the dtype of the network.
         """
@@ -90,14 +90,14 @@ class Vocoder(Pretrained):
     ) -> Tensor:
         """Embeddings of the voices in recordings, which `decode` can be given.
 
-        Arguments as of `Tokenizer.encode`; some seconds of one speaker each are best.
+        Arguments as in `Tokenizer.encode`; some seconds of one speaker each are best.
 
         Returns:
             float32 [batch, dim] of unit length, on `self.device`; zeros, which stand for no speaker, for silence.
 
         Raises:
             SpeakerError: this vocoder has no speaker encoder.
-            AudioError: as of `Tokenizer.encode`.
+            AudioError: as in `Tokenizer.encode`.
         """
         encoder = self.network.speaker_encoder
         if encoder is None:
@@ -139,14 +139,14 @@ class Vocoder(Pretrained):
         """Tokens -> speech as they arrive: `with vocoder.stream() as stream: waveform = stream.push(tokens)`.
 
         Args:
-            layers: as of `decode`; by default all that the first tokens have.
-            speaker: as of `decode`, [dim].
+            layers: as in `decode`; by default all that the first tokens have.
+            speaker: as in `decode`, [dim].
             look_ahead_seconds: how much of the tokens after a frame its samples wait for, rounded to frames. None waits
                 for all that they depend on, some 0.4 s; with less the waveform is only close to that of `decode`.
 
         Raises:
             TokensError: a look-ahead that makes no sense.
-            SpeakerError: as of `decode`.
+            SpeakerError: as in `decode`.
         """
         speaker = check_speaker(speaker, self.config.speaker, 1)
         return VocoderStream(

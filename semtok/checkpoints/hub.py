@@ -72,7 +72,7 @@ class Repository:
         )
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The entries of a JSON file, read once; errors as of `file`, and if it holds no keys and values."""
+        """The entries of a JSON file, read once; errors as in `file`, and if it holds no keys and values."""
         if name not in self._entries:
             path = self.file(name)
             try:
@@ -94,7 +94,7 @@ class Repository:
         return resolve(name, cache_dir=self.cache_dir, token=self.token, local_files_only=self.local_files_only)
 
     def find(self, name: str) -> Path | None:
-        """The local path of a file, None if it does not exist; errors as of `file`."""
+        """The local path of a file, None if it does not exist; errors as in `file`."""
         name = f"{self.subfolder}/{name}" if self.subfolder else name
         if self.folder is not None:
             return self.folder / name if (self.folder / name).is_file() else None

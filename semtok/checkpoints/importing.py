@@ -56,7 +56,7 @@ def import_speechbrain(
         What was saved: the sections of the tokenizer, of the vocoder, or of both.
 
     Raises:
-        CheckpointError: as of `Tokenizer.from_pretrained`; or the repository is semtok's own, or the folder holds
+        CheckpointError: as in `Tokenizer.from_pretrained`; or the repository is semtok's own, or the folder holds
             another checkpoint. Nothing is written then.
         LayerError: the repository lacks a layer, or one is asked for twice.
     """

@@ -90,7 +90,7 @@ def write_tokenizer(
 
 
 def write_vocoder(folder: Path, section: VocoderConfig, network: nn.Module) -> None:
-    """Saves a vocoder beside any tokenizer; errors as of `write_tokenizer`."""
+    """Saves a vocoder beside any tokenizer; errors as in `write_tokenizer`."""
     config = add_to_config(folder, section)
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / VOCODER, network.state_dict(), section.fingerprint)
@@ -137,7 +137,7 @@ def write_checkpoint_config(folder: Path, config: CheckpointConfig) -> None:
 
 
 def read_centroids(repository: Repository, config: TokenizerConfig, layers: Sequence[int]) -> dict[int, list[Tensor]]:
-    """Centroids [codebook_size, dim] of the stages of these layers, in this order; errors as of `read_tensors`."""
+    """Centroids [codebook_size, dim] of the stages of these layers, in this order; errors as in `read_tensors`."""
     names = {
         layer: [_centroids_name(layer, stage) for stage in range(len(config.codebooks[layer]))] for layer in layers
     }

@@ -29,10 +29,10 @@ class Reader(Protocol):
     def tokenizer_parts(
         self, repository: Repository, *, layers: Sequence[int] | None, encoder: str | None
     ) -> TokenizerParts:
-        """What the repository holds of a tokenizer; arguments and errors as of `Tokenizer.from_pretrained`."""
+        """What the repository holds of a tokenizer; arguments and errors as in `Tokenizer.from_pretrained`."""
 
     def vocoder_parts(self, repository: Repository) -> VocoderParts:
-        """What the repository holds of a vocoder; errors as of `Vocoder.from_pretrained`."""
+        """What the repository holds of a vocoder; errors as in `Vocoder.from_pretrained`."""
 
 
 READERS: tuple[Reader, ...] = (PublishedSpeechBrain(), Native(), SpeechBrain())

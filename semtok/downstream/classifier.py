@@ -73,7 +73,7 @@ class UtteranceClassifier(DownstreamModel):
     ) -> list[Classification]:
         """The label of each clip, with the probability of every label.
 
-        Arguments and errors as of `Tokenizer.encode`; tokens that are not this model's are a `TokensError`.
+        Arguments and errors as in `Tokenizer.encode`; tokens that are not this model's are a `TokensError`.
         """
         answers = []
         for scores in self._outputs(audio, sample_rate, lengths):

@@ -121,7 +121,7 @@ class SpeechEnhancer(TokenGenerator):
     ) -> Tensor:
         """Noisy speech -> clean speech: float32 [batch, frames x hop_length], zero past each clip's frames.
 
-        Arguments and errors as of `Tokenizer.encode`; tokens that are not this model's are a `TokensError`.
+        Arguments and errors as in `Tokenizer.encode`; tokens that are not this model's are a `TokensError`.
         """
         return self.vocoder.decode(self.enhance_tokens(audio, sample_rate=sample_rate, lengths=lengths))
 

@@ -65,7 +65,7 @@ class TaskNetwork(nn.Module):
     def forward(
         self, inputs: Tensor, lengths: Tensor, present: Tensor | None = None, hidden: Tensor | None = None
     ) -> Tensor:
-        """Arguments as of `Front.forward`."""
+        """Arguments as in `Front.forward`."""
         fused, _ = self.front(inputs, lengths, present, hidden)
         output: Tensor = self.head(fused, lengths)
         return output
@@ -125,7 +125,7 @@ class DownstreamModel(Pretrained):
             name: a bundled name such as "tiny-asr", a folder, or a hub id "owner/name".
             tokenizer: the model's, if it is loaded already or is not where the model says; by default it is loaded from
                 there when audio comes.
-            revision, cache_dir, token, local_files_only, device: as of `Tokenizer.from_pretrained`.
+            revision, cache_dir, token, local_files_only, device: as in `Tokenizer.from_pretrained`.
 
         Raises:
             CheckpointError: the name, a file or a revision does not exist; a file is corrupt or does not fit; the model
@@ -230,7 +230,7 @@ class DownstreamModel(Pretrained):
     ) -> Tensor:
         """How much of each frame comes from which layer: float32 [batch, layers, frames], 0 past each clip's frames.
 
-        In each frame the weights sum to 1 over `layers`. Arguments and errors as of `Tokenizer.encode`.
+        In each frame the weights sum to 1 over `layers`. Arguments and errors as in `Tokenizer.encode`.
         """
         inputs, present = self._inputs(audio, sample_rate, lengths)
         weights = []
@@ -270,7 +270,7 @@ class DownstreamModel(Pretrained):
         """Codes [rows, frames] or features [layers, frames, dim] of each clip, and which layers there are [1, layers].
 
         Raises:
-            AudioError, TokensError, LayerError: as of `Tokenizer.encode`; tokens of another tokenizer, without a layer
+            AudioError, TokensError, LayerError: as in `Tokenizer.encode`; tokens of another tokenizer, without a layer
                 that the model needs, or of utterances without a frame; tokens for a model that takes features.
         """
         if self.config.front.feature_dim is not None:

@@ -123,11 +123,11 @@ class SpeechRecognizer(DownstreamModel):
         """The text of each clip.
 
         Args:
-            audio, sample_rate, lengths: as of `Tokenizer.encode`; or tokens.
+            audio, sample_rate, lengths: as in `Tokenizer.encode`; or tokens.
             beam: width of a prefix search over all paths; by default the likeliest path alone, which is faster.
 
         Raises:
-            AudioError, TokensError, LayerError: as of `Tokenizer.encode`; tokens that are not this model's.
+            AudioError, TokensError, LayerError: as in `Tokenizer.encode`; tokens that are not this model's.
         """
         codec = self.codec
         outputs = self.log_probabilities(audio, sample_rate=sample_rate, lengths=lengths)

@@ -66,14 +66,14 @@ class SpeakerVerifier(DownstreamModel):
         sample_rate: int | None = None,
         lengths: Sequence[int] | AudioArray | None = None,
     ) -> Tensor:
-        """Embeddings of the voices, float32 [batch, dim] of unit length; arguments and errors as of `classify`."""
+        """Embeddings of the voices, float32 [batch, dim] of unit length; arguments and errors as in `classify`."""
         return torch.stack(self._outputs(audio, sample_rate, lengths))
 
     def verify(self, first: Speech, second: Speech, *, sample_rate: int | None = None) -> list[Verification]:
         """Whether each clip of `first` and the one at its place in `second` are of one speaker.
 
         Raises:
-            AudioError: not as many clips in both; otherwise as of `embed`.
+            AudioError: not as many clips in both; otherwise as in `embed`.
         """
         one, other = (self.embed(audio, sample_rate=sample_rate) for audio in (first, second))
         if len(one) != len(other):

@@ -42,7 +42,7 @@ class CodeEncoder(nn.Module):
         return {int(name): [stage.centroids for stage in self.quantizer(int(name)).stages] for name in self._quantizers}
 
     def statistics(self, blocks: Iterable[Tensor]) -> Statistics:
-        """Of a recording, as of `Encoder`."""
+        """Of a recording, as in `Encoder`."""
         return self.encoder.statistics(blocks)
 
     def forward(
@@ -52,7 +52,7 @@ class CodeEncoder(nn.Module):
         layers: Sequence[int],
         statistics: Sequence[Statistics] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Arguments and errors as of `Encoder.forward`.
+        """Arguments and errors as in `Encoder.forward`.
 
         Returns:
             Codes int64 [batch, rows, frames] of the layers in the order asked, -1 past each clip's frames; frames of

@@ -199,7 +199,7 @@ def _is_pre_norm(model: Any) -> bool:
 def _gated_attention(attention: Any, hidden: Tensor, position_bias: Tensor, mask: Tensor | None) -> Tensor:
     """Self-attention of WavLM (Chen et al., 2022, arXiv 2110.13900, section III-B).
 
-    hidden [batch, frames, dim], position_bias [heads, frames, frames], mask as of `attention_terms` -> as hidden.
+    hidden [batch, frames, dim], position_bias [heads, frames, frames], mask as in `attention_terms` -> as hidden.
     Written out because transformers' module computes the attention weights only to average them.
     """
 

@@ -67,7 +67,7 @@ class Moments:
         self.count, self.mean, self.scatter = self.count + count, mean, scatter
 
     def covariance(self, *, correction: int = 0) -> Tensor:
-        """float64 [dim, dim]; `correction` as of `torch.var`."""
+        """float64 [dim, dim]; `correction` as in `torch.var`."""
         return self.scatter / (self.count - correction)
 
 

@@ -52,7 +52,7 @@ def write_report(
 def write_token_report(
     result: TokenQuality, folder: str | os.PathLike[str], *, checkpoint: str, command: str
 ) -> tuple[Path, Path]:
-    """Write `tokens.md` and `tokens.json` into a folder; arguments as of `write_report`, both paths are returned."""
+    """Write `tokens.md` and `tokens.json` into a folder; arguments as in `write_report`, both paths are returned."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     markdown, data = (folder / f"tokens.{suffix}" for suffix in ("md", "json"))

@@ -63,7 +63,7 @@ class ScalableVocoder(nn.Module):
         """Codes -> waveform [batch, frames x hop_length].
 
         Args:
-            codes, positions, present: as of `LayerSelector.forward`.
+            codes, positions, present: as in `LayerSelector.forward`.
             speaker: embeddings [batch, dim], zeros for no speaker; none by default.
             reference: instead of embeddings, waveforms [batch, samples] of the speakers, zeros for none.
         """

@@ -77,7 +77,7 @@ class LayerSelector(nn.Module):
         return self.fuse(embedded, self.scores(codes, embedded, positions), present)
 
     def embed(self, codes: Tensor, positions: Sequence[int] | None = None) -> Tensor:
-        """The embeddings of the layers [batch, layers, frames, dim]; arguments as of `forward`."""
+        """The embeddings of the layers [batch, layers, frames, dim]; arguments as in `forward`."""
         rows = iter(codes.unbind(1))
         return torch.stack([self._embed(self.embeddings[rows_], rows) for rows_ in self._chosen(positions)], dim=1)
 

@@ -61,7 +61,7 @@ class SpeechBrain:
         return read_vocoder(repository, self.layout(repository))
 
     def layout(self, repository: Repository, *, encoder: str | None = None) -> Layout:
-        """What the repository holds; errors as of `semtok.checkpoints.speechbrain.layouts.find_layout`."""
+        """What the repository holds; errors as in `semtok.checkpoints.speechbrain.layouts.find_layout`."""
         return find_layout(repository, encoder=encoder, dataset=self.dataset, num_clusters=self.num_clusters)
 
 
