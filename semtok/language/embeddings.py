@@ -1,0 +1,50 @@
+"""Embeddings of a text model for speech tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from semtok.language.vocabulary import UnitVocabulary
+    from semtok.tokenizer import Tokenizer
+
+
+@torch.no_grad()
+def extend_embeddings(model: PreTrainedModel, vocabulary: UnitVocabulary, centroids_of: Tokenizer | None) -> None:
+    """Gives a model rows for all ids of a vocabulary, at its input and its output; see `UnitVocabulary.extend`."""
+    before = model.get_input_embeddings().weight.shape[0]
+    # Models often have more rows than their tokenizer has tokens.
+    model.resize_token_embeddings(max(before, vocabulary.end_id + 1))
+    if centroids_of is None:
+        return
+    output = model.get_output_embeddings()
+    weights = [model.get_input_embeddings().weight]
+    if output is not None and output.weight is not weights[0]:
+        weights.append(output.weight)
+    for weight in weights:
+        old = weight[: vocabulary.first_id].float()
+        first = vocabulary.first_id
+        for row in project_centroids(centroids_of, vocabulary, weight.shape[1]):
+            scaled = old.mean(dim=0) + row.to(old.device) * old.std(dim=0)
+            weight[first : first + len(row)] = scaled.to(weight.dtype)
+            first += len(row)
+
+
+def project_centroids(tokenizer: Tokenizer, vocabulary: UnitVocabulary, dim: int) -> list[Tensor]:
+    """The centroids of each row of codes, mapped to `dim` dimensions of mean 0 and variance 1: float32 [size, dim].
+
+    A random map keeps distances up to a factor (Johnson-Lindenstrauss); it is the same each time.
+    """
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for layer, sizes in vocabulary.codebooks.items():
+        for stage in range(1, len(sizes) + 1):
+            points = tokenizer.centroids(layer, stage).cpu().float()
+            mapped = points @ torch.randn(points.shape[1], dim, generator=generator)
+            rows.append((mapped - mapped.mean(dim=0)) / mapped.std(dim=0).clamp(min=1e-6))
+    return rows
