@@ -1,7 +1,19 @@
 """Speech tokens for language models: vocabularies, sequences and their exact inverses."""
 
+from semtok.language.bpe import UnitBPE
 from semtok.language.durations import deduplicate, repeat
+from semtok.language.interleave import Word, draw_spans, interleave, separate
 from semtok.language.packing import pack
 from semtok.language.vocabulary import UnitVocabulary
 
-__all__ = ["UnitVocabulary", "deduplicate", "pack", "repeat"]
+__all__ = [
+    "UnitBPE",
+    "UnitVocabulary",
+    "Word",
+    "deduplicate",
+    "draw_spans",
+    "interleave",
+    "pack",
+    "repeat",
+    "separate",
+]
