@@ -34,6 +34,10 @@ class CheckpointError(SemtokError, ValueError):
     """Raised when a checkpoint cannot be found, read or written, or its parts contradict each other."""
 
 
+class CorpusError(SemtokError, ValueError):
+    """Raised when a corpus of tokens, or what it is made of, cannot be read, written or extended."""
+
+
 class ConfigError(SemtokError, ValueError):
     """Raised when a config file has an unknown, missing or ill-typed entry."""
 

@@ -43,6 +43,12 @@ _WRITE_BLOCK = 65536
 _READ_SECONDS = 30
 # An encoder may count the header of an MP3 for a frame of it, and a decoder leave out the first one after a cut.
 _MPEG_SLACK = 2304
+SEGMENT_SLACK = 0.01
+"""Manifests round times to hundredths of a second, so that a segment may seem to end so long after its file."""
+
+# Containers and encodings in which libsndfile finds a sample by its number; elsewhere it comes out near it.
+_SEEKABLE_FORMATS = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "CAF"}
+_SEEKABLE_ENCODINGS = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 # More samples than any file has: what libsndfile says where it does not know.
 _UNKNOWN = 1 << 60
 # Of the channels' energy: with less left in their mean they cancel.
@@ -140,8 +146,18 @@ def read_whole(file: AudioFile, name: str, *, sample_rate: int) -> Tensor:
     return join_blocks(read_blocks(file, name, sample_rate=sample_rate, seconds=_READ_SECONDS))
 
 
-def read_blocks(file: AudioFile, name: str, *, sample_rate: int, seconds: float) -> Iterator[Samples]:
-    """All of an audio file in consecutive pieces of about so many seconds: float32 [samples], mono, at `sample_rate`.
+def read_blocks(
+    file: AudioFile, name: str, *, sample_rate: int, seconds: float, start: float = 0.0, duration: float | None = None
+) -> Iterator[Samples]:
+    """An audio file in consecutive pieces of about so many seconds: float32 [samples], mono, at `sample_rate`.
+
+    Args:
+        file: read whole, or from `start` for `duration` seconds: those samples, as if they were a file of their own.
+        name: what an error calls the file.
+        sample_rate: of the answer, Hz.
+        seconds: of a piece.
+        start, duration: the part to read, rounded to samples of the file; to its end by default. It may end
+            `SEGMENT_SLACK` after the file does.
 
     Raises:
         AudioError: as `load_audio`; what the container does not show once the end is reached.
@@ -150,7 +166,12 @@ def read_blocks(file: AudioFile, name: str, *, sample_rate: int, seconds: float)
     with _open(file, name) as streams:
         rate = streams[0].sound.samplerate
         first_only = streams[0].sound.channels > 1 and _channels_cancel(file, name)
-        blocks = _mono_blocks(streams, name, max(1, round(seconds * rate)), first_only)
+        first = round(start * rate)
+        skipped = first if _seeks_exactly(streams) else 0
+        blocks = _mono_blocks(streams, name, max(1, round(seconds * rate)), first_only, skipped)
+        if first > 0 or duration is not None:
+            samples = None if duration is None else round(duration * rate)
+            blocks = _cut_blocks(blocks, first - skipped, samples, round(SEGMENT_SLACK * rate), name)
         yield from resample_blocks(blocks, rate, sample_rate, name=name)
 
 
@@ -277,11 +298,43 @@ def _channels_cancel(file: AudioFile, name: str) -> bool:
     return False
 
 
-def _mono_blocks(streams: Sequence[_Stream], name: str, frames: int, first_only: bool) -> Iterator[Samples]:
-    """The samples of streams one after the other, so many frames at a time: their first channel, or the mean."""
-    read = 0
+def _seeks_exactly(streams: Sequence[_Stream]) -> bool:
+    sound = streams[0].sound
+    return (
+        len(streams) == 1
+        and sound.format in _SEEKABLE_FORMATS
+        and sound.subtype.startswith(_SEEKABLE_ENCODINGS)
+        and streams[0].samples < _UNKNOWN
+    )
+
+
+def _cut_blocks(blocks: Iterable[Samples], first: int, samples: int | None, slack: int, name: str) -> Iterator[Samples]:
+    """Those `samples` (or all) that follow the first `first` ones; nothing after them is read."""
+    left = math.inf if samples is None else samples
+    for block in blocks:
+        piece = block[first : first + int(min(left, len(block)))]
+        first = max(first - len(block), 0)
+        if len(piece):
+            yield piece
+        left -= len(piece)
+        if left <= 0:
+            return
+    if samples is not None and left > slack:
+        raise AudioError(f"{name} ends before its segment does: {left} of {samples} samples are missing")
+
+
+def _mono_blocks(
+    streams: Sequence[_Stream], name: str, frames: int, first_only: bool, skipped: int
+) -> Iterator[Samples]:
+    """The samples of streams one after the other, so many frames at a time: their first channel, or the mean.
+
+    The first `skipped` samples, no more than there are, are left out where the streams can be sought in.
+    """
+    if skipped:
+        streams[0].sound.seek(skipped)
+    read, before = skipped, 0
     for sound, samples, file in streams:
-        before, size = read, max(1, min(frames, samples))
+        size = max(1, min(frames, samples))
         # until nothing comes: what headers say of the length is not always true
         while len(block := sound.read(size, dtype="float32", always_2d=True)):
             mono = block[:, 0] if first_only or sound.channels == 1 else block.mean(axis=1)
@@ -299,6 +352,7 @@ def _mono_blocks(streams: Sequence[_Stream], name: str, frames: int, first_only:
                 f"{name} holds another FLAC stream after {read} samples, which no decoder reads: "
                 "join the files it was made of by their audio, such as with sox a.flac b.flac joined.flac"
             )
+        before = read
     if read == 0:
         raise AudioError(f"{name} is empty (0 samples)")
 

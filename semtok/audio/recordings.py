@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from semtok.audio.io import (
+    SEGMENT_SLACK,
     AudioArray,
+    Samples,
     check_sample_rate,
+    join_blocks,
     read_blocks,
     read_header,
-    read_whole,
     resample_blocks,
     to_waveform,
 )
@@ -28,6 +30,7 @@ AudioInput: TypeAlias = AudioClip | Sequence[AudioClip]
 
 _ACCEPTED = "a path, a list of paths, an array [samples] or [batch, samples] (numpy or torch), or a list of 1-D arrays"
 _ARRAY = (np.ndarray, Tensor)
+_READ_SECONDS = 30
 # Channels of stereo and of 5.1 sound: as many rows may be one recording.
 _CHANNELS = {2: "stereo", 6: "six channels of one recording"}
 
@@ -69,12 +72,32 @@ class Recording(ABC):
         """
 
 
-class _File(Recording):
-    def __init__(self, file: AudioFile, name: str, stated_rate: int | None, sample_rate: int) -> None:
+class FileRecording(Recording):
+    """A file of audio, or the part of it that begins at `start` and lasts `duration`.
+
+    Args:
+        file: what is read.
+        name: what an error calls it.
+        sample_rate: of the recording, Hz.
+        stated_rate: what the caller says the file's rate is, None if nothing.
+        start, duration: in seconds; to the end of the file by default.
+    """
+
+    def __init__(
+        self,
+        file: AudioFile,
+        name: str,
+        sample_rate: int,
+        *,
+        stated_rate: int | None = None,
+        start: float = 0.0,
+        duration: float | None = None,
+    ) -> None:
         self.name = name
         self._given = file
         self._stated_rate = stated_rate
         self._sample_rate = sample_rate
+        self._start, self._duration = start, duration
 
     @cached_property
     def _file(self) -> AudioFile:
@@ -88,20 +111,42 @@ class _File(Recording):
                 f"{self.name} is at {sample_rate} Hz but sample_rate={self._stated_rate} was given: "
                 "leave sample_rate out for files, they say their own rate"
             )
-        return _resampled_length(samples, sample_rate, self._sample_rate)
+        if self._is_part:
+            samples = self._count_samples(samples, sample_rate)
+        return resampled_length(samples, sample_rate, self._sample_rate)
 
     def load(self) -> Tensor:
-        self._check_rate()
-        return read_whole(self._file, self.name, sample_rate=self._sample_rate)
+        return join_blocks(self._read(_READ_SECONDS))
 
     def blocks(self, seconds: float) -> Iterator[Tensor]:
-        self._check_rate()
-        blocks = read_blocks(self._file, self.name, sample_rate=self._sample_rate, seconds=seconds)
-        yield from map(torch.from_numpy, blocks)
+        yield from map(torch.from_numpy, self._read(seconds))
 
-    def _check_rate(self) -> None:
-        if self._stated_rate is not None:
-            _ = self.samples
+    @property
+    def _is_part(self) -> bool:
+        return self._start > 0 or self._duration is not None
+
+    def _read(self, seconds: float) -> Iterator[Samples]:
+        if self._stated_rate is not None or self._is_part:
+            _ = self.samples  # which is checked there
+        return read_blocks(
+            self._file,
+            self.name,
+            sample_rate=self._sample_rate,
+            seconds=seconds,
+            start=self._start,
+            duration=self._duration,
+        )
+
+    def _count_samples(self, samples: int, sample_rate: int) -> int:
+        """Of the part, at the rate of the file, which has so many."""
+        first = round(self._start * sample_rate)
+        wanted = samples - first if self._duration is None else round(self._duration * sample_rate)
+        if first < 0 or wanted < 1 or first + wanted > samples + SEGMENT_SLACK * sample_rate or first >= samples:
+            end = "the end" if self._duration is None else f"{self._start + self._duration:g} s"
+            raise AudioError(
+                f"{self.name} lasts {samples / sample_rate:g} s: there is no part of it from {self._start:g} s to {end}"
+            )
+        return min(wanted, samples - first)
 
 
 class _Array(Recording):
@@ -116,7 +161,7 @@ class _Array(Recording):
 
     @property
     def samples(self) -> int:
-        return _resampled_length(len(self._waveform), *self._rates)
+        return resampled_length(len(self._waveform), *self._rates)
 
     def load(self) -> Tensor:
         pieces = list(self._pieces(len(self._waveform)))
@@ -178,7 +223,7 @@ def _open_recording(clip: Any, name: str, sample_rate: int | None, target_sample
     if not isinstance(clip, Mapping):
         file_name = name_file(clip)
         file_name = f"{name} {file_name}" if file_name.startswith("<") else file_name
-        return _File(clip, file_name, sample_rate, target_sample_rate)
+        return FileRecording(clip, file_name, target_sample_rate, stated_rate=sample_rate)
     path = clip.get("path")
     name = f"{name} ({path})" if path else name
     if (array := clip.get("array")) is not None:
@@ -189,7 +234,7 @@ def _open_recording(clip: Any, name: str, sample_rate: int | None, target_sample
             f"{name} is a row with {sorted(map(str, clip))}: "
             "expected array and sampling_rate, or bytes, or a path in it"
         )
-    return _File(content, name, sample_rate, target_sample_rate)
+    return FileRecording(content, name, target_sample_rate, stated_rate=sample_rate)
 
 
 def _open_row(array: Any, rate: Any, name: str, sample_rate: int | None, target_sample_rate: int) -> Recording:
@@ -269,6 +314,6 @@ def _split_batch(audio: AudioArray, lengths: Sequence[int] | AudioArray | None) 
     return [row[:length] for row, length in zip(audio, counts.tolist(), strict=True)]
 
 
-def _resampled_length(samples: int, sample_rate: int, target: int) -> int:
+def resampled_length(samples: int, sample_rate: int, target: int) -> int:
     """How many samples soxr makes of so many: rounded, halves up."""
     return (2 * samples * target + sample_rate) // (2 * sample_rate)

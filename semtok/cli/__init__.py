@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from semtok import __version__
+from semtok.cli.corpus import corpus, encode_corpus
 from semtok.cli.importing import import_app
 from semtok.cli.info import info
 from semtok.cli.learning import evaluate, train
@@ -28,6 +29,8 @@ app = typer.Typer(
 app.command()(encode)
 app.command()(decode)
 app.command()(resynth)
+app.command("encode-corpus")(encode_corpus)
+app.add_typer(corpus, name="corpus")
 app.command()(transcribe)
 app.command()(classify)
 app.command()(verify)

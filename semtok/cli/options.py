@@ -53,7 +53,13 @@ def parse_layers(text: str | None) -> tuple[int, ...] | None:
 
 
 def load_tokenizer(
-    checkpoint: str, *, layers: tuple[int, ...] | None, device: str, revision: str | None, local_files_only: bool
+    checkpoint: str,
+    *,
+    layers: tuple[int, ...] | None,
+    device: str,
+    revision: str | None,
+    local_files_only: bool,
+    dtype: str | None = None,
 ) -> Tokenizer:
     """`Tokenizer.from_pretrained`, without transformers' own progress bars."""
     check_device(device)
@@ -63,7 +69,7 @@ def load_tokenizer(
 
     logging.disable_progress_bar()
     return Tokenizer.from_pretrained(
-        checkpoint, layers=layers, device=device, revision=revision, local_files_only=local_files_only
+        checkpoint, layers=layers, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only
     )
 
 

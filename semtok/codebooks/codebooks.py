@@ -99,6 +99,11 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
         )
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The rows' names as those of columns in tables, where dots mean something: "l3", or "l1_s1", "l1_s2"."""
+        return tuple("l" + name.replace(".", "_s") for name in self.names)
+
+    @property
     def bits(self) -> float:
         """Bits that a frame of all rows takes, without entropy coding."""
         return sum(map(math.log2, self.sizes))

@@ -21,8 +21,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     machines may write the same target, and the last to finish wins. It is on the target's file system, where a rename
     is atomic. Permissions are those of the file that is replaced, or as the umask says for a new one.
     """
-    stem = os.fsencode(path.name)[:_STEM_BYTES].decode(errors="ignore")
-    temporary = path.with_name(f".{stem}.{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         with suppress(FileNotFoundError):  # there is nothing to replace
@@ -30,3 +29,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_once(path: Path, text: str) -> bool:
+    """Writes a text file, whole or not at all, unless there is one: whether it did. Of several writers one succeeds."""
+    temporary = _temporary(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.link(temporary, path)  # which, unlike a rename, fails if there is one
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    stem = os.fsencode(path.name)[:_STEM_BYTES].decode(errors="ignore")
+    return path.with_name(f".{stem}.{secrets.token_hex(8)}.tmp")

@@ -1,0 +1,143 @@
+"""`semtok encode-corpus` and `semtok corpus`: a corpus of speech to files of tokens, and what can be done with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semtok.cli.options import Checkpoint, Device, Layers, LocalFilesOnly, Revision, load_tokenizer, parse_layers
+from semtok.errors import CorpusError
+
+corpus = typer.Typer(
+    no_args_is_help=True, help="Check, read and export a corpus of tokens. Needs the extra semtok[corpus]."
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="OUT", help="The folder of encode-corpus.")]
+# Below this share of equal codes something else than ties between centroids must be the reason.
+_AGREEMENT = {"float32": 0.995}
+_ROUNDED_AGREEMENT = 0.9
+
+
+def encode_corpus(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="A folder, a manifest (csv, jsonl, parquet), tars, the URL of one, or hub:OWNER/NAME?split=...",
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the tokens.")],
+    checkpoint: Checkpoint = "tiny",
+    layers: Layers = None,
+    device: Device = "cpu",
+    dtype: Annotated[str, typer.Option(help="Of the encoder; tokens are exact in float32 only.")] = "float32",
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+    num_shards: Annotated[
+        int | None,
+        typer.Option(help="Into how many files. By default one for 2,000 clips.", show_default=False),
+    ] = None,
+    shard_index: Annotated[
+        str | None,
+        typer.Option(
+            metavar="3,17,40-44",
+            help="Which of them to encode. By default those of this Slurm array task or torchrun process, or all.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """A corpus of speech to Parquet files of tokens. Needs the extra semtok[corpus].
+
+    A run that was stopped goes on where it was; several may run at a time. Clips that cannot be encoded are listed in
+    OUT/errors, with the reason, and the exit code is then 1.
+    """
+    shards = None if shard_index is None else _parse_shards(shard_index)
+    chosen = parse_layers(layers)
+    from semtok import corpus
+
+    tokenizer = load_tokenizer(
+        checkpoint, layers=chosen, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only
+    )
+    done = corpus.encode_corpus(tokenizer, source, folder, num_shards=num_shards, shards=shards, progress=None)
+    state = corpus.status(folder)
+    speed = f"{done.seconds:.1f} s of audio in {done.took:.1f} s ({done.seconds / done.took:.1f} x real time)"
+    typer.echo(f"encoded {done.clips} clips, {speed}, {done.failed} failed")
+    _print_status(folder, state)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+@corpus.command()
+def status(folder: Folder) -> None:
+    """How far a corpus is, and which shards are missing, as sbatch --array= takes them. Exit code 1 if any are."""
+    from semtok import corpus
+
+    state = corpus.status(folder)
+    _print_status(folder, state)
+    if state.missing:
+        raise typer.Exit(1)
+
+
+@corpus.command()
+def verify(
+    folder: Folder,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", "-c", metavar="NAME", help="By default that of the run.", show_default=False),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="IN", help="Where the audio is now, if it was moved.", show_default=False)
+    ] = None,
+    clips: Annotated[int, typer.Option(help="How many to encode again.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
+    device: Device = "cpu",
+    local_files_only: LocalFilesOnly = False,
+) -> None:
+    """Check that every clip is there once, and encode a sample again. Exit code 1 if it gives other tokens."""
+    from semtok import corpus
+    from semtok.corpus.run import read_run
+
+    run = read_run(folder)
+    name, _, revision = (checkpoint or run.checkpoint or "").partition("@")
+    if not name:
+        raise CorpusError(f"{folder} does not say of which checkpoint it is: give --checkpoint")
+    tokenizer = load_tokenizer(
+        name,
+        layers=run.layers,
+        device=device,
+        dtype=run.dtype,
+        revision=revision or None,
+        local_files_only=local_files_only,
+    )
+    result = corpus.verify(folder, tokenizer, clips=clips, seed=seed, source=source)
+    typer.echo(f"{result.clips} clips encoded again: {result.equal} of {result.codes} codes are the same")
+    if result.agreement < _AGREEMENT.get(run.dtype, _ROUNDED_AGREEMENT):
+        raise CorpusError(f"{folder} holds other tokens than {name} makes of {source or run.source} now")
+
+
+def _print_status(folder: Path, state: object) -> None:
+    from semtok.corpus import CorpusStatus
+
+    assert isinstance(state, CorpusStatus)
+    typer.echo(
+        f"{folder}: {state.shards - len(state.missing)} of {state.shards} shards, {state.clips} clips, "
+        f"{state.seconds / 3600:.2f} h, {state.failed} failed"
+    )
+    if state.missing:
+        typer.echo(f"missing: {state.array}")
+
+
+def _parse_shards(text: str) -> list[int]:
+    """ "3,17,40-44" -> [3, 17, 40, 41, 42, 43, 44]."""
+    shards: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            shards += range(int(first), int(last or first) + 1)
+    except ValueError:
+        shards = []
+    if not shards:
+        raise typer.BadParameter(f"expected numbers such as 3,17,40-44, got {text!r}", param_hint="--shard-index")
+    return shards

@@ -1,0 +1,26 @@
+"""A corpus of speech -> a corpus of tokens: Parquet files, made once, by any number of processes. Extra `corpus`.
+
+`encode_corpus` writes them, `read` gives their clips as `Tokens` again, `status` and `verify` check them, `export`
+writes them in the formats of others.
+"""
+
+from __future__ import annotations
+
+from semtok.errors import needs_extra
+
+with needs_extra("corpus"):
+    from semtok.corpus.checking import CorpusStatus, Verification, status, verify
+    from semtok.corpus.encoding import Encoded, encode_corpus
+    from semtok.corpus.reading import TokenClip, TokenCorpus, read
+
+__all__ = [
+    "CorpusStatus",
+    "Encoded",
+    "TokenClip",
+    "TokenCorpus",
+    "Verification",
+    "encode_corpus",
+    "read",
+    "status",
+    "verify",
+]

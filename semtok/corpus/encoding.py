@@ -1,0 +1,182 @@
+"""`encode_corpus`: a source -> a folder of shards, by this process or by an engine; goes on where it was stopped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from semtok.checkpoints.hub import BUNDLED
+from semtok.corpus.card import write_card
+from semtok.corpus.plan import write_plan
+from semtok.corpus.run import CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
+from semtok.corpus.sources import Source, open_source
+from semtok.corpus.table import shard_is_done
+from semtok.corpus.worker import ClipDone, encode_shard
+from semtok.errors import CorpusError
+from semtok.support.progress import progress_bar
+from semtok.tokenizer import Tokenizer
+
+CLIPS_A_SHARD = 2000
+"""Unless somebody says how many shards there are: enough for full batches, few enough to lose little in a crash."""
+
+# What a process that was killed left half-written is removed once it can be nobody's any more.
+_LEFTOVER_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What one call did: shards that it wrote, clips in them, clips that failed, and seconds of audio and of time."""
+
+    shards: int
+    clips: int
+    failed: int
+    seconds: float
+    took: float
+
+
+def encode_corpus(
+    tokenizer: Tokenizer,
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    layers: Sequence[int] | None = None,
+    num_shards: int | None = None,
+    shards: Sequence[int] | None = None,
+    progress: bool | None = False,
+) -> Encoded:
+    """Encodes a corpus into Parquet files, or the part of it that is this process's; shards that are there are kept.
+
+    Any number of processes, on any machines that see the folder, may work at the same time, each on its shards. Two on
+    the same shard do no harm. What decides the result is locked in `run.json` by whoever comes first.
+
+    Args:
+        tokenizer: on the device where it is to run.
+        source: as `semtok.corpus.sources.open_source` takes it.
+        folder: of the corpus; made if need be.
+        layers: of the tokenizer, in the order of the columns; all by default.
+        num_shards: into how many files; by default that of `run.json`, else as many as a Slurm array has tasks, else
+            one for 2,000 clips, or for a tar or a file of a dataset.
+        shards: which to encode; by default that of this task of a Slurm array, or those of this process of torchrun,
+            or all. Only where all are to be encoded is the source listed again, to see that it has not changed.
+        progress: show a bar on stderr; None shows it in a terminal only.
+
+    Raises:
+        AudioError: a source that cannot be read as a whole. A clip that cannot be is a row in `errors/`.
+        CorpusError: ids that occur twice; a folder begun with another tokenizer, layers, dtype, clips or number of
+            shards; a full disk, after which a rerun goes on.
+        LayerError: layers that the tokenizer lacks.
+    """
+    folder, name = Path(folder), os.fspath(source)
+    with _full_disk(folder):
+        opened = open_source(name, skip=folder)
+        partly = shards is not None or is_one_of_several()
+        run = begin_run(tokenizer, opened, name, folder, layers=layers, num_shards=num_shards, listed=partly)
+        mine = check_shards(own_shards(run.num_shards) if shards is None else shards, run.num_shards)
+        remove_leftovers(folder)
+        started, clips, failed, seconds, written = time.monotonic(), 0, 0, 0.0, 0
+        missing = [shard for shard in mine if not shard_is_done(folder, run, shard)]
+        total = sum(stop - start for start, stop in map(run.slice, missing)) if run.rows_are_clips else None
+
+        with progress_bar("encoding", total, visible=progress) as bar:
+
+            def report(clip: ClipDone) -> None:
+                nonlocal clips, failed, seconds
+                clips, failed, seconds = clips + 1, failed + (clip.error is not None), seconds + clip.seconds
+                bar.show(x_real_time=seconds / (time.monotonic() - started))
+                bar.advance()
+                if clip.error is not None:
+                    bar.print(f"failed: {clip.error}", style="red")
+
+            for shard in missing:
+                if not shard_is_done(folder, run, shard):  # by another process meanwhile
+                    encode_shard(tokenizer, opened, folder, run, shard, report)
+                    written += 1
+        write_card(folder, run)
+    return Encoded(written, clips - failed, failed, seconds, time.monotonic() - started)
+
+
+def begin_run(
+    tokenizer: Tokenizer,
+    source: Source,
+    name: str,
+    folder: Path,
+    *,
+    layers: Sequence[int] | None,
+    num_shards: int | None,
+    listed: bool,
+) -> CorpusRun:
+    """What all processes agree on: read from `run.json`, or written there by the first.
+
+    Args:
+        tokenizer, source: of the corpus; `name` is the source's.
+        folder: of the corpus.
+        layers, num_shards: as of `encode_corpus`.
+        listed: whether the list of clips that is there may be taken as it is.
+    """
+    codebooks = tokenizer.codebooks if layers is None else tokenizer.codebooks.select(layers, owner="this tokenizer")
+    there = read_run(folder) if (folder / "run.json").exists() else None
+    if there is not None and listed:
+        plan, rows, columns = there.plan, there.rows, there.columns
+    else:
+        plan_, columns = write_plan(source, folder), dict(source.columns)
+        plan, rows = plan_.digest, plan_.rows
+    if num_shards is None:
+        size = CLIPS_A_SHARD if source.rows_are_clips else 1
+        num_shards = default_num_shards(rows, size) if there is None else there.num_shards
+    if num_shards < 1:
+        raise CorpusError(f"num_shards must be at least 1, got {num_shards}")
+    run = CorpusRun(
+        fingerprint=tokenizer.fingerprint,
+        layers=codebooks.layers,
+        stages=codebooks.stages,
+        codebook_sizes=codebooks.sizes,
+        frame_rate=tokenizer.frame_rate,
+        sample_rate=tokenizer.sample_rate,
+        dtype=str(tokenizer.dtype).removeprefix("torch."),
+        plan=plan,
+        rows=rows,
+        num_shards=num_shards,
+        columns=columns,
+        rows_are_clips=source.rows_are_clips,
+        source=name,
+        checkpoint=_checkpoint_name(tokenizer),
+    )
+    return run.lock(folder)
+
+
+def check_shards(shards: Sequence[int], num_shards: int) -> list[int]:
+    """Refuses numbers of shards that there are not."""
+    if wrong := [shard for shard in shards if not 0 <= shard < num_shards]:
+        raise CorpusError(f"there is no shard {wrong[0]}: this corpus has {num_shards}, numbered from 0")
+    return list(shards)
+
+
+def _checkpoint_name(tokenizer: Tokenizer) -> str | None:
+    """The name by which it is loaded: of a bundled one not its folder, which is elsewhere on other machines."""
+    source = tokenizer.source
+    return Path(source).name if source is not None and Path(source).parent == BUNDLED else source
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what processes that were killed long ago left half-written."""
+    for path in folder.rglob(".*.tmp"):
+        if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _full_disk(folder: Path) -> Iterator[None]:
+    """A clear error for a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CorpusError(
+                f"the disk of {folder} is full. What was written is whole: make room, run again, and it goes on"
+            ) from error
+        raise

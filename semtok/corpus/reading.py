@@ -1,0 +1,144 @@
+"""`read`: a corpus of tokens as tokens again, clip by clip."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from semtok.codebooks.codebooks import Codebooks
+from semtok.corpus.run import CorpusRun, read_run
+from semtok.corpus.sources.source import RESERVED
+from semtok.corpus.table import shard_is_done, shard_path
+from semtok.errors import CorpusError
+from semtok.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class TokenClip:
+    """A clip of a corpus of tokens.
+
+    Args:
+        id, path: of the clip.
+        start, duration: seconds; `start` is 0 unless it is a segment of its file.
+        num_samples: at the tokenizer's rate.
+        columns: those of the manifest.
+        tokens: a batch of one utterance.
+    """
+
+    id: str
+    path: str
+    start: float
+    duration: float
+    num_samples: int
+    columns: dict[str, Any]
+    tokens: Tokens
+
+
+class TokenCorpus:
+    """The clips of a corpus, in the order of its source: `len`, iteration, and `corpus[number]` or `corpus[id]`.
+
+    Attributes:
+        run: what `run.json` says.
+        codebooks: layers that are read, in order, and their codebook sizes.
+        paths: of the shards.
+    """
+
+    def __init__(self, folder: Path, run: CorpusRun, codebooks: Codebooks, paths: Sequence[Path]) -> None:
+        self.folder, self.run, self.codebooks, self.paths = folder, run, codebooks, list(paths)
+        self._ends = list(accumulate(pq.read_metadata(path).num_rows for path in self.paths))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[TokenClip]:
+        for path in self.paths:
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    yield from self._clips(file.read_row_group(group, columns=self._columns))
+
+    def __getitem__(self, key: int | str) -> TokenClip:
+        if isinstance(key, str):
+            return self._find(key)
+        number = key + len(self) if key < 0 else key
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no clip {key} in a corpus of {len(self)}")
+        shard = bisect_right(self._ends, number)
+        row = number - (self._ends[shard - 1] if shard else 0)
+        with pq.ParquetFile(self.paths[shard]) as file:
+            for group in range(file.num_row_groups):
+                if row < (rows := file.metadata.row_group(group).num_rows):
+                    return next(self._clips(file.read_row_group(group, columns=self._columns)[row : row + 1]))
+                row -= rows
+        raise AssertionError("the footer counts other rows than its groups")
+
+    def _find(self, name: str) -> TokenClip:
+        for path in self.paths:
+            table = pq.read_table(path, columns=self._columns, filters=[("id", "=", name)])
+            for clip in self._clips(table):
+                return clip
+        raise KeyError(f"{self.folder} has no clip with the id {name!r}")
+
+    @property
+    def _columns(self) -> list[str]:
+        return [*RESERVED, *self.codebooks.columns, *self.run.columns]
+
+    def _clips(self, table: pa.Table) -> Iterator[TokenClip]:
+        codes = [_split(table.column(name).combine_chunks()) for name in self.codebooks.columns]
+        for number, record in enumerate(table.select([*RESERVED, *self.run.columns]).to_pylist()):
+            rows = np.stack([row[number] for row in codes]).astype(np.int64)
+            tokens = Tokens.unchecked(
+                torch.from_numpy(rows)[None],
+                torch.tensor([rows.shape[1]]),
+                self.codebooks,
+                self.run.frame_rate,
+                self.run.fingerprint,
+            )
+            values = {name: record.pop(name) for name in RESERVED}
+            del values["num_frames"]
+            yield TokenClip(**values, columns=record, tokens=tokens)
+
+    def __repr__(self) -> str:
+        return (
+            f"TokenCorpus({str(self.folder)!r}, clips={len(self)}, layers={self.codebooks.layers}, "
+            f"codebook_sizes={self.codebooks.sizes}, fingerprint={self.run.fingerprint!r})"
+        )
+
+
+def read(folder: str | os.PathLike[str], *, layers: Sequence[int] | None = None, partial: bool = False) -> TokenCorpus:
+    """The corpus of tokens in a folder; files are read as clips are asked for.
+
+    Args:
+        folder: as `encode_corpus` wrote it.
+        layers: the only ones that are read, in this order; all by default.
+        partial: take what there is of a corpus that is not finished.
+
+    Raises:
+        CorpusError: no corpus; shards that are missing, damaged or of another run.
+        LayerError: layers that the corpus lacks.
+    """
+    folder = Path(folder)
+    run = read_run(folder)
+    codebooks = run.codebooks if layers is None else run.codebooks.select(layers, owner=f"the corpus {folder}")
+    done = [shard for shard in range(run.num_shards) if shard_is_done(folder, run, shard)]
+    if len(done) < run.num_shards and not partial:
+        raise CorpusError(
+            f"{run.num_shards - len(done)} of {run.num_shards} shards of {folder} are missing or damaged: encode them, "
+            "see `semtok corpus status`, or take what is there with partial=True"
+        )
+    return TokenCorpus(folder, run, codebooks, [shard_path(folder, shard) for shard in done])
+
+
+def _split(column: pa.ListArray) -> list[np.ndarray]:
+    """The lists of a column."""
+    values, offsets = column.flatten().to_numpy(), np.cumsum([0, *column.value_lengths().to_numpy()])
+    return [values[start:stop] for start, stop in pairwise(offsets.tolist())]

@@ -1,0 +1,42 @@
+"""Everything that a corpus can be made of; `open_source` tells which it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semtok.audio.files import AUDIO_SUFFIXES
+from semtok.corpus.sources.files import MANIFESTS, Folder, Manifest
+from semtok.corpus.sources.hub import PREFIX, HubDataset
+from semtok.corpus.sources.places import Place
+from semtok.corpus.sources.source import Clip, Row, Source
+from semtok.corpus.sources.tars import Tars
+from semtok.errors import AudioError
+
+__all__ = ["Clip", "Row", "Source", "open_source"]
+
+
+def open_source(name: str, *, skip: Path | None = None) -> Source:
+    """The source of this name.
+
+    Args:
+        name: of a folder of audio, or of tars; of a manifest (.csv, .jsonl, .parquet) or a .tar; on disk or as a URL
+            that fsspec opens; or "hub:owner/name?split=...", a dataset, see `HubDataset`.
+        skip: a folder that is no part of it, where it lies in it.
+
+    Raises:
+        AudioError: there is no such thing, or no audio in it.
+    """
+    if name.startswith(PREFIX):
+        return HubDataset(name.removeprefix(PREFIX))
+    place = Place(name)
+    if place.suffix == ".tar":
+        return Tars(place)
+    if place.suffix in MANIFESTS:
+        return Manifest(place)
+    if not place.is_folder():
+        raise AudioError(
+            f"there is no folder {name}, and it is no manifest ({', '.join(MANIFESTS)}), .tar or {PREFIX}OWNER/NAME"
+        )
+    if place.find((".tar",)) and not place.find(AUDIO_SUFFIXES):
+        return Tars(place)
+    return Folder(place, skip=skip)

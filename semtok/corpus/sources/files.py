@@ -1,0 +1,164 @@
+"""Clips in files of their own, or segments of files: folders and manifests, on disk or behind a URL."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from semtok.audio.files import AUDIO_SUFFIXES, list_audio
+from semtok.audio.recordings import FileRecording
+from semtok.corpus.sources.places import Place
+from semtok.corpus.sources.source import RESERVED, Clip, Row, Source, common_types
+from semtok.errors import AudioError, needs_extra
+
+MANIFESTS = (".csv", ".jsonl", ".parquet")
+# Files behind a URL that are fetched at a time.
+_FETCHERS = 16
+
+
+class FileSource(Source):
+    """Rows that name a file each, relative to a folder.
+
+    Args:
+        root: the folder.
+        columns: passed through, with their types.
+    """
+
+    def __init__(self, root: Place, columns: Mapping[str, str]) -> None:
+        self._root = root
+        self.columns = columns
+
+    def clips(self, rows: Iterable[Row], sample_rate: int) -> Iterator[Clip]:
+        for path, segments in _read_ahead(itertools.groupby(rows, lambda row: row.path), self._root):
+            for row in segments:
+                if isinstance(path, AudioError):
+                    yield Clip(row, path)
+                    continue
+                start, duration = (0.0, None) if row.start is None else (row.start, row.duration)
+                recording = FileRecording(path, row.path, sample_rate, start=start, duration=duration)
+                yield Clip(row, recording, held=len(path) if isinstance(path, bytes) else 0)
+
+
+class Folder(FileSource):
+    """All audio files below a folder, or those that the manifests in it list.
+
+    Args:
+        folder: on disk or behind a URL.
+        skip: a folder in it that is left out.
+    """
+
+    def __init__(self, folder: Place, *, skip: Path | None = None) -> None:
+        self._entries: list[tuple[str, dict[str, Any]]]
+        if folder.path is None:
+            self._entries = [(name, {}) for name in folder.find(AUDIO_SUFFIXES)]
+            self.left_out = ""
+        else:
+            listing = list_audio(folder.path, skip=skip)
+            self._entries = [(_below(path, folder.path), dict(columns)) for path, columns in listing.entries]
+            self.left_out = listing.describe_left_out()
+        super().__init__(folder, common_types(_passed(columns) for _, columns in self._entries))
+
+    def rows(self) -> Iterator[Row]:
+        for number, (path, record) in enumerate(self._entries):
+            yield _row({**record, "path": path}, f"row {number} of {self._root}")
+
+
+class Manifest(FileSource):
+    """A table of clips: .csv, .jsonl or .parquet with a column `path`, relative to where it lies.
+
+    `id` names a clip; `start` and `duration`, in seconds, cut a segment; all other columns are passed through.
+
+    Raises:
+        AudioError: no such file, or no manifest.
+    """
+
+    def __init__(self, manifest: Place) -> None:
+        self._manifest = manifest
+        super().__init__(manifest.parent, common_types(map(_passed, self._records())))
+
+    def rows(self) -> Iterator[Row]:
+        for number, record in enumerate(self._records(), start=1):
+            yield _row(record, f"row {number} of {self._manifest}")
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        try:
+            with self._manifest.open() as file:
+                if self._manifest.suffix == ".csv":
+                    yield from _csv_records(line.decode() for line in file)
+                elif self._manifest.suffix == ".jsonl":
+                    yield from (json.loads(line) for line in file if line.strip())
+                else:
+                    yield from _parquet_records(file)
+        except (TypeError, ValueError, csv.Error) as error:
+            if isinstance(error, AudioError):
+                raise
+            raise AudioError(f"{self._manifest} is no manifest: {error}") from error
+
+
+def _csv_records(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for number, record in enumerate(csv.DictReader(lines), start=1):
+        if None in record:
+            raise ValueError(f"row {number} has more fields than there are columns")
+        yield record
+
+
+def _parquet_records(file: Any) -> Iterator[dict[str, Any]]:
+    with needs_extra("corpus"):
+        import pyarrow.parquet as pq
+    for batch in pq.ParquetFile(file).iter_batches(batch_size=1000):
+        yield from batch.to_pylist()
+
+
+def _row(record: Mapping[str, Any], where: str) -> Row:
+    if not isinstance(record, Mapping) or not (path := record.get("path")):
+        raise AudioError(f"{where} names no audio: each row needs a `path`, got {record!r}")
+    start, duration = (_seconds(record.get(name), name, where) for name in ("start", "duration"))
+    name = str(path) if start is None else f"{path}#{start:g}" + ("" if duration is None else f"-{start + duration:g}")
+    return Row(str(record.get("id") or name), str(path), start, duration, _passed(record))
+
+
+def _seconds(value: Any, name: str, where: str) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise AudioError(f"{name} of {where} must be in seconds, got {value!r}")
+    return seconds
+
+
+def _passed(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in RESERVED[:4]}
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _read_ahead(
+    files: Iterable[tuple[str, Iterable[Row]]], root: Place
+) -> Iterator[tuple[Path | bytes | AudioError, list[Row]]]:
+    """Paths on disk as they are; what is behind a URL, by threads, as bytes."""
+
+    def fetch(file: tuple[Place, list[Row]]) -> tuple[Path | bytes | AudioError, list[Row]]:
+        place, rows = file
+        if place.path is not None:
+            return place.path, rows
+        try:
+            return place.read(), rows
+        except AudioError as error:
+            return error, rows
+
+    waiting = ((root / path, list(rows)) for path, rows in files)
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        while ahead := list(itertools.islice(waiting, _FETCHERS)):
+            remote = any(place.path is None for place, _ in ahead)
+            yield from pool.map(fetch, ahead) if remote else map(fetch, ahead)

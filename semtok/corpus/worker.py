@@ -1,0 +1,177 @@
+"""One shard of a corpus -> one file of tokens: the work that every engine hands out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from semtok.audio.recordings import Recording
+from semtok.corpus.plan import Plan
+from semtok.corpus.run import CorpusRun
+from semtok.corpus.sources.source import Clip, Row, Source
+from semtok.corpus.table import EncodedClip, ShardWriter, code_type
+from semtok.encoder.batches import Clips, run_each
+from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
+from semtok.errors import AudioError
+from semtok.support.atomic import atomic_write
+from semtok.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+# Clips that are batched, and then written, together, and bytes of audio files held for them; bounds memory.
+_GROUP_CLIPS = 1000
+_GROUP_BYTES = 1 << 26
+
+
+@dataclass(frozen=True)
+class ClipDone:
+    """A clip that was encoded, or failed, and the seconds of audio it has."""
+
+    seconds: float
+    error: AudioError | None = None
+
+
+def encode_shard(
+    tokenizer: Tokenizer,
+    source: Source,
+    folder: Path,
+    run: CorpusRun,
+    shard: int,
+    report: Callable[[ClipDone], None] = lambda clip: None,
+) -> None:
+    """Writes the file of a shard, and one of the clips that could not be encoded if there are any.
+
+    Args:
+        tokenizer: that of the run.
+        source: where the clips are.
+        folder: of the corpus.
+        run: which holds the plan.
+        shard: its number.
+        report: called for each clip as it is done.
+
+    Raises:
+        CorpusError: the plan cannot be read.
+        AudioError: a source that fails as a whole.
+        OSError: the file cannot be written.
+    """
+    errors: list[dict[str, Any]] = []
+    rows = Plan(run.plan, run.rows).read(folder, *run.slice(shard))
+    clips = _unique(source.clips(rows, tokenizer.sample_rate))
+    with ShardWriter(folder, run, shard) as writer:
+        for group in _ahead(_groups(clips)):
+            encoded: dict[int, EncodedClip] = {}
+            for number, outcome in _encode(tokenizer, run, group):
+                if isinstance(outcome, EncodedClip):
+                    encoded[number] = outcome
+                    report(ClipDone(outcome.num_samples / run.sample_rate))
+                else:
+                    errors.append(_error_row(group[number].row, outcome))
+                    report(ClipDone(0, outcome))
+            writer.write([encoded[number] for number in sorted(encoded)])
+        # before the shard, which says that both are done
+        _write_errors(error_path(folder, shard), errors)
+
+
+def error_path(folder: Path, shard: int) -> Path:
+    return folder / "errors" / f"part-{shard:05}.jsonl"
+
+
+def read_errors(folder: Path, shard: int) -> list[dict[str, Any]]:
+    """The clips of a shard that could not be encoded: `id`, `path`, `start`, `duration` and `error` of each."""
+    path = error_path(folder, shard)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+class _Counted(Recording):
+    """A recording that remembers how many samples it turned out to have."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording, self.name, self.counted = recording, recording.name, 0
+
+    @property
+    def samples(self) -> int:
+        return self._recording.samples
+
+    def load(self) -> Tensor:
+        waveform = self._recording.load()
+        self.counted = len(waveform)
+        return waveform
+
+    def blocks(self, seconds: float) -> Iterator[Tensor]:
+        counted = 0
+        for block in self._recording.blocks(seconds):
+            counted += len(block)
+            yield block
+        self.counted = counted
+
+
+def _encode(tokenizer: Tokenizer, run: CorpusRun, group: list[Clip]) -> Iterator[tuple[int, EncodedClip | AudioError]]:
+    """The number in the group of each clip, and what came of it, as they are done."""
+    readable = {}
+    for number, clip in enumerate(group):
+        if isinstance(clip.recording, AudioError):
+            yield number, clip.recording
+        else:
+            readable[number] = _Counted(clip.recording)
+    numbers, recordings = list(readable), list(readable.values())
+    windows = tokenizer.encoder.framing.windows(CHUNK_SECONDS, CONTEXT_SECONDS)
+    dtype = code_type(max(run.codebook_sizes))
+    for index, outcome in run_each(Clips(tokenizer.network, recordings, run.layers, windows)) if recordings else ():
+        number, recording = numbers[index], recordings[index]
+        if isinstance(outcome, AudioError):
+            yield number, outcome
+        else:
+            yield number, EncodedClip(group[number].row, recording.counted, outcome.cpu().numpy().astype(dtype))
+
+
+def _unique(clips: Iterable[Clip]) -> Iterator[Clip]:
+    """The same, but a clip whose id was there before is an error: a tar, or a dataset, may name two alike."""
+    seen = set()
+    for clip in clips:
+        if clip.row.id in seen:
+            yield Clip(clip.row, AudioError(f"another clip before it has the id {clip.row.id!r}"))
+        else:
+            seen.add(clip.row.id)
+            yield clip
+
+
+def _groups(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
+    group: list[Clip] = []
+    held = 0
+    for clip in clips:
+        group.append(clip)
+        held += clip.held
+        if len(group) >= _GROUP_CLIPS or held >= _GROUP_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same, the next one made in a thread meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="semtok") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+def _error_row(row: Row, error: AudioError) -> dict[str, Any]:
+    return {"id": row.id, "path": row.path, "start": row.start, "duration": row.duration, "error": str(error)}
+
+
+def _write_errors(path: Path, errors: list[dict[str, Any]]) -> None:
+    if not errors:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as aside:
+        lines = (json.dumps(row, ensure_ascii=False) for row in sorted(errors, key=lambda row: str(row["id"])))
+        aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
