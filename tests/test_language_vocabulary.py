@@ -188,7 +188,8 @@ def test_packing_leaves_nothing_out(sequences, length):
     labels = np.concatenate(rows["labels"])
     assert all(len(ids) == length for ids in rows["input_ids"])
     assert np.concatenate(rows["input_ids"])[: len(stream)].tolist() == stream
-    assert labels[: len(stream)].tolist() == stream and set(labels[len(stream) :]) <= {-100}
+    expected = [-100 if place == 0 else i for ids in sequences for place, i in enumerate(ids)]
+    assert labels[: len(stream)].tolist() == expected and set(labels[len(stream) :]) <= {-100}
     assert len(labels) - len(stream) < length
     positions = [i for ids in sequences for i in range(len(ids))]
     assert np.concatenate(rows["position_ids"])[: len(stream)].tolist() == positions

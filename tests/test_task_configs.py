@@ -67,7 +67,7 @@ def test_a_config_runs(room, task, config, request):
 
 
 def test_no_config_of_a_task_is_left_out():
-    steps = ("encoder", "kmeans", "vocoder")
+    steps = ("encoder", "kmeans", "vocoder", "language")
     found = {
         path.relative_to(CONFIGS).as_posix()
         for name in ("tiny", "published-tasks")

@@ -42,6 +42,17 @@ def test_every_step_runs_from_its_smoke_config(steps):
     assert Vocoder.from_pretrained(steps / "vocoder" / "best").fingerprint == tokens.fingerprint
 
 
+def test_a_language_model_runs_from_its_smoke_config(steps, smoke, monkeypatch, run):
+    """As the head of the config says, then a continuation."""
+    monkeypatch.chdir(smoke)
+    checkpoint = "runs/smoke/vocoder/checkpoint"
+    assert run("encode-corpus", "tests/data", "runs/smoke/tokens", "--checkpoint", checkpoint)[0] == 0
+    assert run("train", "language", "configs/smoke/language.yaml")[0] == 0
+    model = "runs/smoke/language/best"
+    code, _, err = run("continue", CLIPS[0], "--model", model, "--seconds", 1, "-o", "continued.wav")
+    assert code == 0 and "1.0 s more" in err
+
+
 def test_a_run_is_logged_for_people_and_for_tensorboard(steps):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -16,6 +16,7 @@ from semtok import __version__
 from semtok.cli.corpus import corpus, encode_corpus
 from semtok.cli.importing import import_app
 from semtok.cli.info import info
+from semtok.cli.language import continue_speech
 from semtok.cli.learning import evaluate, train
 from semtok.cli.models import models
 from semtok.cli.tasks import classify, enhance, speak, transcribe, verify
@@ -36,6 +37,7 @@ app.command()(classify)
 app.command()(verify)
 app.command()(enhance)
 app.command()(speak)
+app.command("continue")(continue_speech)
 app.command()(info)
 app.command()(models)
 app.add_typer(import_app, name="import")

@@ -23,7 +23,7 @@ from semtok.errors import needs_extra
 
 train = typer.Typer(
     no_args_is_help=True,
-    help="Train an encoder, codebooks, a vocoder, or a model of a task on tokens. Needs the extra semtok[train].",
+    help="Train an encoder, codebooks, a vocoder, or a model on tokens. Needs the extra semtok[train].",
 )
 evaluate = typer.Typer(no_args_is_help=True, help="Measure quality. Needs the extra semtok[eval].")
 
@@ -61,6 +61,12 @@ def train_vocoder(config: ConfigFile, changes: Changes = None) -> None:
     A run that was stopped goes on from its last saved state.
     """
     _train("vocoder", config, changes)
+
+
+@train.command("language")
+def train_language(config: ConfigFile, changes: Changes = None) -> None:
+    """A language model on tokens, which `semtok continue` lets speak."""
+    _train("language", config, changes)
 
 
 @train.command("asr")

@@ -2,9 +2,10 @@
 
 from semtok.language.bpe import UnitBPE
 from semtok.language.durations import deduplicate, repeat
-from semtok.language.interleave import Word, draw_spans, interleave, separate
+from semtok.language.interleave import draw_spans, interleave, separate
 from semtok.language.packing import pack
 from semtok.language.vocabulary import UnitVocabulary
+from semtok.language.words import Word, read_words, shuffle_words
 
 __all__ = [
     "UnitBPE",
@@ -14,6 +15,8 @@ __all__ = [
     "draw_spans",
     "interleave",
     "pack",
+    "read_words",
     "repeat",
     "separate",
+    "shuffle_words",
 ]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def extend_embeddings(model: PreTrainedModel, vocabulary: UnitVocabulary, centroids_of: Tokenizer | None) -> None:
     """Gives a model rows for all ids of a vocabulary, at its input and its output; see `UnitVocabulary.extend`."""
-    before = model.get_input_embeddings().weight.shape[0]
     # Models often have more rows than their tokenizer has tokens.
-    model.resize_token_embeddings(max(before, vocabulary.end_id + 1))
+    size = max(model.get_input_embeddings().weight.shape[0], vocabulary.end_id + 1)
+    model.resize_token_embeddings(size, mean_resizing=centroids_of is None)
     if centroids_of is None:
         return
     output = model.get_output_embeddings()
@@ -28,15 +28,13 @@ def extend_embeddings(model: PreTrainedModel, vocabulary: UnitVocabulary, centro
         weights.append(output.weight)
     for weight in weights:
         old = weight[: vocabulary.first_id].float()
-        first = vocabulary.first_id
-        for row in project_centroids(centroids_of, vocabulary, weight.shape[1]):
-            scaled = old.mean(dim=0) + row.to(old.device) * old.std(dim=0)
-            weight[first : first + len(row)] = scaled.to(weight.dtype)
-            first += len(row)
+        new = project_centroids(centroids_of, vocabulary, weight.shape[1]).to(weight.device)
+        weight[vocabulary.first_id : vocabulary.end_id + 1] = (old.mean(dim=0) + new * old.std(dim=0)).to(weight.dtype)
 
 
-def project_centroids(tokenizer: Tokenizer, vocabulary: UnitVocabulary, dim: int) -> list[Tensor]:
-    """The centroids of each row of codes, mapped to `dim` dimensions of mean 0 and variance 1: float32 [size, dim].
+def project_centroids(tokenizer: Tokenizer, vocabulary: UnitVocabulary, dim: int) -> Tensor:
+    """Centroids of all codes mapped to `dim` dimensions, for each row of mean 0 and variance 1; noise for durations,
+    begin and end: float32 [ids, dim].
 
     A random map keeps distances up to a factor (Johnson-Lindenstrauss); it is the same each time.
     """
@@ -47,4 +45,5 @@ def project_centroids(tokenizer: Tokenizer, vocabulary: UnitVocabulary, dim: int
             points = tokenizer.centroids(layer, stage).cpu().float()
             mapped = points @ torch.randn(points.shape[1], dim, generator=generator)
             rows.append((mapped - mapped.mean(dim=0)) / mapped.std(dim=0).clamp(min=1e-6))
-    return rows
+    rows.append(torch.randn(len(vocabulary) - sum(map(len, rows)), dim, generator=generator))
+    return torch.cat(rows)

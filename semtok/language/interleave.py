@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -11,26 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.errors import ConfigError, TextError, TokensError
+from semtok.errors import ConfigError, TextError
 from semtok.language.layouts import END, FOREIGN
 from semtok.language.vocabulary import UnitVocabulary
+from semtok.language.words import Word, check_words
 from semtok.tokens import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of an utterance, from `start` on and for `duration` seconds."""
-
-    text: str
-    start: float
-    duration: float
-
-    @property
-    def end(self) -> float:
-        return self.start + self.duration
 
 
 def interleave(
@@ -59,7 +46,11 @@ def interleave(
         TokensError, LayerError: several utterances, or as `UnitVocabulary.to_ids`.
         TextError: no words, words that overlap or lie past the end, or not one `spoken` for each.
     """
-    _check(tokens, words, spoken, vocabulary)
+    check_words(tokens, words)
+    if vocabulary.layout != "flattened":
+        raise ConfigError(f"interleave takes a vocabulary in the layout flattened, got {vocabulary.layout}")
+    if not words or len(words) != len(spoken):
+        raise TextError(f"interleave takes words and one `spoken` for each, got {len(words)} and {len(spoken)}")
     first, frames, parts = 0, int(tokens.lengths[0]), []
     for is_speech, span in groupby(spoken):
         last = first + len(list(span)) - 1
@@ -110,21 +101,3 @@ def draw_spans(words: int, mean_words: float, generator: np.random.Generator) ->
     changes = generator.random(words) < 1 / mean_words
     changes[:1] = generator.random() < 0.5
     return [bool(spoken) for spoken in np.cumsum(changes) % 2 == 1]
-
-
-def _check(tokens: Tokens, words: Sequence[Word], spoken: Sequence[bool], vocabulary: UnitVocabulary) -> None:
-    if len(tokens) != 1:
-        raise TokensError(f"interleave takes the tokens of one utterance, got {len(tokens)}")
-    if vocabulary.layout != "flattened":
-        raise ConfigError(f"interleave takes a vocabulary in the layout flattened, got {vocabulary.layout}")
-    if not words or len(words) != len(spoken):
-        raise TextError(f"interleave takes words and one `spoken` for each, got {len(words)} and {len(spoken)}")
-    end = 0.0
-    for number, word in enumerate(words):
-        # Aligners round their times, and the last frame may end before the last sample.
-        if word.duration < 0 or word.start < end - 0.05 or word.end > float(tokens.durations[0]) + 0.1:
-            raise TextError(
-                f"word {number}, {word.text!r}, is at {word.start:.2f} ... {word.end:.2f} s, after a word that ends at "
-                f"{end:.2f} s, in an utterance of {float(tokens.durations[0]):.2f} s: words must follow one another"
-            )
-        end = word.end

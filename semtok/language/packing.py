@@ -28,8 +28,9 @@ def pack(sequences: Iterable[Tensor], length: int, *, padding_id: int) -> Datase
         padding_id: for the rest of the last row; its labels are ignored.
 
     Returns:
-        A dataset with the columns `input_ids`, `labels` (the ids; -100 for padding), and `position_ids`, which start
-        at 0 in each sequence: transformers' models then do not attend from one sequence to the one before it.
+        A dataset with the columns `input_ids`; `labels`, the ids, but -100 for padding and for the first id of each
+        sequence, which nothing predicts; and `position_ids`, which start at 0 in each sequence: transformers' models
+        then do not attend from one sequence to the one before it.
 
     Raises:
         TokensError: no sequences, or one that is not 1-D.
@@ -50,13 +51,10 @@ def pack(sequences: Iterable[Tensor], length: int, *, padding_id: int) -> Datase
     total = sum(map(len, ids))
     missing = -total % length
     stream = np.concatenate([*ids, np.full(missing, padding_id)])
-    labels = stream.copy()
+    places = np.concatenate([*positions, np.arange(missing)])
+    labels = np.where(places == 0, IGNORED, stream)
     labels[total:] = IGNORED
-    columns = {
-        "input_ids": stream,
-        "labels": labels,
-        "position_ids": np.concatenate([*positions, np.arange(missing)]),
-    }
+    columns = {"input_ids": stream, "labels": labels, "position_ids": places}
     with needs_extra("train"):
         from datasets import Dataset, Features, List, Value
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from semtok.errors import SemtokError, needs_extra
 
 TASKS = ("asr", "classifier", "speaker", "enhance", "tts")
-STEPS = ("encoder", "kmeans", "vocoder", *TASKS)
+STEPS = ("encoder", "kmeans", "vocoder", "language", *TASKS)
 
 
 def train(step: str, config: str, changes: Sequence[str] = ()) -> None:
@@ -37,6 +37,11 @@ def train(step: str, config: str, changes: Sequence[str] = ()) -> None:
             from semtok.training.kmeans.trainer import train_kmeans
 
             train_kmeans(load_config(config, KMeansConfig, changes))
+        elif step == "language":
+            from semtok.training.language.config import LanguageConfig
+            from semtok.training.language.trainer import train_language
+
+            train_language(load_config(config, LanguageConfig, changes))
         elif step in TASKS:
             from semtok.training.downstream import OBJECTIVES
             from semtok.training.downstream.trainer import train_task

@@ -1,0 +1,281 @@
+"""`SpeechLanguageModel`: a decoder-only language model over speech tokens, which goes on from where speech stops."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from semtok.audio.recordings import AudioInput
+from semtok.checkpoints.config import config_entries, read_config
+from semtok.checkpoints.encoders import quiet_transformers
+from semtok.checkpoints.hub import resolve
+from semtok.errors import CheckpointError, ConfigError, TokensError
+from semtok.language.packing import IGNORED
+from semtok.language.vocabulary import UnitVocabulary
+from semtok.support.atomic import atomic_write
+from semtok.tokenizer import Tokenizer
+from semtok.tokens import Tokens
+from semtok.vocoder import Vocoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Part = TypeVar("Part", Tokenizer, Vocoder)
+
+_CONFIG, _WEIGHTS = "language.json", "model.safetensors"
+# Bounds memory: ids whose scores over the vocabulary are held at a time, padding included.
+_IDS_AT_A_TIME = 4096
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """What `language.json` says.
+
+    Args:
+        format_version: of the file.
+        checkpoint: bundled name, hub id or folder of the tokenizer and the vocoder.
+        vocabulary: in the layout `flattened`.
+    """
+
+    format_version: int
+    checkpoint: str
+    vocabulary: UnitVocabulary
+
+    def __post_init__(self) -> None:
+        if self.format_version != 1:
+            raise ConfigError(f"format_version must be 1, got {self.format_version}: update semtok")
+        if self.vocabulary.layout != "flattened":
+            raise ConfigError(f"the vocabulary must be in the layout flattened, got {self.vocabulary.layout}")
+
+
+class SpeechLanguageModel:
+    """A model of transformers that predicts ids of a `UnitVocabulary`, one after the other.
+
+    Its folder is one of transformers, which `AutoModelForCausalLM` loads, with `language.json` beside.
+
+    Args:
+        network: taken over, not copied: put in eval mode.
+        config: as in `language.json`.
+
+    Raises:
+        CheckpointError: a network with fewer ids than the vocabulary.
+    """
+
+    def __init__(self, network: PreTrainedModel, config: LanguageModelConfig) -> None:
+        self.network, self.config, self.vocabulary = network.eval(), config, config.vocabulary
+        if (size := network.get_input_embeddings().weight.shape[0]) <= self.vocabulary.end_id:
+            raise CheckpointError(f"the network has {size} ids, the vocabulary needs {self.vocabulary.end_id + 1}")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        device: str | torch.device | None = None,
+    ) -> SpeechLanguageModel:
+        """Loads a model from a folder or a hub id; arguments as of `Tokenizer.from_pretrained`.
+
+        Raises:
+            CheckpointError: no such model, or a file is missing or damaged.
+            ConfigError: `language.json` has unknown, missing or ill-typed entries.
+        """
+        from transformers import AutoModelForCausalLM
+
+        source = resolve(name, revision=revision, local_files_only=local_files_only)
+        path = source.file(_CONFIG)
+        config = read_config(source.read_json(_CONFIG), LanguageModelConfig, str(path))
+        folder = source.file(
+            "config.json",
+        ).parent
+        source.file(_WEIGHTS)
+        try:
+            with quiet_transformers():
+                network = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"the network of {source.name} cannot be loaded: {error}") from error
+        return cls(network.to(device or torch.get_default_device()), config)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Saves the network in transformers' layout, and `language.json` last: a folder without it is not whole."""
+        from safetensors.torch import save_model
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        with atomic_write(target / _WEIGHTS) as aside:
+            save_model(self.network, str(aside), {"format": "pt"})
+        self.network.config.architectures = [type(self.network).__name__]
+        self.network.config.save_pretrained(str(target))
+        with atomic_write(target / _CONFIG) as aside:
+            aside.write_text(json.dumps(config_entries(self.config), indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.network.device
+        return device
+
+    def __repr__(self) -> str:
+        return (
+            f"SpeechLanguageModel({self.network.config.model_type}, layers={self.vocabulary.layers}, "
+            f"ids={len(self.vocabulary)}, checkpoint={self.config.checkpoint!r}, on {self.device})"
+        )
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of the model's checkpoint, loaded when first needed; `CheckpointError` if it is another one by now."""
+        return self._checked(
+            Tokenizer.from_pretrained(self.config.checkpoint, layers=self.vocabulary.layers, device=self.device)
+        )
+
+    @functools.cached_property
+    def vocoder(self) -> Vocoder:
+        """As `tokenizer`."""
+        return self._checked(Vocoder.from_pretrained(self.config.checkpoint, device=self.device))
+
+    def _checked(self, part: Part) -> Part:
+        if part.fingerprint != self.vocabulary.fingerprint:
+            raise CheckpointError(
+                f"this model is of tokenizer {self.vocabulary.fingerprint}, {self.config.checkpoint} is "
+                f"{part.fingerprint} now: train the model anew, or name the old checkpoint in {_CONFIG}"
+            )
+        return part
+
+    @torch.inference_mode()
+    def bits(self, tokens: Tokens) -> list[Tensor]:
+        """How many bits each id takes, of each utterance: float32 [ids], all of `UnitVocabulary.to_ids` but begin.
+
+        An utterance gets the same alone and beside others, up to rounding.
+
+        Raises:
+            TokensError, LayerError: as of `UnitVocabulary.to_ids`.
+        """
+        sequences = self.vocabulary.to_ids(tokens.to(self.device))
+        bits: dict[int, Tensor] = {}
+        for numbers in _batches([len(sequence) for sequence in sequences]):
+            ids = pad_sequence([sequences[n] for n in numbers], batch_first=True, padding_value=IGNORED)
+            # Padding comes last, so no id attends to it.
+            logits = self.network(ids.clamp(min=0), use_cache=False).logits[:, :-1].float()
+            nats = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none", ignore_index=IGNORED)
+            for number, row in zip(numbers, nats, strict=True):
+                bits[number] = row[: len(sequences[number]) - 1] / torch.log(torch.tensor(2.0))
+        return [bits[number] for number in range(len(sequences))]
+
+    @torch.inference_mode()
+    def continue_tokens(
+        self,
+        tokens: Tokens,
+        seconds: float,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int = 0,
+    ) -> Tokens:
+        """Utterances, with so many seconds more that the model draws.
+
+        Ids that would be out of order, and the end of the utterance, are never drawn. Of a prompt that does not fit
+        the network's context beside the continuation, the last part counts.
+
+        Args:
+            tokens: with the model's layers.
+            seconds: of the continuation.
+            temperature: below 1 keeps to what is likely.
+            top_k: draw among so many of the likeliest; among all by default.
+            seed: of the draw; an utterance gets the same alone and beside others.
+
+        Returns:
+            Tokens of the model's layers: the prompt and what follows.
+
+        Raises:
+            TokensError: as of `UnitVocabulary.to_ids`; a duration, a temperature or a top_k that makes no sense.
+            LayerError: tokens that lack a layer.
+        """
+        frames = round(seconds * self.vocabulary.frame_rate)
+        if frames < 1 or temperature <= 0 or (top_k is not None and top_k < 1):
+            raise TokensError(
+                f"a continuation needs at least a frame ({1 / self.vocabulary.frame_rate:.2f} s), a temperature above "
+                f"0 and a top_k of at least 1, got {seconds} s, {temperature} and {top_k}"
+            )
+        longer = []
+        for utterance in tokens.to(self.device):
+            generator = torch.Generator(self.device).manual_seed(seed)
+            (prompt,) = self.vocabulary.to_ids(utterance)
+            drawn = self._draw(self._fitting(prompt[:-1], frames), frames, temperature, top_k, generator)
+            whole = self.vocabulary.from_ids([torch.cat([prompt[:-1], drawn])])
+            longer.append(whole.cut(0, int(utterance.lengths[0]) + frames))
+        return Tokens.cat(longer)
+
+    def _fitting(self, prompt: Tensor, frames: int) -> Tensor:
+        """Begin, and the last frames of a prompt that fit the context beside so many frames: half of it at least."""
+        rows, context = len(self.vocabulary.sizes), self.network.config.max_position_embeddings
+        room = max(context - frames * rows, context // 2) - 1
+        if len(prompt) - 1 <= room:
+            return prompt
+        return torch.cat([prompt[:1], prompt[-(room // rows * rows) :]])
+
+    def _draw(
+        self, prompt: Tensor, frames: int, temperature: float, top_k: int | None, generator: torch.Generator
+    ) -> Tensor:
+        """Ids of at least so many frames, the last one whole."""
+        vocabulary = self.vocabulary
+        step, cache, drawn, written = prompt[None], None, [], 0
+        while written < frames:
+            for first, size in zip(vocabulary.offsets, vocabulary.sizes, strict=True):
+                output = self.network(step, past_key_values=cache, use_cache=True)
+                cache = output.past_key_values
+                scores = output.logits[0, -1, first : first + size].float() / temperature
+                if top_k is not None and top_k < size:
+                    scores = scores.masked_fill(scores < scores.topk(top_k).values[-1], -torch.inf)
+                code = torch.multinomial(scores.softmax(dim=0), 1, generator=generator)
+                step = first + code[None]
+                drawn.append(step[0])
+            written += int(code) + 1 if vocabulary.max_duration else 1
+        return torch.cat(drawn)
+
+    def continue_speech(
+        self,
+        audio: AudioInput,
+        seconds: float,
+        *,
+        sample_rate: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int = 0,
+    ) -> Tensor:
+        """Speech -> the same as its tokens say it, and so many seconds more.
+
+        Arguments and errors as of `continue_tokens` and `Tokenizer.encode`. A vocoder with a speaker encoder speaks in
+        the voice of the prompt.
+
+        Returns:
+            float32 [batch, samples] in [-1, 1] at `vocoder.sample_rate`, zero past each utterance's end.
+        """
+        tokens = self.tokenizer.encode(audio, sample_rate=sample_rate, layers=self.vocabulary.layers)
+        longer = self.continue_tokens(tokens, seconds, temperature=temperature, top_k=top_k, seed=seed)
+        speaker = None
+        if self.vocoder.network.speaker_encoder is not None:
+            speaker = self.vocoder.speaker(audio, sample_rate=sample_rate)
+        return self.vocoder.decode(longer, speaker=speaker)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The numbers of sequences, those of similar length together, of so many ids with their padding; at least one."""
+    batch: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda number: lengths[number]):
+        if batch and (len(batch) + 1) * lengths[number] > _IDS_AT_A_TIME:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
