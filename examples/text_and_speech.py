@@ -1,6 +1,6 @@
 """A text model learns speech tokens: words at known times, as text or as speech, in one sequence.
 
-python examples/text_and_speech.py [--steps 60]
+python examples/text_and_speech.py [--steps 40]
 
 The text model is a tiny one built here from its config, so that nothing is downloaded; with a real one, its tokenizer
 and its model come by from_pretrained, and all else is the same. Needs the extra semtok[train], for `datasets`.
@@ -45,7 +45,7 @@ def build_text_model() -> tuple[PreTrainedTokenizerFast, LlamaForCausalLM]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=40)
     steps = parser.parse_args().steps
     torch.manual_seed(0)
 

@@ -125,11 +125,18 @@ def test_a_run_resumed_equals_an_unbroken_one(room, trained, monkeypatch):
 def test_bits_are_those_of_transformers_loss(models, room):
     model = models["frames"]
     tokens = Tokens.cat([Tokens.load(path) for path in sorted((room / "tokens").rglob("*.safetensors"))])
-    for number, bits in enumerate(model.bits(tokens)):
-        (ids,) = model.vocabulary.to_ids(tokens[number])
+    short = tokens.cut(0, 30)  # with begin and end 32, the model's context
+    for number, bits in enumerate(model.bits(short)):
+        (ids,) = model.vocabulary.to_ids(short[number])
         loss = model.network(ids[None], labels=ids[None]).loss
         assert float(bits.mean()) * math.log(2) == pytest.approx(float(loss), rel=1e-4)
+    for number, bits in enumerate(model.bits(tokens)):
+        (ids,) = model.vocabulary.to_ids(tokens[number])
+        assert len(bits) == len(ids) - 1
         assert torch.allclose(bits, model.bits(tokens[number])[0], rtol=1e-3)
+        # ids 32 ... 47 are predicted from id 16 on
+        loss = model.network(ids[None, 16:48]).logits[0, 15:-1].log_softmax(1).gather(1, ids[32:48, None])
+        assert torch.allclose(bits[31:47], -loss[:, 0] / math.log(2), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["frames", "durations"])
@@ -199,6 +206,9 @@ def test_continue_writes_prompt_and_continuation(run, room, trained, tmp_path, i
     decoded = Vocoder.from_pretrained(istft_folder).decode(prompt)[0]
     half = len(decoded) // 2
     assert torch.allclose(waveform[:half], decoded[:half], atol=1e-3)
+    options = ("--model", room / "frames" / "best", "--seconds", 0.5, "--prompt-seconds", 1, "-o", target)
+    code, _, err = run("continue", CLIPS[0], *options)
+    assert code == 0 and "1.0 s of prompt and 0.5 s more" in err and len(load_audio(target)) == 75 * 320
     code, _, err = run("continue", CLIPS[0], "--model", room / "tokens", "-o", target)
     assert code == 1 and "no file language.json" in err
 

@@ -18,6 +18,10 @@ def continue_speech(
         str, typer.Option("--model", "-m", metavar="NAME", help="Folder, or hub id owner/name.", show_default=False)
     ],
     seconds: Annotated[float, typer.Option(min=0.1, help="How much to add.")] = 4.0,
+    prompt_seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Go on from so many seconds of the speech; from its end by default."),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="Audio file, or - for standard output.")
     ] = Path("continued.wav"),
@@ -40,7 +44,9 @@ def continue_speech(
         model, revision=revision, local_files_only=local_files_only, device=device
     )
     with readable(job.source) as path:
-        waveform = loaded.continue_speech(path, seconds, temperature=temperature, top_k=top_k, seed=seed)[0]
+        waveform = loaded.continue_speech(
+            path, seconds, prompt_seconds=prompt_seconds, temperature=temperature, top_k=top_k, seed=seed
+        )[0]
     with writable(job.target, WRITTEN_SUFFIXES[0]) as path:
         save_audio(path, waveform, sample_rate=loaded.vocoder.sample_rate)
     total = len(waveform) / loaded.vocoder.sample_rate

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -156,21 +157,31 @@ class SpeechLanguageModel:
     def bits(self, tokens: Tokens) -> list[Tensor]:
         """How many bits each id takes, of each utterance: float32 [ids], all of `UnitVocabulary.to_ids` but begin.
 
-        An utterance gets the same alone and beside others, up to rounding.
+        An utterance gets the same alone and beside others, up to rounding. Of one that is longer than the network's
+        context, each id is predicted from half a context before it at least.
 
         Raises:
             TokensError, LayerError: as of `UnitVocabulary.to_ids`.
         """
         sequences = self.vocabulary.to_ids(tokens.to(self.device))
-        bits: dict[int, Tensor] = {}
-        for numbers in _batches([len(sequence) for sequence in sequences]):
-            ids = pad_sequence([sequences[n] for n in numbers], batch_first=True, padding_value=IGNORED)
+        windows = [
+            window
+            for number, sequence in enumerate(sequences)
+            for window in _windows(number, len(sequence), self.network.config.max_position_embeddings)
+        ]
+        pieces: dict[_Window, Tensor] = {}
+        for batch in _batches(windows):
+            rows = [sequences[window.sequence][window.start : window.stop] for window in batch]
+            ids = pad_sequence(rows, batch_first=True, padding_value=IGNORED)
             # Padding comes last, so no id attends to it.
             logits = self.network(ids.clamp(min=0), use_cache=False).logits[:, :-1].float()
             nats = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none", ignore_index=IGNORED)
-            for number, row in zip(numbers, nats, strict=True):
-                bits[number] = row[: len(sequences[number]) - 1] / torch.log(torch.tensor(2.0))
-        return [bits[number] for number in range(len(sequences))]
+            for window, row in zip(batch, nats / math.log(2), strict=True):
+                pieces[window] = row[window.first - window.start - 1 : window.stop - window.start - 1]
+        bits: list[list[Tensor]] = [[] for _ in sequences]
+        for window in windows:
+            bits[window.sequence].append(pieces[window])
+        return [torch.cat(parts) for parts in bits]
 
     @torch.inference_mode()
     def continue_tokens(
@@ -249,19 +260,22 @@ class SpeechLanguageModel:
         seconds: float,
         *,
         sample_rate: int | None = None,
+        prompt_seconds: float | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         seed: int = 0,
     ) -> Tensor:
         """Speech -> the same as its tokens say it, and so many seconds more.
 
-        Arguments and errors as of `continue_tokens` and `Tokenizer.encode`. A vocoder with a speaker encoder speaks in
-        the voice of the prompt.
+        Arguments and errors as of `continue_tokens` and `Tokenizer.encode`; of the audio, `prompt_seconds` count from
+        its beginning, all by default. A vocoder with a speaker encoder speaks in the voice of the audio.
 
         Returns:
             float32 [batch, samples] in [-1, 1] at `vocoder.sample_rate`, zero past each utterance's end.
         """
         tokens = self.tokenizer.encode(audio, sample_rate=sample_rate, layers=self.vocabulary.layers)
+        if prompt_seconds is not None:
+            tokens = tokens.cut(0, max(1, round(prompt_seconds * tokens.frame_rate)))
         longer = self.continue_tokens(tokens, seconds, temperature=temperature, top_k=top_k, seed=seed)
         speaker = None
         if self.vocoder.network.speaker_encoder is not None:
@@ -269,13 +283,30 @@ class SpeechLanguageModel:
         return self.vocoder.decode(longer, speaker=speaker)
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers of sequences, those of similar length together, of so many ids with their padding; at least one."""
-    batch: list[int] = []
-    for number in sorted(range(len(lengths)), key=lambda number: lengths[number]):
-        if batch and (len(batch) + 1) * lengths[number] > _IDS_AT_A_TIME:
+class _Window(NamedTuple):
+    """Ids start ... stop - 1 of a sequence, those from `first` on being asked for."""
+
+    sequence: int
+    start: int
+    first: int
+    stop: int
+
+
+def _windows(sequence: int, length: int, context: int) -> Iterator[_Window]:
+    start, first = 0, 1
+    while first < length:
+        stop = min(start + context, length)
+        yield _Window(sequence, start, first, stop)
+        start, first = max(0, stop - context // 2), stop
+
+
+def _batches(windows: Sequence[_Window]) -> Iterator[list[_Window]]:
+    """Windows of similar length together, of so many ids with their padding; at least one."""
+    batch: list[_Window] = []
+    for window in sorted(windows, key=lambda window: window.stop - window.start):
+        if batch and (len(batch) + 1) * (window.stop - window.start) > _IDS_AT_A_TIME:
             yield batch
             batch = []
-        batch.append(number)
+        batch.append(window)
     if batch:
         yield batch
