@@ -86,12 +86,17 @@ def test_a_run_is_logged_and_tested_beside_ngrams(room, trained):
     assert [line["step"] for line in lines if "valid_bits" in line] == [3, 6]
     result = json.loads((room / "frames" / "test.json").read_text())
     assert result["clips"] == 1 and result["word_order"]["pairs"] == 3
-    for numbers in (result["bits"], result["bits_per_second"], result["word_order"]["right"]):
+    order = result["word_order"]
+    for numbers in (result["bits"], result["bits_per_second"], order["right"], order["right_away_from_cuts"]):
         assert list(numbers) == ["model", "unigram", "5-gram"]
     # 12 codes, begin and end; a frame is an id, and the end one more
     assert 1 < result["bits"]["model"] < math.log2(14) + 1
     assert 49 < result["bits_per_second"]["model"] / result["bits"]["model"] < 51
-    assert all(0 <= share <= 1 for share in result["word_order"]["right"].values())
+    # a unigram cannot tell orders apart, nor a 5-gram away from cuts
+    assert order["right"]["unigram"] == order["right_away_from_cuts"]["5-gram"] == 0.5
+    assert all(0 <= share <= 1 for share in (*order["right"].values(), *order["right_away_from_cuts"].values()))
+    with_durations = json.loads((room / "durations" / "test.json").read_text())["word_order"]
+    assert "right" in with_durations and "right_away_from_cuts" not in with_durations
 
 
 def test_transformers_loads_the_network(room, trained):
@@ -225,6 +230,10 @@ def test_tokens_that_cannot_be_trained_on_are_refused(room, istft_folder, tmp_pa
         run_training(room, "x", f"data=[{tmp_path}/tokens]")
     with refuses(ConfigError, "length must be at least 2"):
         run_training(room, "x", "length=1")
+    (tmp_path / "words.jsonl").write_text('{"path": "elsewhere.flac", "words": [["a", 0, 1], ["b", 1, 1]]}')
+    with refuses(TextError, "none of 1 test clips, such as deep/", "has two words in", "must end as theirs"):
+        run_training(room, "x", f"words={tmp_path}/words.jsonl")
+    assert not (room / "x" / "log.jsonl").exists()
 
 
 def test_a_corpus_says_what_is_for_training(room, istft_folder, tmp_path):
@@ -251,9 +260,11 @@ WORDS = [Word("a", 0.02, 0.04), Word("b", 0.06, 0.02), Word("c", 0.12, 0.02)]
 def test_words_change_places_and_pauses_stay():
     # pause 0; a 1 2; b 3; pause 4 5; c 6; pause 7
     tokens = make_tokens([[0, 1, 2, 3, 4, 5, 6, 7]], sizes={7: (8,)})
-    orders = {
-        tuple(shuffle_words(tokens, WORDS, np.random.default_rng(seed)).codes[0, 0].tolist()) for seed in range(40)
-    }
+    orders = set()
+    for seed in range(40):
+        shuffled, before = shuffle_words(tokens, WORDS, np.random.default_rng(seed))
+        assert shuffled.codes[0, 0].tolist() == before.tolist()
+        orders.add(tuple(before.tolist()))
     assert orders == {
         (0, 1, 2, 6, 4, 5, 3, 7),
         (0, 3, 1, 2, 4, 5, 6, 7),

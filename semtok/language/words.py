@@ -69,7 +69,7 @@ def check_words(tokens: Tokens, words: Sequence[Word]) -> None:
         end = word.end
 
 
-def shuffle_words(tokens: Tokens, words: Sequence[Word], generator: np.random.Generator) -> Tokens:
+def shuffle_words(tokens: Tokens, words: Sequence[Word], generator: np.random.Generator) -> tuple[Tokens, np.ndarray]:
     """An utterance with its words in another order, drawn at random; pauses stay between them.
 
     Args:
@@ -77,7 +77,7 @@ def shuffle_words(tokens: Tokens, words: Sequence[Word], generator: np.random.Ge
         words: at least two, in order, with their times.
 
     Returns:
-        Tokens of the same frames in another order.
+        Tokens of the same frames in another order, and where each frame was before, int64 [frames].
 
     Raises:
         TokensError, TextError: as `check_words`; fewer than two words.
@@ -93,7 +93,7 @@ def shuffle_words(tokens: Tokens, words: Sequence[Word], generator: np.random.Ge
     while (order == np.arange(len(words))).all():
         order = generator.permutation(len(words))
     pieces[1::2] = [pieces[1::2][word] for word in order]
-    moved = torch.from_numpy(np.concatenate(pieces)).to(tokens.codes.device)
-    return Tokens.unchecked(
-        tokens.codes[:, :, moved], tokens.lengths, tokens.codebooks, tokens.frame_rate, tokens.fingerprint
-    )
+    before = np.concatenate(pieces)
+    codes = tokens.codes[:, :, torch.from_numpy(before).to(tokens.codes.device)]
+    shuffled = Tokens.unchecked(codes, tokens.lengths, tokens.codebooks, tokens.frame_rate, tokens.fingerprint)
+    return shuffled, before

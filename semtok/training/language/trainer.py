@@ -16,7 +16,7 @@ from semtok.language.vocabulary import UnitVocabulary
 from semtok.support.atomic import atomic_write
 from semtok.tokens import Tokens
 from semtok.training.language.config import LanguageConfig
-from semtok.training.language.measurement import measure
+from semtok.training.language.measurement import draw_wrong_orders, measure
 from semtok.training.language.sources import Utterances, load_utterances
 from semtok.training.run import Run, train
 from semtok.vocoder import Vocoder
@@ -36,11 +36,12 @@ def train_language(config: LanguageConfig) -> None:
     layers = [max(vocoder.layers)] if config.layers is None else config.layers
     vocabulary = UnitVocabulary.of(vocoder, layers=layers, max_duration=config.max_duration)
     utterances = load_utterances(config, vocabulary)
+    orders = draw_wrong_orders(utterances.test, config)
     trainer = LanguageTrainer(config, run, vocabulary, utterances)
     train(run, trainer, config, step_name="language", product="model")
     if run.is_main and not (run.folder / "test.json").exists():
         best = SpeechLanguageModel.from_pretrained(run.folder / "best", device=run.device)
-        result = measure(best, utterances, config)
+        result = measure(best, utterances, orders)
         with atomic_write(run.folder / "test.json") as aside:
             aside.write_text(json.dumps(result, indent=2) + "\n")
     run.finish()
