@@ -33,7 +33,7 @@ test-oldest:
 	sed -nE 's/^    "([A-Za-z_-]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml | sed 's/^torch==.*/torch==$(OLDEST_TORCH)/' \
 	    > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt torch
-	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt -e '.[train,eval,corpus,dev]'
+	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt -e '.[train,eval,corpus,export,dev]'
 	# old packages warn about newer ones beneath them
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -o filterwarnings=default
 
@@ -53,5 +53,5 @@ clean:
 	@touch $@
 
 .venv/test.stamp: .venv/torch.stamp pyproject.toml
-	$(INSTALL) -e '.[train,eval,corpus,dev]'
+	$(INSTALL) -e '.[train,eval,corpus,export,dev]'
 	@touch $@

@@ -507,7 +507,7 @@ def test_the_tutorial_runs(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (helpers.ROOT / "docs/corpora.md").read_text()
     commands = re.findall(r"^semtok (.+)$", "".join(re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S)), re.M)
-    assert len(commands) == 6
+    assert len(commands) == 8
     for command in commands:
         incomplete = "--shard-index 0,2" in command
         assert run(*shlex.split(command))[0] == 0, command

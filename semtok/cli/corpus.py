@@ -117,6 +117,20 @@ def verify(
         raise CorpusError(f"{folder} holds other tokens than {name} makes of {source or run.source} now")
 
 
+@corpus.command()
+def export(
+    folder: Folder,
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="lhotse, slamkit, webdataset, kaldi or megatron.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A new folder.")],
+    layers: Layers = None,
+) -> None:
+    """Write a finished corpus in the format of others. lhotse and kaldi need the extra semtok[export]."""
+    from semtok import corpus
+
+    written = corpus.export(folder, form, target, layers=parse_layers(layers))
+    typer.echo(f"written: {', '.join(map(str, written[:4]))}{' ...' if len(written) > 4 else ''}")
+
+
 def _print_status(folder: Path, state: object) -> None:
     from semtok.corpus import CorpusStatus
 

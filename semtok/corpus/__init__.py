@@ -11,15 +11,18 @@ from semtok.errors import needs_extra
 with needs_extra("corpus"):
     from semtok.corpus.checking import CorpusStatus, Verification, status, verify
     from semtok.corpus.encoding import Encoded, encode_corpus
+    from semtok.corpus.exporters import EXPORTERS, export
     from semtok.corpus.reading import TokenClip, TokenCorpus, read
 
 __all__ = [
+    "EXPORTERS",
     "CorpusStatus",
     "Encoded",
     "TokenClip",
     "TokenCorpus",
     "Verification",
     "encode_corpus",
+    "export",
     "read",
     "status",
     "verify",

@@ -66,6 +66,10 @@ class TokenCorpus:
                 for group in range(file.num_row_groups):
                     yield from self._clips(file.read_row_group(group, columns=self._columns))
 
+    def parts(self) -> Iterator[TokenCorpus]:
+        """A corpus for each shard."""
+        return (TokenCorpus(self.folder, self.run, self.codebooks, [path]) for path in self.paths)
+
     def __getitem__(self, key: int | str) -> TokenClip:
         if isinstance(key, str):
             return self._find(key)

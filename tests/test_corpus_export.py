@@ -1,0 +1,132 @@
+"""Tokens of a corpus in the formats of others, each read back by the library that owns the format."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import warnings
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import helpers
+import numpy as np
+import pytest
+from helpers import CLIPS, copy_clips
+
+from semtok import corpus
+from semtok.errors import CorpusError
+
+refuses = partial(helpers.refuses, CorpusError)
+NAMES = [path.name for path in CLIPS]
+TEXTS = ["one", "two", "three"]
+
+
+@pytest.fixture(scope="module")
+def encoded(tokenizer, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("encoded")
+    copy_clips(folder)
+    rows = [{"path": name, "text": text, "age": 30} for name, text in zip(NAMES, TEXTS, strict=True)]
+    (folder / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus.encode_corpus(tokenizer, folder / "list.jsonl", folder / "tokens", num_shards=2)
+    return folder / "tokens"
+
+
+@pytest.fixture(scope="module")
+def codes(tokenizer) -> list[np.ndarray]:
+    """[rows, frames] of each recording."""
+    return [tokenizer.encode(path).codes[0].numpy() for path in CLIPS]
+
+
+@contextmanager
+def files_left_open():
+    """Readers that leave files to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
+
+
+def test_lhotse_reads_cuts_with_target_codes(encoded, codes, tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    corpus.export(encoded, "lhotse", tmp_path / "shar")
+    with files_left_open():
+        cuts = list(lhotse.CutSet.from_shar(in_dir=tmp_path / "shar"))
+    assert [cut.id for cut in cuts] == NAMES
+    for cut, expected, text in zip(cuts, codes, TEXTS, strict=True):
+        assert np.array_equal(cut.load_target_codes(), expected) and np.array_equal(cut.target_codes.load(), expected)
+        assert cut.supervisions[0].text == text and cut.age == 30
+        assert cut.target_codes.temporal_dim == 1 and cut.target_codes.frame_shift == 0.02
+
+
+def test_kaldiio_reads_an_archive_a_row(encoded, codes, tmp_path):
+    kaldiio = pytest.importorskip("kaldiio")
+    written = corpus.export(encoded, "kaldi", tmp_path / "ark", layers=[4, 1])
+    assert [path.name for path in written] == ["l4.ark", "l4.scp", "l1.ark", "l1.scp"]
+    for row, path in [(2, "l4.scp"), (0, "l1.scp")]:
+        vectors = kaldiio.load_scp(str(tmp_path / "ark" / path))
+        assert sorted(vectors) == sorted(NAMES)
+        for name, expected in zip(NAMES, codes, strict=True):
+            assert vectors[name].dtype == np.int32 and np.array_equal(vectors[name], expected[row])
+
+
+def test_webdataset_reads_tars(encoded, codes, tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    written = corpus.export(encoded, "webdataset", tmp_path / "tars")
+    with files_left_open():
+        samples = list(webdataset.WebDataset([str(path) for path in written], shardshuffle=False).decode())
+    assert [sample["json"]["id"] for sample in samples] == NAMES
+    for sample, expected, text in zip(samples, codes, TEXTS, strict=True):
+        assert sample["codes.npy"].dtype == np.uint16 and np.array_equal(sample["codes.npy"], expected)
+        assert sample["json"]["text"] == text and sample["json"]["rows"] == ["l1", "l3", "l4"]
+
+
+def test_slamkit_gets_units_and_how_often_each_came(encoded, codes, tmp_path):
+    (path,) = corpus.export(encoded, "slamkit", tmp_path / "slamkit", layers=[4])
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [record["file_name"] for record in records] == NAMES
+    for record, expected in zip(records, codes, strict=True):
+        assert set(record) == {"units", "duration", "file_name"}
+        assert all(one != other for one, other in itertools.pairwise(record["units"]))
+        assert np.array_equal(np.repeat(record["units"], record["duration"]), expected[2])
+    with refuses("one row of codes", "l1, l3, l4", "choose one layer"):
+        corpus.export(encoded, "slamkit", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of what megatron imports, where it is installed
+@pytest.mark.parametrize("layers", [None, [4]])
+def test_megatron_reads_documents_of_ids(encoded, codes, tmp_path, layers):
+    corpus.export(encoded, "megatron", tmp_path / "ids", layers=layers)
+    facts = json.loads((tmp_path / "ids/codes.json").read_text())
+    if layers is None:
+        assert (facts["offsets"], facts["vocabulary_size"]) == ({"l1": 0, "l3": 40, "l4": 70}, 82)
+        expected = [np.add(clip, [[0], [40], [70]]).T.ravel() for clip in codes]
+    else:
+        expected = [clip[2] for clip in codes]
+    index = (tmp_path / "ids/codes.idx").read_bytes()
+    assert index[:9] == b"MMIDIDX\0\0" and index[17] == 8  # unsigned 16-bit
+    counts = np.frombuffer(index, np.int32, 3, 34)
+    starts, documents = np.split(np.frombuffer(index, np.int64, 7, 46), [3])
+    assert documents.tolist() == [0, 1, 2, 3]
+    if find_spec("megatron") is not None:
+        from megatron.core.datasets.indexed_dataset import IndexedDataset
+
+        dataset = IndexedDataset(str(tmp_path / "ids/codes"))
+        assert [dataset[number].tolist() for number in range(len(dataset))] == [clip.tolist() for clip in expected]
+    ids = np.fromfile(tmp_path / "ids/codes.bin", np.uint16)
+    for start, count, clip in zip(starts, counts, expected, strict=True):
+        assert np.array_equal(ids[start // 2 : start // 2 + count], clip)
+
+
+def test_formats_and_folders_are_checked(run, encoded, tmp_path):
+    with refuses("there is no format 'hdf5', only lhotse, slamkit"):
+        corpus.export(encoded, "hdf5", tmp_path / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    with refuses(tmp_path / "full", "is there already"):
+        corpus.export(encoded, "megatron", tmp_path / "full")
+    code, printed, _ = run("corpus", "export", encoded, "webdataset", tmp_path / "tars")
+    assert code == 0 and "part-00000.tar" in printed
