@@ -19,6 +19,7 @@ from semtok.cli.info import info
 from semtok.cli.language import continue_speech
 from semtok.cli.learning import evaluate, train
 from semtok.cli.models import models
+from semtok.cli.studying import importance, select, study
 from semtok.cli.tasks import classify, enhance, speak, transcribe, verify
 from semtok.cli.tokens import decode, encode, resynth
 from semtok.errors import SemtokError
@@ -38,6 +39,9 @@ app.command()(verify)
 app.command()(enhance)
 app.command()(speak)
 app.command("continue")(continue_speech)
+app.command()(study)
+app.command()(select)
+app.command()(importance)
 app.command()(info)
 app.command()(models)
 app.add_typer(import_app, name="import")

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from semtok.audio.lengths import Framing
 from semtok.errors import SemtokError
 
 _EXPECTED = '{"path": "clip.flac", "phones": [["AH", 0.51, 0.07], ...]} with starts and durations in seconds'
+Seconds: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """The phones of a clip, by start; `starts` and `ends` are float64 [phones], in seconds."""
+    """The phones, or words, of a clip, by start; `starts` and `ends` are float64 [phones], in seconds."""
 
     phones: tuple[str, ...]
-    starts: npt.NDArray[np.float64]
-    ends: npt.NDArray[np.float64]
+    starts: Seconds
+    ends: Seconds
 
-    def labels(self, times: npt.NDArray[np.float64], phones: Sequence[str]) -> npt.NDArray[np.int64]:
+    def labels(self, times: Seconds, phones: Sequence[str]) -> npt.NDArray[np.int64]:
         """Index in `phones` of the phone at each time [frames] in seconds; -1 where there is none."""
         numbers = np.array([phones.index(phone) for phone in self.phones] or [-1], dtype=np.int64)
         positions = np.searchsorted(self.starts, times, side="right") - 1
@@ -33,8 +35,13 @@ class Alignment:
         return np.where(inside, numbers[positions], -1)
 
 
-def read_alignments(path: str | os.PathLike[str]) -> dict[str, Alignment]:
-    """The alignments of a file, by the path of their clip.
+def frame_times(framing: Framing, frames: int) -> Seconds:
+    """The centre of what the encoder sees of the waveform for each frame, in seconds."""
+    return (np.arange(frames) * framing.hop_length + framing.minimum_samples / 2) / framing.sample_rate
+
+
+def read_alignments(path: str | os.PathLike[str], tier: str = "phones") -> dict[str, Alignment]:
+    """The alignments of a file, by the path of their clip; of another `tier`, such as "words", where a line has it.
 
     Raises:
         SemtokError: there is no such file, or a line of it is something else.
@@ -48,18 +55,47 @@ def read_alignments(path: str | os.PathLike[str]) -> dict[str, Alignment]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                clip, alignment = _read(json.loads(line))
+                entry = json.loads(line)
+                if tier == "phones" or tier in entry:
+                    alignments[str(entry["path"])] = parse_alignment(entry[tier])
             except (ValueError, KeyError, TypeError) as error:
                 raise SemtokError(
                     f"{path}, line {number}, is no alignment ({error!r}): expected {_EXPECTED}"
                 ) from error
-            alignments[clip] = alignment
     return alignments
 
 
-def _read(entry: dict[str, Any]) -> tuple[str, Alignment]:
-    phones = [str(name) for name, _, _ in entry["phones"]]
-    starts, durations = (np.array([float(phone[column]) for phone in entry["phones"]]) for column in (1, 2))
+def match_alignments(
+    alignments: Mapping[str, Alignment], clips: Collection[Path], audio: Path, file: Path
+) -> dict[Path, Alignment]:
+    """The alignments of these clips, resolved paths; those in `file` are relative to `audio` or to where it lies.
+
+    Raises:
+        SemtokError: they are of no clip.
+    """
+    aligned = {
+        path: alignment
+        for name, alignment in alignments.items()
+        for path in dict.fromkeys((folder / name).resolve() for folder in (audio, file.parent))
+        if path in clips
+    }
+    if not aligned:
+        first = next(iter(alignments), None)
+        raise SemtokError(
+            f"{file} names no clip of {audio}: its paths have to be relative to that folder or to {file.parent}; "
+            f"the first of {len(alignments)} is {first!r}, a clip is {next(iter(clips))}"
+        )
+    return aligned
+
+
+def parse_alignment(intervals: Sequence[Sequence[Any]]) -> Alignment:
+    """The alignment of intervals [name, start, duration] in seconds.
+
+    Raises:
+        ValueError, TypeError: they are something else, or out of order.
+    """
+    names = [str(name) for name, _, _ in intervals]
+    starts, durations = (np.array([float(interval[column]) for interval in intervals]) for column in (1, 2))
     if not np.isfinite(starts).all() or (np.diff(starts) < 0).any() or not (durations >= 0).all():
         raise ValueError("phones out of order, or of negative duration")
-    return str(entry["path"]), Alignment(tuple(phones), starts, starts + durations)
+    return Alignment(tuple(names), starts, starts + durations)

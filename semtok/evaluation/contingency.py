@@ -35,22 +35,30 @@ def pnmi(counts: Integers) -> float:
 
     The plug-in estimate, too high by about `pnmi_bias`.
     """
-    labels = counts.sum(axis=1)
-    return _ratio(_entropy(labels) + _entropy(counts.sum(axis=0)) - _entropy(counts), _entropy(labels))
+    return _ratio(mutual_information(counts), entropy(counts.sum(axis=1)))
 
 
 def pnmi_bias(counts: Integers) -> float:
-    """By how much the finite number of frames raises `pnmi`, estimated from the number of cells that are not empty.
+    """By how much the finite number of frames raises `pnmi`: `mutual_information_bias` by the entropy of the label."""
+    return _ratio(mutual_information_bias(counts), entropy(counts.sum(axis=1)))
+
+
+def mutual_information(counts: Integers) -> float:
+    """Of label and code, in nats: the plug-in estimate, too high by about `mutual_information_bias`."""
+    return entropy(counts.sum(axis=1)) + entropy(counts.sum(axis=0)) - entropy(counts)
+
+
+def mutual_information_bias(counts: Integers) -> float:
+    """By how much the finite number of frames raises it, in nats, from the number of cells that are not empty.
 
     Source: Miller, "Note on the bias of information estimates", 1955, for each of the three entropies.
     """
-    labels, codes = counts.sum(axis=1), counts.sum(axis=0)
-    cells, rows, columns = map(np.count_nonzero, (counts, labels, codes))
-    return _ratio((cells - rows - columns + 1) / max(2 * counts.sum(), 1), _entropy(labels))
+    cells, rows, columns = map(np.count_nonzero, (counts, counts.sum(axis=1), counts.sum(axis=0)))
+    return float((cells - rows - columns + 1) / max(2 * counts.sum(), 1))
 
 
-def _entropy(counts: Integers) -> float:
-    """In nats."""
+def entropy(counts: Integers) -> float:
+    """Of the shares of counts of any shape, in nats."""
     shares = counts[counts > 0] / max(counts.sum(), 1)
     return float(-(shares * np.log(shares)).sum())
 

@@ -62,7 +62,7 @@ def write_token_report(
         [row.name, str(row.codebook_size), str(row.used), *(column.cell(row.scores[column.name]) for column in columns)]
         for row in result.rows
     ]
-    facts = _provenance(checkpoint, result.fingerprint, command)
+    facts = provenance(checkpoint, result.fingerprint, command, _PACKAGES)
     lines = [
         f"# Tokens of {checkpoint}",
         "",
@@ -85,7 +85,7 @@ def write_token_report(
 
 
 def _facts(result: Resynthesis, checkpoint: str, command: str) -> dict[str, Any]:
-    return _provenance(checkpoint, result.fingerprint, command) | {
+    return provenance(checkpoint, result.fingerprint, command, _PACKAGES) | {
         "judges": result.judges,
         "notes": result.notes,
         "metrics": {
@@ -97,8 +97,8 @@ def _facts(result: Resynthesis, checkpoint: str, command: str) -> dict[str, Any]
     }
 
 
-def _provenance(checkpoint: str, fingerprint: str, command: str) -> dict[str, Any]:
-    """What has to be known to judge or repeat any numbers."""
+def provenance(checkpoint: str, fingerprint: str, command: str, packages: Sequence[str]) -> dict[str, Any]:
+    """What has to be known to judge or repeat any numbers, with the versions of `packages`, which are installed."""
     return {
         "checkpoint": checkpoint,
         "fingerprint": fingerprint,
@@ -106,7 +106,7 @@ def _provenance(checkpoint: str, fingerprint: str, command: str) -> dict[str, An
         "date": datetime.date.today().isoformat(),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
         "versions": {"semtok": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in _PACKAGES},
+        | {name: version(name) for name in packages},
     }
 
 

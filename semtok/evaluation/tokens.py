@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semtok.errors import AudioError, SemtokError
+from semtok.errors import AudioError
 from semtok.evaluation import metrics
-from semtok.evaluation.alignments import Alignment, read_alignments
+from semtok.evaluation.alignments import frame_times, match_alignments, read_alignments
 from semtok.evaluation.contingency import contingency
 from semtok.evaluation.resynthesis import find_clips
 
@@ -68,15 +67,14 @@ def evaluate_tokens(
         AudioError: as `find_clips`; a clip that cannot be read or is too short to encode.
     """
     clips = {clip.path.resolve(): clip.path for clip in find_clips(audio)}
-    aligned = _match(list(clips), Path(audio), Path(alignments))
+    aligned = match_alignments(read_alignments(alignments), clips, Path(audio), Path(alignments))
     phones = sorted({phone for alignment in aligned.values() for phone in alignment.phones})
     paths = list(aligned)
     counts = [np.zeros((len(phones), size), np.int64) for size in tokenizer.codebooks.sizes]
     for number, tokens in tokenizer.encode_each(paths):
         if isinstance(tokens, AudioError):
             raise tokens
-        starts = np.arange(tokens.codes.shape[2]) * tokenizer.hop_length
-        times = (starts + tokenizer.encoder.minimum_samples / 2) / tokenizer.sample_rate
+        times = frame_times(tokenizer.encoder.framing, tokens.codes.shape[2])
         labels = aligned[paths[number]].labels(times, phones)
         spoken = labels >= 0
         for table, codes in zip(counts, tokens.codes[0].cpu().numpy(), strict=True):
@@ -93,22 +91,3 @@ def evaluate_tokens(
     missing = len(clips) - len(aligned)
     notes = (f"{missing} of {len(clips)} clips have no alignment and are left out.",) if missing else ()
     return TokenQuality(tokenizer.fingerprint, len(aligned), int(counts[0].sum()), tuple(phones), tuple(rows), notes)
-
-
-def _match(clips: Sequence[Path], audio: Path, file: Path) -> dict[Path, Alignment]:
-    """The alignments of these clips."""
-    known = set(clips)
-    alignments = read_alignments(file)
-    aligned = {
-        path: alignment
-        for name, alignment in alignments.items()
-        for path in dict.fromkeys((folder / name).resolve() for folder in (audio, file.parent))
-        if path in known
-    }
-    if not aligned:
-        first = next(iter(alignments), None)
-        raise SemtokError(
-            f"{file} names no clip of {audio}: its paths have to be relative to that folder or to {file.parent}; "
-            f"the first of {len(alignments)} is {first!r}, a clip is {clips[0]}"
-        )
-    return aligned

@@ -1,0 +1,215 @@
+"""Figures of a study: each draws a table, as SVG text that stands in a page by itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semtok.analysis.stability import PERTURBATIONS
+from semtok.analysis.tables import Table
+from semtok.errors import needs_extra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BITRATES = {
+    "bitrate": "plain",
+    "run_length_bitrate": "runs",
+    "entropy_bitrate": "entropy coded",
+    "run_entropy_bitrate": "runs, entropy coded",
+}
+_LIGHT_ABOVE = 0.6  # of the range of a heat map: where text has to be dark
+
+
+def draw_codes(table: Table) -> str:
+    """Bits a second of each row, plain and coded; used share of its codebook, and what it leaves unexplained."""
+    names = [row["row"] for row in table.rows]
+    figure = _figure(2, width=max(4.0, 0.6 * len(names)))
+    rates, use = figure.subplots(1, 2)
+    _bars(rates, names, {title: [row[key] for row in table.rows] for key, title in _BITRATES.items()})
+    rates.set(ylabel="bit/s", xlabel="row")
+    shares = {
+        "codes used": [row["used"] for row in table.rows],
+        "perplexity / K": [row["perplexity"] / row["codebook_size"] for row in table.rows],
+        "unexplained variance": [row["unexplained"] for row in table.rows],
+    }
+    _bars(use, names, shares)
+    use.set(ylim=(0, 1), xlabel="row")
+    return _svg(figure)
+
+
+def draw_stability(table: Table) -> str:
+    """Share of the tokens that change, by row and perturbation."""
+    figure = _figure(1, height=1 + 0.4 * len(table.rows))
+    values = [[row[name] for name in PERTURBATIONS] for row in table.rows]
+    _heat_map(figure.subplots(), values, [row["row"] for row in table.rows], list(PERTURBATIONS), top=1.0)
+    return _svg(figure)
+
+
+def draw_information(table: Table) -> str:
+    """Share of each label's entropy that each row tells, with the plug-in estimate above the held-out one."""
+    labels = list(dict.fromkeys(row["label"] for row in table.rows))
+    figure = _figure(len(labels), width=max(3.5, 0.4 * len({row["row"] for row in table.rows})))
+    for axes, label in zip(np.ravel(figure.subplots(1, len(labels), sharey=True)), labels, strict=True):
+        rows = table.of(label=label)
+        names = [row["row"] for row in rows]
+        axes.plot(names, [row["normalized"] for row in rows], "o:", color="0.6", label="plug-in")
+        corrected = [(row["bits"] - row["bias"]) / row["entropy"] if row["entropy"] else np.nan for row in rows]
+        axes.plot(names, corrected, "o--", color="tab:blue", label="less its bias")
+        axes.plot(
+            names,
+            [row["held_out"] / (row["entropy"] or np.nan) for row in rows],
+            "o-",
+            color="tab:orange",
+            label="held out",
+        )
+        axes.set(title=label, xlabel="row", ylim=(-0.05, 1.05))
+        axes.legend(fontsize=7)
+    return _svg(figure)
+
+
+def draw_probes(table: Table) -> str:
+    """Bits that a linear probe reads from each layer."""
+    return _by_layers(table, "bits", "bits a frame")
+
+
+def draw_between(table: Table) -> str:
+    """Mutual information of each two layers, by the smaller entropy of the two."""
+    return _square(table, "layer", "share")
+
+
+def draw_similarity(table: Table) -> str:
+    """PWCCA of each two views."""
+    both_ways = [*table.rows, *({**row, "view": row["other"], "other": row["view"]} for row in table.rows)]
+    return _square(Table(both_ways), "view", "similarity")
+
+
+def draw_shares(table: Table) -> str:
+    """What each layer tells alone, its Shapley share, and what only it tells, for each label."""
+    labels = list(dict.fromkeys(row["label"] for row in table.rows))
+    figure = _figure(len(labels), width=4.0)
+    for axes, label in zip(np.ravel(figure.subplots(1, len(labels))), labels, strict=True):
+        rows = table.of(label=label)
+        columns = {"alone": "alone", "shapley": "share of all (Shapley)", "conditional_gain": "only in this layer"}
+        _bars(axes, [row["layer"] for row in rows], {text: [row[key] for row in rows] for key, text in columns.items()})
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set(xlabel="layer", ylabel=f"bits of {label} a frame")
+    return _svg(figure)
+
+
+def draw_abx(table: Table) -> str:
+    """ABX errors by layer."""
+    figure = _figure(1, width=5.0)
+    axes = figure.subplots()
+    for speakers, style in (("within", "o-"), ("across", "s--")):
+        rows = table.of(speakers=speakers)
+        for key, color in (("tokens", "tab:orange"), ("features", "tab:blue")):
+            errors = [100 * row[key] for row in rows]
+            axes.plot(
+                [str(row["layer"]) for row in rows], errors, style, color=color, label=f"{key}, {speakers} speakers"
+            )
+    axes.axhline(50, color="0.6", linewidth=0.8)
+    axes.set(xlabel="layer", ylabel="ABX error, %", ylim=(0, 55))
+    axes.legend()
+    return _svg(figure)
+
+
+def draw_selection(table: Table) -> str:
+    """Quality over bitrate for each purpose; the knee is ringed."""
+    purposes = list(dict.fromkeys(row["purpose"] for row in table.rows))
+    figure = _figure(len(purposes), width=4.0)
+    for axes, purpose in zip(np.ravel(figure.subplots(1, len(purposes))), purposes, strict=True):
+        rows = table.of(purpose=purpose)
+        rates, qualities = [row["bitrate"] / 1000 for row in rows], [row["quality"] for row in rows]
+        axes.plot(rates, qualities, "o-")
+        for rate, quality, row in zip(rates, qualities, rows, strict=True):
+            text = ", ".join(map(str, row["layers"]))
+            axes.annotate(text, (rate, quality), xytext=(0, -12), textcoords="offset points", ha="center", fontsize=7)
+            if row["knee"]:
+                axes.plot(rate, quality, "o", markersize=14, fillstyle="none", color="tab:red")
+        axes.margins(0.15, 0.2)
+        axes.set(title=purpose, xlabel="kbit/s", ylabel=rows[0]["unit"])
+    return _svg(figure)
+
+
+def draw_importance(table: Table) -> str:
+    """Mean weight of each layer in each model."""
+    models = list(dict.fromkeys(row["model"] for row in table.rows))
+    layers = sorted({row["layer"] for row in table.rows})
+    weights = {
+        model: [next((row["weight"] for row in table.of(model=model, layer=layer)), 0.0) for layer in layers]
+        for model in models
+    }
+    figure = _figure(1, width=5.0)
+    axes = figure.subplots()
+    _bars(axes, layers, weights)
+    axes.set(xlabel="layer", ylabel="mean weight")
+    return _svg(figure)
+
+
+def _by_layers(table: Table, key: str, ylabel: str) -> str:
+    labels = list(dict.fromkeys(row["label"] for row in table.rows))
+    figure = _figure(len(labels), width=3.5)
+    for axes, label in zip(np.ravel(figure.subplots(1, len(labels))), labels, strict=True):
+        rows = table.of(label=label)
+        names = [str(row["layers"][0]) if len(row["layers"]) == 1 else "all" for row in rows]
+        axes.bar(names, [row[key] for row in rows])
+        axes.set(title=label, xlabel="layer", ylabel=ylabel)
+    return _svg(figure)
+
+
+def _square(table: Table, key: str, value: str) -> str:
+    names = list(dict.fromkeys(row[key] for row in table.rows))
+    known = {(row[key], row["other"]): row[value] for row in table.rows}
+    figure = _figure(1, width=2 + 0.5 * len(names), height=1.2 + 0.5 * len(names))
+    values = [[known[one, other] for other in names] for one in names]
+    _heat_map(figure.subplots(), values, names, names, top=1.0)
+    return _svg(figure)
+
+
+def _heat_map(
+    axes: Axes, values: Sequence[Sequence[float]], rows: Sequence[Any], columns: Sequence[Any], *, top: float
+) -> None:
+    axes.imshow(values, vmin=0, vmax=top, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(columns)), list(map(str, columns)))
+    axes.set_yticks(range(len(rows)), list(map(str, rows)))
+    if len(rows) <= 16:
+        for i, line in enumerate(values):
+            for j, number in enumerate(line):
+                color = "black" if number > _LIGHT_ABOVE * top else "white"
+                axes.text(j, i, f"{number:.2f}", ha="center", va="center", color=color, fontsize=8)
+
+
+def _bars(axes: Axes, names: Sequence[Any], series: dict[str, list[float]]) -> None:
+    """Bars beside each other, a colour for each series."""
+    width = 0.8 / max(1, len(series))
+    for number, (title, values) in enumerate(series.items()):
+        places = np.arange(len(names)) + (number - (len(series) - 1) / 2) * width
+        axes.bar(places, values, width, label=title)
+    axes.set_xticks(range(len(names)), list(map(str, names)))
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+
+
+def _figure(panels: int, *, width: float = 5.0, height: float = 3.2) -> Figure:
+    with needs_extra("study"):
+        from matplotlib.figure import Figure
+
+    return Figure(figsize=(panels * width, height), layout="constrained")
+
+
+def _svg(figure: Figure) -> str:
+    """The element <svg>, with its text as text."""
+    from matplotlib import rc_context
+
+    out = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "semtok"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+Draw = Callable[[Table], str]

@@ -1,0 +1,241 @@
+"""`semtok study`, `select` and `importance`: the report, what is reused, planted answers, and bad input."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shutil
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from helpers import CLIPS, copy_clips, refuses
+from task_models import make_model
+
+from semtok import Tokenizer, Vocoder, load_audio, save_audio
+from semtok.analysis import Study, recommend, write_report
+from semtok.analysis.clips import read_clips
+from semtok.errors import AudioError, SemtokError
+from semtok.evaluation.alignments import frame_times
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory, tokenizer):
+    """Twelve clips of four speakers. The phones are the codes of layer 4; `mood` is the speaker's, once it is rare."""
+    folder = tmp_path_factory.mktemp("audio")
+    rows, lines = [], []
+    for number in range(12):
+        wav = load_audio(CLIPS[number % 3])[number // 3 * 6000 :][:20000]
+        name = f"{number}.wav"
+        save_audio(folder / name, wav)
+        codes = tokenizer.encode(folder / name, layers=[4]).codes[0, 0].tolist()
+        times = frame_times(tokenizer.encoder.framing, len(codes))
+        lines.append({"path": name, "phones": [[f"P{c}", t - 0.01, 0.02] for c, t in zip(codes, times, strict=True)]})
+        mood = "rare" if number == 0 else "calm" if number % 2 else "glad"
+        rows.append({"path": name, "speaker": f"s{number % 4}", "mood": mood, "session": f"x{number}"})
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "phones.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(audio, tokenizer, istft_folder, tmp_path_factory):
+    return Study(
+        tokenizer,
+        audio,
+        tmp_path_factory.mktemp("study") / "report",
+        alignments=audio / "phones.jsonl",
+        columns=["mood", "session"],
+        vocoder=Vocoder.from_pretrained(istft_folder),
+    )
+
+
+@pytest.fixture(scope="module")
+def paths(study, tokenizer):
+    return write_report(
+        study, checkpoint="<mine>", command="semtok study mine", models={"asr": weighted_model(tokenizer)}
+    )
+
+
+def weighted_model(tokenizer):
+    model = make_model("lstm", tokenizer, "mine")
+    model.config = dataclasses.replace(model.config, layer_importance=(0.2, 0.3, 0.5))
+    return model
+
+
+def test_the_codes_are_those_of_the_tokenizer(study, tokenizer):
+    tokens = tokenizer.encode([clip.path for clip in study.clips])
+    lengths = tokens.lengths.tolist()
+    expected = [codes[:, :length] for codes, length in zip(tokens.codes.numpy(), lengths, strict=True)]
+    assert np.array_equal(study.frames.codes, np.concatenate(expected, axis=1))
+    assert study.frames.lengths.tolist() == lengths
+    features = tokenizer.features([clip.path for clip in study.clips], layers=[4])[:, 0]
+    points = np.concatenate([row[:length] for row, length in zip(features.numpy(), lengths, strict=True)])
+    errors = points - tokenizer.centroids(4)[study.frames.codes[2]].numpy()
+    assert study.frames.unexplained[2] == pytest.approx(
+        np.square(errors).sum() / (points.var(axis=0).sum() * len(points))
+    )
+
+
+def test_the_layer_whose_codes_are_the_phones_is_recommended_for_content(study):
+    table = study.selection("content")
+    assert table.rows[0]["layers"] == [4] and table.rows[0]["knee"]
+    assert recommend(table, "content").startswith("For content: layer 4, ")
+    assert "layers" in recommend(table, "content", count=2)
+    (row,) = study.information().of(label="phones", row="4")
+    assert row["normalized"] == pytest.approx(1) and row["purity"] == 1
+    shares = {row["layer"]: row["shapley"] for row in study.shares().of(label="phones")}
+    assert max(shares, key=shares.get) == 4
+
+
+def test_gain_changes_no_token_of_an_encoder_that_normalises_its_input(study):
+    for row in study.stability().rows:
+        assert row["gain"] < 0.05 < row["noise"] <= 1
+
+
+def test_the_report_is_one_page_with_all_numbers_beside_it(study, paths):
+    page, data, *tables = paths
+    text = page.read_text(encoding="utf-8")
+    assert "Study of &lt;mine&gt;" in text and "http" not in text.replace("http://www.w3.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "")
+    facts = json.loads(data.read_text(encoding="utf-8"))
+    assert (facts["fingerprint"], facts["clips"]) == (study.tokenizer.fingerprint, 12)
+    assert len(facts["summary"]) > 4 and all(line.split(":")[0] in text for line in facts["summary"])
+    names = {path.stem for path in tables}
+    assert names >= {
+        "selection",
+        "codes",
+        "information",
+        "probes",
+        "shares",
+        "between",
+        "stability",
+        "abx",
+        "importance",
+    }
+    for path in tables:
+        with path.open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == len(facts["tables"][path.stem]["rows"])
+    for figure in text.split("<figure>")[1:]:
+        ElementTree.fromstring(figure[figure.index("<svg") : figure.index("</svg>") + 6])
+    assert text.count("<figure>") == len(tables)
+
+
+def test_what_is_missing_is_said_and_the_rest_goes_on(study, paths):
+    text = paths[0].read_text(encoding="utf-8")
+    assert "1 of 3 mood occur in one clip alone" in text
+    assert "Without session: session have 12 different labels, 0 of them in two clips" in text
+    assert "Not for session: session have 12" in text
+
+
+def test_a_second_study_reuses_the_first(study, paths, audio, tokenizer, monkeypatch):
+    again = Study(
+        tokenizer,
+        audio,
+        study.folder,
+        alignments=audio / "phones.jsonl",
+        columns=["mood", "session"],
+        vocoder=study.vocoder,
+    )
+    monkeypatch.setattr(tokenizer.encoder, "forward", None)
+    assert again.abx() == study.abx() and again.stability() == study.stability()
+    assert again.selection("resynthesis") == study.selection("resynthesis")
+    assert np.array_equal(again.frames.codes, study.frames.codes)
+
+
+def test_other_labels_are_studied_anew(study, audio, tokenizer, tmp_path):
+    for name in ("manifest.csv", *(f"{number}.wav" for number in range(12))):
+        shutil.copy(audio / name, tmp_path)
+    folder = shutil.copytree(study.folder, tmp_path / "report")
+    other = Study(tokenizer, tmp_path, folder)
+    assert other.information().of(label="phones") == []
+    assert other.abx().notes == ["No clip has phones: give them by --alignments, or as a column of the manifest."]
+    assert {row["label"] for row in other.information().rows} == {"speaker"}
+    with refuses(SemtokError, "no vocoder belongs"):
+        other.selection("resynthesis")
+    with refuses(SemtokError, "no purpose 'mood'", "resynthesis, content, speaker"):
+        other.selection("mood")
+
+
+def test_bad_input(tokenizer, tmp_path, audio):
+    folder = copy_clips(tmp_path / "audio")
+    with refuses(AudioError, "'emotion'", "no columns"):
+        Study(tokenizer, folder, tmp_path / "a", columns=["emotion"])
+    with refuses(SemtokError, "holds no study"):
+        Study(tokenizer, folder, folder)
+    with refuses(AudioError, "there is no folder"):
+        Study(tokenizer, tmp_path / "a", tmp_path / "b")
+    with refuses(SemtokError, "names no clip"):
+        Study(tokenizer, folder, tmp_path / "a", alignments=audio / "phones.jsonl")
+    (folder / "manifest.jsonl").write_text(json.dumps({"path": CLIPS[0].name, "phones": "soon"}))
+    with refuses(SemtokError, "the column phones of", CLIPS[0].name):
+        Study(tokenizer, folder, tmp_path / "a")
+
+
+def test_clips_that_are_broken_or_too_short_are_left_out(tokenizer, tmp_path):
+    folder = copy_clips(tmp_path / "audio")
+    save_audio(folder / "short.wav", load_audio(CLIPS[0])[:300])
+    (folder / "broken.wav").write_bytes(b"no audio")
+    study = Study(tokenizer, folder, tmp_path / "report")
+    assert len(study.frames.lengths) == 3
+    notes = " ".join(study.codes().notes)
+    assert "short.wav is too short: 300 samples" in notes and "broken.wav" in notes
+    for clip in CLIPS:
+        (folder / clip.name).unlink()
+    with refuses(AudioError, "none of the clips can be encoded"):
+        _ = Study(tokenizer, folder, tmp_path / "other").frames
+
+
+def test_long_recordings_are_studied_in_pieces(tokenizer, tmp_path):
+    (tmp_path / "audio").mkdir()
+    save_audio(tmp_path / "audio" / "long.wav", load_audio(CLIPS[0]).repeat(13))
+    frames = Study(tokenizer, tmp_path / "audio", tmp_path / "report").frames
+    assert len(frames.lengths) == 2 and frames.clips.tolist() == [0, 0]
+    assert (np.diff(frames.times) > 0.019).all()
+
+
+def test_one_speaker_and_one_layer(tokenizer, tmp_path, istft_folder):
+    folder = copy_clips(tmp_path / "audio")
+    (folder / "manifest.csv").write_text("path,speaker\n" + "".join(f"{clip.name},anna\n" for clip in CLIPS))
+    one = Study(Tokenizer.from_pretrained(istft_folder, layers=[3]), folder, tmp_path / "report")
+    assert one.information().notes[-1].startswith("Without speaker: speaker have 1 different labels")
+    assert one.shares().notes == ["There is one layer only."]
+    assert write_report(one, checkpoint="one", command="")[0].exists()
+
+
+def test_alignments_may_be_a_column(tmp_path):
+    shutil.copy(CLIPS[0], tmp_path)
+    words = [["HELLO", 0.1, 0.4], ["WORLD", 0.5, 0.4]]
+    (tmp_path / "manifest.csv").write_text(f'path,words\n{CLIPS[0].name},"{json.dumps(words)}"\n'.replace('"H', '""H'))
+    text = json.dumps(words).replace('"', '""')
+    (tmp_path / "manifest.csv").write_text(f'path,words\n{CLIPS[0].name},"{text}"\n')
+    (clip,) = read_clips(tmp_path)
+    assert clip.tiers["words"].phones == ("HELLO", "WORLD") and clip.columns == {}
+
+
+def test_from_the_command_line(run, istft_folder, audio, tmp_path):
+    arguments = (istft_folder, "--audio", audio, "--alignments", audio / "phones.jsonl", "-o", tmp_path / "report")
+    code, out, _ = run("select", *arguments, "--for", "content", "--layers", 1)
+    assert (code, out.startswith("For content: layer 4, ")) == (0, True)
+    code, out, _ = run("study", *arguments, "--for", "content")
+    assert code == 0 and "study.html" in out
+    assert "no layers 9" not in out and (tmp_path / "report" / "study.json").exists()
+    assert run("select", *arguments, "--for", "content", "--layers", 9)[0] == 2
+    code, _, err = run("study", "nobody/nothing", "--audio", audio, "-o", tmp_path / "no", "--local-files-only")
+    assert code == 1 and "nobody/nothing" in err and not (tmp_path / "no").exists()
+
+
+def test_importance_from_the_command_line(run, tokenizer, tmp_path):
+    weighted_model(tokenizer).save_pretrained(tmp_path / "model")
+    code, out, _ = run("importance", tmp_path / "model")
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert code == 0 and [line[1:] for line in lines] == [
+        ["asr", "layer 1", "0.200"],
+        ["asr", "layer 3", "0.300"],
+        ["asr", "layer 4", "0.500"],
+    ]
