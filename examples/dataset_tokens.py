@@ -7,7 +7,6 @@ processes that are forked after it has computed. On several machines, encode a s
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from datasets import Audio, Dataset
 
@@ -17,15 +16,8 @@ RECORDING = Path(__file__).parent / "data" / "speech.flac"
 
 tokenizer = Tokenizer.from_pretrained("tiny", layers=[1, 7])
 
-
-def encode(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Recordings {"bytes", "path"} -> codes [rows, frames] of each."""
-    tokens = tokenizer.encode(rows["audio"])
-    return {"codes": [utterance.codes[0].tolist() for utterance in tokens]}
-
-
 # A dataset of the hub would be load_dataset(...). decode=False hands over the files themselves, which semtok reads.
 dataset = Dataset.from_dict({"audio": [str(RECORDING)] * 3}).cast_column("audio", Audio(decode=False))
-dataset = dataset.map(encode, batched=True, batch_size=16, remove_columns="audio")
+dataset = dataset.map(tokenizer.encode_batch, batched=True, batch_size=16, remove_columns="audio")
 print(dataset)
-print(f"{len(dataset[0]['codes'])} rows of {len(dataset[0]['codes'][0])} codes")
+print(f"{len(dataset[0]['l7'])} codes of layer 7")

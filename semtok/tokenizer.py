@@ -6,22 +6,24 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.io import AudioArray
 from semtok.audio.lengths import frame_mask
-from semtok.audio.recordings import AudioInput, open_recordings
+from semtok.audio.recordings import AudioClip, AudioInput, open_recordings
 from semtok.checkpoints.config import ENCODER, TokenizerConfig
 from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import resolve
 from semtok.checkpoints.native import new_tokenizer_config, write_tokenizer
 from semtok.checkpoints.pretrained import Pretrained
 from semtok.checkpoints.readers import find_reader
-from semtok.codebooks.codebooks import Codebooks, check_layers
+from semtok.codebooks.codebooks import Codebooks, check_layers, code_type
 from semtok.encoder.batches import Clips, run_all, run_each
 from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
@@ -34,6 +36,8 @@ from semtok.tokens import Tokens, take_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+Codes: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 
 class Tokenizer(Pretrained):
@@ -238,6 +242,31 @@ class Tokenizer(Pretrained):
             (number, outcome if isinstance(outcome, AudioError) else self._tokens(clips.layers, [outcome]))
             for number, outcome in run_each(clips)
         )
+
+    def encode_batch(self, batch: Mapping[str, Sequence[AudioClip]], *, audio: str = "audio") -> dict[str, list[Codes]]:
+        """As `encode`, for `map` of Hugging Face's `datasets`: `dataset.map(tokenizer.encode_batch, batched=True)`.
+
+        Args:
+            batch: columns of some rows; the column of audio may be decoded or not (`Audio(decode=False)` is faster).
+            audio: its name; `fn_kwargs={"audio": "speech"}` passes another one through `map`.
+
+        Returns:
+            New columns, as in a corpus of `semtok.corpus`: of each row of codes one, "l7" or "l1_s1", with an array
+            [frames] for each clip, uint16 or uint32.
+
+        Raises:
+            AudioError: no such column, or as `encode`.
+        """
+        if audio not in batch:
+            there = sorted(batch)
+            raise AudioError(f"there is no column {audio!r} among {there}: name it with fn_kwargs={{'audio': ...}}")
+        tokens = self.encode(list(batch[audio])).to("cpu")
+        frames = tokens.lengths.tolist()
+        columns = zip(self.codebooks.columns, self.codebooks.sizes, tokens.codes.numpy().swapaxes(0, 1), strict=True)
+        return {
+            name: [row[:end].astype(code_type(size)) for row, end in zip(rows, frames, strict=True)]
+            for name, size, rows in columns
+        }
 
     def margins(self, features: Tensor) -> Tensor:
         """How decided the tokens of features are, all layers [batch, layers, frames, dim]: [batch, rows, frames].

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from semtok.errors import ConfigError, LayerError
 
@@ -111,6 +114,11 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
     def select(self, layers: Iterable[int], *, owner: str) -> Codebooks:
         """Those of some layers, in the order asked for; `LayerError` as `check_layers`, for `owner`."""
         return Codebooks({layer: self._sizes[layer] for layer in check_layers(layers, self.layers, owner=owner)})
+
+
+def code_type(codebook_size: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """The smallest type of a table that holds the codes of a row."""
+    return np.dtype(np.uint16 if codebook_size <= 1 << 16 else np.uint32)
 
 
 def check_layers(layers: Iterable[int], available: Sequence[int], *, owner: str) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from semtok.codebooks.codebooks import code_type
 from semtok.corpus.run import CorpusRun
 from semtok.corpus.sources.source import Row, fit
 from semtok.errors import CorpusError
@@ -30,11 +31,6 @@ class EncodedClip(NamedTuple):
 
 def shard_path(folder: Path, shard: int) -> Path:
     return folder / "data" / f"part-{shard:05}.parquet"
-
-
-def code_type(codebook_size: int) -> np.dtype[Any]:
-    """The smallest type that a row's codes are written in."""
-    return np.dtype(np.uint16 if codebook_size <= 1 << 16 else np.uint32)
 
 
 def schema_of(run: CorpusRun) -> pa.Schema:

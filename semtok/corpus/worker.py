@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from semtok.audio.recordings import Recording
+from semtok.codebooks.codebooks import code_type
 from semtok.corpus.plan import Plan
 from semtok.corpus.run import CorpusRun
 from semtok.corpus.sources.source import Clip, Row, Source
-from semtok.corpus.table import EncodedClip, ShardWriter, code_type
+from semtok.corpus.table import EncodedClip, ShardWriter
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from semtok.codebooks.codebooks import code_type
 from semtok.corpus.exporters.exporter import new_folder, plain_key
 from semtok.corpus.reading import TokenCorpus
-from semtok.corpus.table import code_type
 from semtok.support.atomic import atomic_write
 
 
