@@ -14,7 +14,7 @@ import pytest
 import torch
 from helpers import CLIPS, ROOT, copy_clips, refuses
 from language_data import equal, make_tokens
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from semtok import Tokenizer, Tokens, Vocoder, corpus, load_audio
 from semtok.errors import CheckpointError, ConfigError, TextError, TokensError
@@ -199,6 +199,18 @@ def test_a_model_of_another_checkpoint_by_now_is_refused(room, trained, other_fo
         SpeechLanguageModel.from_pretrained(tmp_path)
     with refuses(CheckpointError, "no file language.json"):
         SpeechLanguageModel.from_pretrained(other_folder)
+
+
+def test_damaged_weights_are_refused(room, trained, tmp_path):
+    folder = shutil.copytree(room / "frames" / "best", tmp_path / "model")
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}, weights, {"format": "pt"})
+    with refuses(CheckpointError, "model.safetensors does not fit", "lm_head.weight"):
+        SpeechLanguageModel.from_pretrained(folder)
+    weights.write_bytes(weights.read_bytes()[:500])
+    with refuses(CheckpointError, "model.safetensors cannot be loaded", "fetch it again"):
+        SpeechLanguageModel.from_pretrained(folder)
 
 
 def test_continue_writes_prompt_and_continuation(run, room, trained, tmp_path, istft_folder):

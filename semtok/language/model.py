@@ -101,12 +101,20 @@ class SpeechLanguageModel:
         folder = source.file(
             "config.json",
         ).parent
-        source.file(_WEIGHTS)
+        weights = source.file(_WEIGHTS)
         try:
             with quiet_transformers():
-                network = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
+                network, report = AutoModelForCausalLM.from_pretrained(
+                    str(folder),
+                    dtype=torch.float32,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"the network of {source.name} cannot be loaded: {error}") from error
+            raise CheckpointError(f"{weights} cannot be loaded: {error}; fetch it again") from error
+        if wrong := sorted(report["missing_keys"]) + sorted(report["mismatched_keys"]):
+            raise CheckpointError(f"{weights} does not fit the config.json beside it; missing: {wrong}")
         return cls(network.to(device or torch.get_default_device()), config)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
