@@ -248,6 +248,17 @@ def test_ids_that_are_not_contiguous_are_refused(text_tokenizer):
         vocabulary.located_in(text_tokenizer)
 
 
+@torch.inference_mode()
+def test_a_model_reads_packed_sequences_each_by_itself():
+    """Also the rest of one that began in the row before."""
+    model = tiny_llama(10, tied=True).eval()
+    one, other = torch.tensor([1, 2, 3, 4, 5, 6]), torch.tensor([7, 8, 9])
+    rows = pack([one, other], 5, padding_id=0).with_format("torch")
+    first, second = model(**rows[:], use_cache=False).logits
+    assert torch.allclose(first, model(one[None, :5]).logits[0], atol=1e-5)
+    assert torch.allclose(second[1:4], model(other[None]).logits[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_models_embeddings_grow_from_the_centroids(text_tokenizer, tokenizer, tied):
     model = tiny_llama(8, tied=tied)  # three rows more than the tokenizer has tokens

@@ -29,8 +29,8 @@ def pack(sequences: Iterable[Tensor], length: int, *, padding_id: int) -> Datase
 
     Returns:
         A dataset with the columns `input_ids`; `labels`, the ids, but -100 for padding and for the first id of each
-        sequence, which nothing predicts; and `position_ids`, which start at 0 in each sequence: transformers' models
-        then do not attend from one sequence to the one before it.
+        sequence, which nothing predicts; and `position_ids`, which start at 0 in each sequence: with `use_cache=False`,
+        transformers' models then do not attend from one sequence to the one before it.
 
     Raises:
         TokensError: no sequences, or one that is not 1-D.
