@@ -68,8 +68,8 @@ def test_ids_go_back_to_the_same_tokens(tokens, layout, max_duration, first_id):
     sequences = vocabulary.to_ids(tokens)
     assert equal(vocabulary.from_ids(sequences), tokens)
     assert equal(vocabulary.from_ids([sequence.tolist() for sequence in sequences], repair=True), tokens)
-    if layout == "flattened":
-        assert equal(vocabulary.from_ids([sequence[1:-1] for sequence in sequences]), tokens)
+    if layout == "flattened" or tokens.lengths.min() > 0:
+        assert equal(vocabulary.from_ids([sequence[..., 1:-1] for sequence in sequences]), tokens)
 
 
 @settings(deadline=None, max_examples=60)
