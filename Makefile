@@ -34,8 +34,10 @@ test-oldest:
 	    > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt torch
 	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt -e '.[train,eval,corpus,export,dev]'
-	# old packages warn about newer ones beneath them
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -o filterwarnings=default
+	# old packages warn about newer ones beneath them; in torch 2.6 a transposed convolution of a new length costs
+	# seconds (docs/performance.md), so that windows and streams of HiFi-GAN would take hours
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -o filterwarnings=default \
+	    -k 'not (test_vocoder_stream and hifigan)'
 
 clean:
 	rm -rf .venv .venv-oldest demo
