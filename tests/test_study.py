@@ -10,12 +10,14 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from encoders import tiny_model
 from helpers import CLIPS, copy_clips, refuses
 from task_models import make_model
 
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
-from semtok.analysis import Study, recommend, write_report
+from semtok.analysis import Study, fit_tokenizer, recommend, write_report
 from semtok.analysis.clips import read_clips
+from semtok.checkpoints.hub import Repository
 from semtok.errors import AudioError, SemtokError
 from semtok.evaluation.alignments import frame_times
 
@@ -239,3 +241,31 @@ def test_importance_from_the_command_line(run, tokenizer, tmp_path):
         ["asr", "layer 3", "0.300"],
         ["asr", "layer 4", "0.500"],
     ]
+
+
+def test_any_encoder_is_studied_with_a_k_means_on_every_layer(run, tmp_path):
+    folder = copy_clips(tmp_path / "audio")
+    tiny_model("wavlm-base").save_pretrained(tmp_path / "encoder")
+    arguments = ("select", tmp_path / "encoder", "--audio", folder, "-o", tmp_path / "report", "--codebook-size", 16)
+    code, _, err = run(*arguments, "--for", "speaker")
+    assert code == 1 and "preprocessor_config.json" in err
+    code, _, err = run(*arguments, "--for", "resynthesis", "--normalize")
+    assert code == 1 and "no vocoder belongs" in err
+    (fitted,) = (tmp_path / "report" / "study-cache").glob("tokenizer-*")
+    tokenizer = Tokenizer.from_pretrained(fitted)
+    assert tokenizer.layers == (1, 2, 3) and tokenizer.codebook_sizes == (16,) * 3
+    study = Study(tokenizer, folder, tmp_path / "report")
+    for row in study.codes().rows:
+        assert row["used"] == 1 and 0 < row["unexplained"] < 0.9
+    code, _, err = run(*arguments[:-1], 10_000, "--for", "speaker", "--normalize")
+    assert code == 1 and "cannot make 10000 clusters" in err
+
+
+def test_more_features_than_memory_holds_are_clustered_in_parts(tmp_path, monkeypatch):
+    folder = copy_clips(tmp_path / "audio")
+    tiny_model("hubert-base").save_pretrained(tmp_path / "encoder")
+    source = Repository("mine", tmp_path / "encoder")
+    monkeypatch.setattr("semtok.analysis.fitting._MEMORY_BYTES", 1)
+    tokenizer = fit_tokenizer(source, folder, tmp_path / "cache", codebook_size=8, layers=[2], normalize=False)
+    (row,) = Study(tokenizer, folder, tmp_path / "report").codes().rows
+    assert row["used"] == 1 and row["unexplained"] < 0.9

@@ -11,6 +11,7 @@ from __future__ import annotations
 from semtok.analysis.abx import abx_error
 from semtok.analysis.cca import pwcca
 from semtok.analysis.codes import CodeStatistics, code_statistics
+from semtok.analysis.fitting import fit_tokenizer, is_encoder
 from semtok.analysis.information import Information, conditional_information, information
 from semtok.analysis.layers import Share, information_matrix, layer_shares
 from semtok.analysis.probes import Probe, probe
@@ -18,7 +19,7 @@ from semtok.analysis.report import write_report
 from semtok.analysis.selection import Choice, knee, select_layers
 from semtok.analysis.stability import stability
 from semtok.analysis.study import Study, importance, recommend
-from semtok.analysis.tables import Table
+from semtok.analysis.tables import Table, study_cache
 
 __all__ = [
     "Choice",
@@ -31,9 +32,11 @@ __all__ = [
     "abx_error",
     "code_statistics",
     "conditional_information",
+    "fit_tokenizer",
     "importance",
     "information",
     "information_matrix",
+    "is_encoder",
     "knee",
     "layer_shares",
     "probe",
@@ -41,5 +44,6 @@ __all__ = [
     "recommend",
     "select_layers",
     "stability",
+    "study_cache",
     "write_report",
 ]

@@ -41,20 +41,24 @@ class Table:
             writer.writerows({name: _cell(value) for name, value in row.items()} for row in self.rows)
 
 
-class TableCache:
-    """Tables by name and by what they were computed from, in a folder that holds a study or nothing yet.
+def study_cache(folder: Path) -> Path:
+    """The folder in which a study keeps what it computed, made if need be.
 
     Raises:
-        SemtokError: the folder holds something else.
+        SemtokError: `folder` holds something else than a study.
     """
+    cache = folder / _CACHE
+    if folder.exists() and not cache.is_dir() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SemtokError(f"{folder} is not empty and holds no study: give a new folder, or that of an earlier study")
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+class TableCache:
+    """Tables by name and by what they were computed from, in the `study_cache` of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        if folder.exists() and not (folder / _CACHE).is_dir() and (not folder.is_dir() or any(folder.iterdir())):
-            raise SemtokError(
-                f"{folder} is not empty and holds no study: give a new folder, or that of an earlier study"
-            )
-        self.folder = folder / _CACHE
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = study_cache(folder)
 
     def get(self, name: str, origin: Any, compute: Callable[[], Table]) -> Table:
         """The table, computed if there is none of this name and of an equal `origin` (all that JSON can hold)."""

@@ -125,7 +125,7 @@ def import_kmeans(
                 f"{os.fspath(files[layer])} has centroids of {points.shape[1]} dimensions, the features of {encoder} "
                 f"have {dim}: give the encoder that they were made with"
             )
-    normalize = _normalizes(source)
+    normalize = normalizes(source)
     load = read_encoder if source.folder else empty_encoder
     model = load(source, max(layers))
     name = ENCODER if source.folder else encoder
@@ -135,7 +135,7 @@ def import_kmeans(
     return section
 
 
-def _normalizes(encoder: Repository) -> bool:
+def normalizes(encoder: Repository) -> bool:
     """Whether an encoder takes input of zero mean and unit variance."""
     if encoder.read_json(CONFIG).get("model_type") == "wav2vec2-bert":
         return True  # its mel bands always are

@@ -5,19 +5,44 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semtok.cli.options import Device, Layers, LocalFilesOnly, Revision, load_tokenizer, load_vocoder, parse_layers
+from semtok.cli.options import (
+    Device,
+    Layers,
+    LocalFilesOnly,
+    Revision,
+    check_device,
+    load_tokenizer,
+    load_vocoder,
+    parse_layers,
+)
 from semtok.errors import CheckpointError, needs_extra
 
 if TYPE_CHECKING:
     from semtok.analysis import Study
     from semtok.downstream import DownstreamModel
 
-Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Bundled name, folder, or hub id owner/name.")]
+Checkpoint = Annotated[
+    str,
+    typer.Argument(metavar="CHECKPOINT", help="Tokenizer or encoder: bundled name, folder, or hub id owner/name."),
+]
+CodebookSize = Annotated[
+    int, typer.Option(min=2, help="Of the k-means on each layer, where an encoder is studied.", metavar="K")
+]
+Normalize = Annotated[
+    bool | None,
+    typer.Option(
+        "--normalize/--no-normalize",
+        help="Whether an encoder takes input of zero mean and unit variance; by default its preprocessor_config.json "
+        "says so.",
+        show_default=False,
+    ),
+]
 Audio = Annotated[
     Path, typer.Option(metavar="FOLDER", exists=True, help="Speech: a folder, or a manifest (csv, jsonl).")
 ]
@@ -62,11 +87,15 @@ def study(
         ),
     ] = None,
     layers: Layers = None,
+    codebook_size: CodebookSize = 500,
+    normalize: Normalize = None,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
 ) -> None:
     """A report on the layers: what their tokens tell, cost and keep, and which to take for which purpose.
+
+    Of a tokenizer its own codebooks are studied; of an encoder those of a k-means on each layer, fitted to the audio.
 
     Needs the extra semtok[study]. A study that was stopped goes on; one on the same inputs reuses what is there.
     """
@@ -74,7 +103,19 @@ def study(
         from semtok.analysis import write_report
 
         chosen = parse_layers(layers)
-        loaded = _load_study(checkpoint, audio, output, alignments, labels, chosen, device, revision, local_files_only)
+        loaded = _load_study(
+            checkpoint,
+            audio,
+            output,
+            alignments,
+            labels,
+            device,
+            revision,
+            local_files_only,
+            layers=chosen,
+            codebook_size=codebook_size,
+            normalize=normalize,
+        )
         command = shlex.join(["semtok", *sys.argv[1:]])
         page, *others = write_report(
             loaded,
@@ -101,6 +142,8 @@ def select(
         typer.Option("--output", "-o", metavar="REPORT", help="Folder of a study, to reuse it.", show_default=False),
     ] = None,
     alignments: Alignments = None,
+    codebook_size: CodebookSize = 500,
+    normalize: Normalize = None,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
@@ -111,7 +154,18 @@ def select(
 
         labels = None if purpose in ("resynthesis", "content") else [purpose]
         folder = output or Path(temporary)
-        loaded = _load_study(checkpoint, audio, folder, alignments, labels, None, device, revision, local_files_only)
+        loaded = _load_study(
+            checkpoint,
+            audio,
+            folder,
+            alignments,
+            labels,
+            device,
+            revision,
+            local_files_only,
+            codebook_size=codebook_size,
+            normalize=normalize,
+        )
         table = loaded.selection(purpose)
         if count is not None and not table.of(count=count):
             raise typer.BadParameter(f"at most {len(table.rows)} layers can be selected", param_hint="--layers")
@@ -135,20 +189,36 @@ def _load_study(
     folder: Path,
     alignments: Path | None,
     labels: list[str] | None,
-    layers: tuple[int, ...] | None,
     device: str,
     revision: str | None,
     local_files_only: bool,
+    *,
+    layers: tuple[int, ...] | None = None,
+    codebook_size: int = 500,
+    normalize: bool | None = None,
 ) -> Study:
-    tokenizer = load_tokenizer(
-        checkpoint, layers=layers, device=device, revision=revision, local_files_only=local_files_only
-    )
-    from semtok.analysis import Study
+    from semtok.analysis import Study, fit_tokenizer, is_encoder, study_cache
+    from semtok.checkpoints.hub import resolve
 
-    try:
-        vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
-    except CheckpointError:
-        vocoder = None  # the report says that resynthesis is left out
+    source, vocoder = resolve(checkpoint, revision=revision, local_files_only=local_files_only), None
+    if is_encoder(source):
+        check_device(device)
+        tokenizer = fit_tokenizer(
+            source,
+            audio,
+            study_cache(folder),
+            codebook_size=codebook_size,
+            layers=layers,
+            normalize=normalize,
+            device=device,
+        )
+    else:
+        tokenizer = load_tokenizer(
+            checkpoint, layers=layers, device=device, revision=revision, local_files_only=local_files_only
+        )
+        # without one the report says that resynthesis is left out
+        with suppress(CheckpointError):
+            vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     return Study(tokenizer, audio, folder, alignments=alignments, columns=labels or [], vocoder=vocoder)
 
 

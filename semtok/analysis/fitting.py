@@ -1,0 +1,143 @@
+"""A tokenizer of any encoder, to study it: k-means on every layer, in one pass over the audio."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semtok.analysis.clips import read_clips
+from semtok.analysis.frames import Piece, read_pieces
+from semtok.checkpoints.config import CONFIG, ENCODER
+from semtok.checkpoints.encoders import read_encoder
+from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.importing import normalizes
+from semtok.codebooks.codebooks import check_layers
+from semtok.encoder.encoder import Encoder
+from semtok.errors import CheckpointError, SemtokError
+from semtok.support.progress import progress_bar
+from semtok.tokenizer import Tokenizer
+from semtok.training.kmeans.kmeans import POINTS_A_CLUSTER, KMeans
+
+# Of the features that are held at a time, all layers together. What fits is clustered by Lloyd's iterations, more in
+# parts of this size, by mini-batches.
+_MEMORY_BYTES = 2**30
+_CLIPS_AT_A_TIME = 10
+
+
+def is_encoder(source: Repository) -> bool:
+    """Whether a repository holds an encoder in the layout of transformers, and no tokenizer.
+
+    Raises:
+        CheckpointError: the hub has no such repository, or cannot be asked.
+    """
+    if source.find(CONFIG) is None:
+        return False
+    entries = source.read_json(CONFIG)
+    return "model_type" in entries and "format_version" not in entries
+
+
+def fit_tokenizer(
+    source: Repository,
+    audio: str | os.PathLike[str],
+    folder: Path,
+    *,
+    codebook_size: int,
+    layers: Sequence[int] | None = None,
+    normalize: bool | None = None,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> Tokenizer:
+    """A tokenizer of an encoder with one codebook a layer, fitted to all clips; kept in `folder` and taken from there.
+
+    Args:
+        source: of the encoder.
+        audio: folder or manifest of speech.
+        folder: the tokenizer of each encoder, codebook size and set of clips gets a folder in it.
+        codebook_size: of every layer.
+        layers: from 0 to the encoder's last; 1 to the last by default.
+        normalize: whether the encoder takes input of zero mean and unit variance; its preprocessor_config.json says so
+            by default.
+        device: where encoder and k-means run.
+        seed: of the order of the clips and of the k-means.
+
+    Raises:
+        CheckpointError: files of the encoder are missing or corrupt, or it is of no supported family.
+        LayerError: a layer that the encoder lacks.
+        AudioError: no audio.
+        SemtokError: fewer frames than codes.
+    """
+    depth = source.read_json(CONFIG).get("num_hidden_layers")
+    if not isinstance(depth, int):
+        raise CheckpointError(f"{source.name} is no encoder: its {CONFIG} has no num_hidden_layers")
+    chosen = check_layers(layers or range(1, depth + 1), range(depth + 1), owner=f"the encoder {source.name}")
+    normalized = normalizes(source) if normalize is None else normalize
+    paths = [clip.path for clip in read_clips(audio)]
+    target = folder / f"tokenizer-{_identity(source, paths, codebook_size, chosen, normalized, seed)}"
+    if not (target / CONFIG).exists():
+        model = read_encoder(source, max(chosen))
+        encoder = Encoder(model, normalize=normalized).to(device)
+        centroids = _fit(encoder, paths, chosen, codebook_size, seed)
+        local = source.folder is not None
+        tokenizer = Tokenizer.from_centroids(
+            model.cpu(),
+            dict(zip(chosen, centroids, strict=True)),
+            normalize=normalized,
+            encoder=ENCODER if local else source.name,
+            encoder_revision=None if local else source.commit,
+        )
+        tokenizer.save_pretrained(target)
+    return Tokenizer.from_pretrained(target, device=device, local_files_only=source.local_files_only)
+
+
+def _identity(source: Repository, paths: Sequence[Path], *settings: object) -> str:
+    """Of what a tokenizer is fitted to and how."""
+    weights = [] if source.folder is None else [(p.name, p.stat().st_mtime_ns) for p in sorted(source.folder.iterdir())]
+    files = [(str(path.resolve()), path.stat().st_mtime_ns if path.exists() else 0) for path in paths]
+    parts = [str(source), weights, files, *settings]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _fit(encoder: Encoder, paths: Sequence[Path], layers: Sequence[int], codebook_size: int, seed: int) -> list[Tensor]:
+    """Centroids [codebook_size, dim] of each layer, on the CPU."""
+    most = max(_MEMORY_BYTES // (2 * encoder.dim * len(layers)), POINTS_A_CLUSTER * codebook_size)
+    fits = [KMeans(codebook_size, seed=seed) for _ in layers]
+    parts: list[Tensor] = []
+    frames = clustered = 0
+    order = np.random.default_rng(seed).permutation(len(paths)).tolist()
+    with progress_bar("clustering", len(order)) as bar:
+        for start in range(0, len(order), _CLIPS_AT_A_TIME):
+            some = [paths[number] for number in order[start : start + _CLIPS_AT_A_TIME]]
+            for piece in read_pieces(encoder, some, layers):
+                if isinstance(piece, Piece):
+                    parts.append(piece.features.half())
+                    frames += piece.features.shape[1]
+                if frames >= most:
+                    _cluster(fits, parts, whole=False)
+                    clustered, frames, parts = clustered + frames, 0, []
+            for _ in some:
+                bar.advance()
+    if clustered + frames < codebook_size:
+        raise SemtokError(
+            f"{clustered + frames} frames of speech cannot make {codebook_size} clusters: "
+            "give more audio, or a smaller codebook size"
+        )
+    if parts:
+        _cluster(fits, parts, whole=clustered == 0)
+    return [kmeans.centroids_.cpu() for kmeans in fits]
+
+
+def _cluster(fits: Sequence[KMeans], parts: Sequence[Tensor], *, whole: bool) -> None:
+    """Fits each layer's k-means to parts [layers, frames, dim], which are all there are or some of them."""
+    for layer, kmeans in enumerate(fits):
+        points = torch.cat([part[layer] for part in parts])
+        if whole:
+            kmeans.fit(points)
+        else:
+            kmeans.partial_fit(points)
