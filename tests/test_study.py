@@ -58,6 +58,7 @@ def study(audio, tokenizer, istft_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def paths(study, tokenizer):
+    """Of a report with everything in it."""
     return write_report(
         study, checkpoint="<mine>", command="semtok study mine", models={"asr": weighted_model(tokenizer)}
     )
@@ -193,6 +194,20 @@ def test_clips_that_are_broken_or_too_short_are_left_out(tokenizer, tmp_path):
         _ = Study(tokenizer, folder, tmp_path / "other").frames
 
 
+def test_alignments_of_too_little_speech_leave_their_sections_out(tokenizer, tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    save_audio(folder / "a.wav", load_audio(CLIPS[0])[:40000])
+    (folder / "manifest.jsonl").write_text(
+        json.dumps({"path": "a.wav", "phones": [["A", 0, 0.4], ["B", 0.4, 0.7], ["A", 1.1, 0.3], ["B", 1.4, 1.1]]})
+    )
+    study = Study(tokenizer, folder, tmp_path / "report")
+    assert "Without phones: phones of 3 clips, or seconds of few clips" in study.probes().notes[0]
+    assert study.information().rows == study.shares().rows == []
+    with refuses(SemtokError, "phones of 3 clips"):
+        study.selection("content")
+
+
 def test_long_recordings_are_studied_in_pieces(tokenizer, tmp_path):
     (tmp_path / "audio").mkdir()
     save_audio(tmp_path / "audio" / "long.wav", load_audio(CLIPS[0]).repeat(13))
@@ -220,14 +235,19 @@ def test_alignments_may_be_a_column(tmp_path):
     assert clip.tiers["words"].phones == ("HELLO", "WORLD") and clip.columns == {}
 
 
-def test_from_the_command_line(run, istft_folder, audio, tmp_path):
-    arguments = (istft_folder, "--audio", audio, "--alignments", audio / "phones.jsonl", "-o", tmp_path / "report")
-    code, out, _ = run("select", *arguments, "--for", "content", "--layers", 1)
-    assert (code, out.startswith("For content: layer 4, ")) == (0, True)
-    code, out, _ = run("study", *arguments, "--for", "content")
+def test_from_the_command_line(run, istft_folder, audio, study, paths, tmp_path):
+    labels = ("--label", "mood", "--label", "session")
+    arguments = (istft_folder, "--audio", audio, "--alignments", audio / "phones.jsonl")
+    computed = set((study.folder / "study-cache").iterdir())
+    code, out, _ = run("study", *arguments, *labels, "-o", study.folder, "--for", "content")
     assert code == 0 and "study.html" in out
-    assert "no layers 9" not in out and (tmp_path / "report" / "study.json").exists()
-    assert run("select", *arguments, "--for", "content", "--layers", 9)[0] == 2
+    assert set((study.folder / "study-cache").iterdir()) == computed, "all was there already"
+    facts = json.loads((study.folder / "study.json").read_text())
+    assert {row["purpose"] for row in facts["tables"]["selection"]["rows"]} == {"content"}
+    select = ("select", *arguments, "-o", tmp_path / "report", "--for", "content", "--layers")
+    code, out, _ = run(*select, 1)
+    assert code == 0 and out.startswith("For content: layer 4, ")
+    assert run(*select, 9)[0] == 2
     code, _, err = run("study", "nobody/nothing", "--audio", audio, "-o", tmp_path / "no", "--local-files-only")
     assert code == 1 and "nobody/nothing" in err and not (tmp_path / "no").exists()
 

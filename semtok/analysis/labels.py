@@ -15,6 +15,8 @@ from semtok.evaluation.contingency import Integers
 
 # A word, or a label of clips, that occurs in fewer clips cannot be counted in some and predicted in others.
 _LEAST_CLIPS = 2
+# To train, validate and test probes on, and for quarters to count in.
+_LEAST_GROUPS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +107,13 @@ def _labels(
         raise SemtokError(
             f"{name} have {len(names)} different labels, {len(kept)} of them in two clips or more: two are needed"
         )
+    (chosen,) = np.nonzero(labelled & often[labels])
+    if (count := len(np.unique(groups[chosen]))) < _LEAST_GROUPS:
+        raise SemtokError(
+            f"{name} of {count} clips, or seconds of few clips, cannot be counted in some and predicted in others: "
+            f"{_LEAST_GROUPS} are needed"
+        )
     rare = len(names) - len(kept)
     notes = [*notes, *([f"{rare} of {len(names)} {name} occur in one clip alone and are left out."] if rare else [])]
     numbers = np.cumsum(often) - 1
-    (chosen,) = np.nonzero(labelled & often[labels])
     return Labels(name, tuple(kept), chosen, numbers[labels[chosen]], groups[chosen], tuple(notes))

@@ -44,6 +44,7 @@ RESYNTHESIS, CONTENT = "resynthesis", "content"
 _EXCERPTS, _EXCERPT_SECONDS = 16, 6
 # Clips whose features are looked at again, for ABX.
 _ABX_CLIPS = 60
+_ABX_BYTES = 2**29  # of the features of all of them
 _CLIPS_AT_A_TIME = 10
 _MOST_SELECTED = 6
 _FEW_FRAMES = 20
@@ -201,7 +202,7 @@ class Study:
             notes.append(
                 f"{count} frames ({count / frames.frame_rate:.0f} s) are few for a codebook of {largest}: the use of "
                 "codes, perplexity and entropy come out too low, and held-out information as well. "
-                f"{_FEW_FRAMES} frames a code would be {_FEW_FRAMES * largest / frames.frame_rate / 60:.0f} minutes."
+                f"{_FEW_FRAMES} frames a code would be {_FEW_FRAMES * largest / frames.frame_rate:.0f} s."
             )
         return Table(rows, notes)
 
@@ -335,8 +336,11 @@ class Study:
         numbers = [number for number in np.unique(self.frames.clips).tolist() if PHONES in self.clips[number].tiers]
         if not numbers:
             return Table(notes=["No clip has phones: give them by --alignments, or as a column of the manifest."])
-        chosen = np.sort(np.random.default_rng(self.seed).permutation(numbers)[:_ABX_CLIPS])
         frames = self.frames
+        drawn = np.random.default_rng(self.seed).permutation(numbers)[:_ABX_CLIPS]
+        sizes = np.array([frames.lengths[frames.clips == number].sum() for number in drawn])
+        sizes *= 2 * len(self.layers) * self.tokenizer.encoder.dim
+        chosen = np.sort(drawn[: max(1, int((np.cumsum(sizes) <= _ABX_BYTES).sum()))])
         inside = np.isin(frames.clip_of, chosen)
         examples = [example for example in find_examples(frames, self.clips) if inside[example.start]]
         rows, notes = [], []
@@ -355,7 +359,11 @@ class Study:
             rows += [
                 {"layer": layer, "speakers": where, "triplets": len(triplets.examples)}
                 | {"tokens": abx_error(triplets, self._centroids_of(layer, examples), angle)}
-                | {"features": abx_error(triplets, [features[example.start][place] for example in examples], angle)}
+                | {
+                    "features": abx_error(
+                        triplets, [features[of.start][place].astype(np.float32) for of in examples], angle
+                    )
+                }
                 for place, layer in enumerate(self.layers)
             ]
         return Table(rows, notes)
@@ -367,7 +375,7 @@ class Study:
         of_examples = (codes[example.start : example.stop].to(self.tokenizer.device) for example in examples)
         return [quantizer.embed(codes).cpu().numpy() for codes in of_examples]
 
-    def _features_of(self, clips: Sequence[int], examples: Sequence[Example]) -> dict[int, npt.NDArray[np.float32]]:
+    def _features_of(self, clips: Sequence[int], examples: Sequence[Example]) -> dict[int, npt.NDArray[np.float16]]:
         """Features [layers, frames, dim] of examples of some clips, by the frame that they start with."""
         first_frames = np.cumsum(self.frames.lengths) - self.frames.lengths
         starts = sorted(example.start for example in examples)
@@ -379,7 +387,7 @@ class Study:
             nearest = places[np.abs(seconds - piece.start / self.tokenizer.sample_rate).argmin()]
             begin = int(first_frames[nearest])
             for start in starts[bisect_left(starts, begin) : bisect_left(starts, begin + piece.features.shape[1])]:
-                features[start] = piece.features[:, start - begin : stops[start] - begin].float().cpu().numpy()
+                features[start] = piece.features[:, start - begin : stops[start] - begin].half().cpu().numpy()
         return features
 
     def _pieces(self, clips: Sequence[int]) -> Iterator[Piece]:
