@@ -1,9 +1,9 @@
 """Encodes a corpus while its workers are killed at random moments: in the end every clip must be there, once and right.
 
-    python killed_corpus.py CHECKPOINT AUDIO FOLDER TIMES [--kills 4] [--ray]
+    python killed_corpus.py CHECKPOINT AUDIO FOLDER TIMES [--kills 4]
 
-Each of TIMES, two processes race on the same shards and are killed, or with --ray the driver or a worker of a local
-cluster, until one is let finish. Prints how often that happened.
+Each of TIMES, two processes race on the same shards and are killed, again and again, until two are let finish. Prints
+how often that happened.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas  # noqa: F401  # imported once for all, as the next three
 import pyarrow.dataset  # noqa: F401
@@ -34,29 +35,35 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("times", type=int)
     parser.add_argument("--kills", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=1.0, help="the longest that a worker lives")
+    parser.add_argument("--seconds", type=float, default=0.5, help="the longest that a worker encodes")
     options = parser.parse_args()
     random.seed(0)
+    started, begin = os.pipe()
     killed, done = 0, []
     for number in range(options.times):
         folder = options.folder / str(number)
         # This process computes nothing, as torch and pyarrow hang in children of one that has.
         for _ in range(options.kills // 2):
-            racers = [start(encode, options, folder) for _ in range(2)]
+            racers = [start(encode, options, folder, begin) for _ in range(2)]
+            for _ in racers:
+                os.read(started, 1)
             for racer in racers:
                 time.sleep(random.random() * options.seconds)
                 os.kill(racer, signal.SIGKILL)
             killed += sum(os.WIFSIGNALED(os.waitpid(racer, 0)[1]) for racer in racers)
             done.append(len(list(folder.glob("data/part-*"))))
-        racers = [start(encode, options, folder) for _ in range(2)]
+        racers = [start(encode, options, folder, begin) for _ in range(2)]
         assert [os.waitpid(racer, 0)[1] for racer in racers] == [0, 0], "a worker failed"
+        os.read(started, 2)
         assert os.waitpid(start(check, options, folder), 0)[1] == 0, f"{folder} is wrong"
     between = sum(0 < shards < SHARDS for shards in done)
     print(f"{options.times} corpora, {killed} workers killed, {between} times between two shards")  # noqa: T201
 
 
-def encode(options: argparse.Namespace, folder: Path) -> None:
-    corpus.encode_corpus(Tokenizer.from_pretrained(options.checkpoint), options.audio, folder, num_shards=SHARDS)
+def encode(options: argparse.Namespace, folder: Path, begin: int) -> None:
+    tokenizer = Tokenizer.from_pretrained(options.checkpoint)
+    os.write(begin, b"!")
+    corpus.encode_corpus(tokenizer, options.audio, folder, num_shards=SHARDS)
 
 
 def check(options: argparse.Namespace, folder: Path) -> None:
@@ -68,12 +75,12 @@ def check(options: argparse.Namespace, folder: Path) -> None:
         assert clip.tokens.codes.equal(tokenizer.encode(path).codes), path
 
 
-def start(work: Callable[[argparse.Namespace, Path], None], options: argparse.Namespace, folder: Path) -> int:
+def start(work: Callable[..., None], *arguments: Any) -> int:
     """Does it in a process of its own."""
     if (child := os.fork()) == 0:
         status = 1
         try:
-            work(options, folder)
+            work(*arguments)
             status = 0
         except BaseException:
             traceback.print_exc()

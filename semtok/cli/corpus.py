@@ -47,6 +47,14 @@ def encode_corpus(
             show_default=False,
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: this process; ray: workers of a cluster of Ray (extra semtok[ray]).")
+    ] = "local",
+    workers: Annotated[int, typer.Option(help="Of Ray, each with a tokenizer of its own.")] = 1,
+    num_gpus: Annotated[float, typer.Option(help="Of each worker of Ray.")] = 0,
+    address: Annotated[
+        str | None, typer.Option(help="Of a cluster of Ray; a local one is started by default.", show_default=False)
+    ] = None,
 ) -> None:
     """A corpus of speech to Parquet files of tokens. Needs the extra semtok[corpus].
 
@@ -54,13 +62,22 @@ def encode_corpus(
     OUT/errors, with the reason, and the exit code is then 1.
     """
     shards = None if shard_index is None else _parse_shards(shard_index)
+    if engine not in ("local", "ray"):
+        raise typer.BadParameter(f"expected local or ray, got {engine!r}", param_hint="--engine")
+    if engine == "ray" and (shards is not None or device != "cpu"):
+        raise typer.BadParameter("Ray hands out the shards and devices itself", param_hint="--shard-index, --device")
     chosen = parse_layers(layers)
     from semtok import corpus
 
     tokenizer = load_tokenizer(
         checkpoint, layers=chosen, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only
     )
-    done = corpus.encode_corpus(tokenizer, source, folder, num_shards=num_shards, shards=shards, progress=None)
+    if engine == "ray":
+        done = corpus.encode_corpus_with_ray(
+            tokenizer, source, folder, num_shards=num_shards, workers=workers, num_gpus=num_gpus, address=address
+        )
+    else:
+        done = corpus.encode_corpus(tokenizer, source, folder, num_shards=num_shards, shards=shards, progress=None)
     state = corpus.status(folder)
     speed = f"{done.seconds:.1f} s of audio in {done.took:.1f} s ({done.seconds / done.took:.1f} x real time)"
     typer.echo(f"encoded {done.clips} clips, {speed}, {done.failed} failed")

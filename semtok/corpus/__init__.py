@@ -12,6 +12,7 @@ with needs_extra("corpus"):
     from semtok.corpus.checking import CorpusStatus, Verification, status, verify
     from semtok.corpus.encoding import Encoded, encode_corpus
     from semtok.corpus.exporters import EXPORTERS, export
+    from semtok.corpus.ray_engine import encode_corpus_with_ray
     from semtok.corpus.reading import TokenClip, TokenCorpus, read
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "TokenCorpus",
     "Verification",
     "encode_corpus",
+    "encode_corpus_with_ray",
     "export",
     "read",
     "status",

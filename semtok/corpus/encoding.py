@@ -83,6 +83,8 @@ def encode_corpus(
         total = sum(stop - start for start, stop in map(run.slice, missing)) if run.rows_are_clips else None
 
         with progress_bar("encoding", total, visible=progress) as bar:
+            if not partly and opened.left_out:
+                bar.print(f"left out of {name}: {opened.left_out}")
 
             def report(clip: ClipDone) -> None:
                 nonlocal clips, failed, seconds

@@ -12,7 +12,12 @@ from semtok.corpus.sources.source import Clip, Row, Source
 from semtok.corpus.sources.tars import Tars
 from semtok.errors import AudioError
 
-__all__ = ["Clip", "Row", "Source", "open_source"]
+__all__ = ["Clip", "Row", "Source", "is_path", "open_source"]
+
+
+def is_path(name: str) -> bool:
+    """Whether a source of this name is on this machine's disks."""
+    return "://" not in name and not name.startswith(PREFIX)
 
 
 def open_source(name: str, *, skip: Path | None = None) -> Source:

@@ -6,12 +6,14 @@ import csv
 import itertools
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from semtok.audio.files import AUDIO_SUFFIXES, list_audio
+from semtok.audio.files import AUDIO_SUFFIXES, Entry, Listing, list_audio
 from semtok.audio.recordings import FileRecording
 from semtok.corpus.sources.places import Place
 from semtok.corpus.sources.source import RESERVED, Clip, Row, Source, common_types
@@ -23,16 +25,22 @@ _FETCHERS = 16
 
 
 class FileSource(Source):
-    """Rows that name a file each, relative to a folder.
+    """Rows that name a file each, relative to the folder `root`."""
 
-    Args:
-        root: the folder.
-        columns: passed through, with their types.
-    """
-
-    def __init__(self, root: Place, columns: Mapping[str, str]) -> None:
+    def __init__(self, root: Place) -> None:
         self._root = root
-        self.columns = columns
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        return common_types(map(_passed, self._records()))
+
+    def rows(self) -> Iterator[Row]:
+        for number, record in enumerate(self._records(), start=1):
+            yield _row(record, f"row {number} of {self}")
+
+    @abstractmethod
+    def _records(self) -> Iterable[dict[str, Any]]:
+        """What is known of each clip, by column."""
 
     def clips(self, rows: Iterable[Row], sample_rate: int) -> Iterator[Clip]:
         for path, segments in _read_ahead(itertools.groupby(rows, lambda row: row.path), self._root):
@@ -54,19 +62,25 @@ class Folder(FileSource):
     """
 
     def __init__(self, folder: Place, *, skip: Path | None = None) -> None:
-        self._entries: list[tuple[str, dict[str, Any]]]
-        if folder.path is None:
-            self._entries = [(name, {}) for name in folder.find(AUDIO_SUFFIXES)]
-            self.left_out = ""
-        else:
-            listing = list_audio(folder.path, skip=skip)
-            self._entries = [(_below(path, folder.path), dict(columns)) for path, columns in listing.entries]
-            self.left_out = listing.describe_left_out()
-        super().__init__(folder, common_types(_passed(columns) for _, columns in self._entries))
+        super().__init__(folder)
+        self._skip = skip
 
-    def rows(self) -> Iterator[Row]:
-        for number, (path, record) in enumerate(self._entries):
-            yield _row({**record, "path": path}, f"row {number} of {self._root}")
+    @cached_property
+    def _listing(self) -> Listing:
+        if self._root.path is None:
+            return Listing([Entry(Path(name)) for name in self._root.find(AUDIO_SUFFIXES)])
+        return list_audio(self._root.path, skip=self._skip)
+
+    @property
+    def left_out(self) -> str:
+        return self._listing.describe_left_out()
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for path, columns in self._listing.entries:
+            yield {**columns, "path": path.as_posix() if self._root.path is None else _below(path, self._root.path)}
+
+    def __str__(self) -> str:
+        return str(self._root)
 
 
 class Manifest(FileSource):
@@ -79,12 +93,11 @@ class Manifest(FileSource):
     """
 
     def __init__(self, manifest: Place) -> None:
+        super().__init__(manifest.parent)
         self._manifest = manifest
-        super().__init__(manifest.parent, common_types(map(_passed, self._records())))
 
-    def rows(self) -> Iterator[Row]:
-        for number, record in enumerate(self._records(), start=1):
-            yield _row(record, f"row {number} of {self._manifest}")
+    def __str__(self) -> str:
+        return str(self._manifest)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         try:

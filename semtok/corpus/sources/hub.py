@@ -45,13 +45,17 @@ class HubDataset(Source):
         with self._clear_errors():
             self._dataset = self._load()
             features = self._dataset.features or next(iter(self._dataset.take(1)))
-            self.columns = {
+            self._columns = {
                 column: _type(feature) for column, feature in features.items() if column not in (self._audio, self._id)
             }
             if self._audio not in features:
                 raise ValueError(f"it has no column {self._audio!r}, `audio` is to name one of {sorted(features)}")
             self._has_ids = self._id in features
             self._dataset = self._dataset.cast_column(self._audio, _undecoded())
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        return self._columns
 
     def _load(self) -> IterableDataset:
         with needs_extra("corpus"):

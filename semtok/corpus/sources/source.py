@@ -50,13 +50,23 @@ class Clip:
 class Source(ABC):
     """Where the clips of a corpus come from.
 
+    Making one reads no more than is needed to know that it is there.
+
     Attributes:
-        columns: those that are passed through, with their types: "string", "int64", "double" or "bool".
         rows_are_clips: whether a row of the plan is one clip; else how many it holds is known once it is read.
     """
 
-    columns: Mapping[str, str] = {}
     rows_are_clips: bool = True
+
+    @property
+    @abstractmethod
+    def columns(self) -> Mapping[str, str]:
+        """Those that are passed through, with their types: "string", "int64", "double" or "bool"."""
+
+    @property
+    def left_out(self) -> str:
+        """What is no part of it, though it lies there: such as "3 .m4a"; empty if nothing."""
+        return ""
 
     @abstractmethod
     def rows(self) -> Iterator[Row]:

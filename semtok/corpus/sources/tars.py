@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from semtok.audio.files import AUDIO_SUFFIXES
 from semtok.audio.recordings import FileRecording
@@ -24,7 +24,6 @@ class Tars(Source):
         root: the tar, or a folder of tars.
     """
 
-    columns = dict.fromkeys(_TEXTS, "string")
     rows_are_clips = False
 
     def __init__(self, root: Place) -> None:
@@ -32,6 +31,10 @@ class Tars(Source):
         self._names = (
             [root.name[len(root.parent.name) :].lstrip("/")] if root.suffix == ".tar" else root.find((".tar",))
         )
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        return dict.fromkeys(_TEXTS, "string")
 
     def rows(self) -> Iterator[Row]:
         return (Row(name, name) for name in self._names)

@@ -1,0 +1,114 @@
+"""Ray Data as the engine: a row of its dataset is a shard, and an actor holds the tokenizer. Extra `ray`.
+
+No audio goes through Ray's object store, and what is done is known by the files of the shards, as everywhere: a run
+goes on after a killed worker, driver or cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semtok.corpus.card import write_card
+from semtok.corpus.encoding import Encoded, begin_run, remove_leftovers
+from semtok.corpus.run import read_run
+from semtok.corpus.sources import is_path, open_source
+from semtok.corpus.table import shard_is_done
+from semtok.corpus.worker import ClipDone, encode_shard
+from semtok.errors import needs_extra
+from semtok.tokenizer import Tokenizer
+
+
+class ShardEncoder:
+    """An actor that encodes shards, and holds the tokenizer between them.
+
+    Args:
+        tokenizer: reference to it in Ray's object store.
+        device: where it runs here.
+        source, folder: of the corpus, as all actors see them.
+    """
+
+    def __init__(self, tokenizer: Any, device: str, source: str, folder: Path) -> None:
+        import ray
+
+        self._tokenizer: Tokenizer = ray.get(tokenizer).to(device)
+        self._source, self._folder = open_source(source, skip=folder), folder
+        self._run = read_run(folder)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Encodes the shards of a batch; the number of clips and of failed ones, and seconds of audio, of each."""
+        done = [self._encode(shard) for shard in batch["shard"].tolist()]
+        return {
+            "clips": np.array([sum(clip.error is None for clip in clips) for clips in done]),
+            "failed": np.array([sum(clip.error is not None for clip in clips) for clips in done]),
+            "seconds": np.array([sum(clip.seconds for clip in clips) for clips in done], np.float64),
+        }
+
+    def _encode(self, shard: int) -> list[ClipDone]:
+        done: list[ClipDone] = []
+        if not shard_is_done(self._folder, self._run, shard):
+            encode_shard(self._tokenizer, self._source, self._folder, self._run, shard, done.append)
+        return done
+
+
+def encode_corpus_with_ray(
+    tokenizer: Tokenizer,
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    layers: Sequence[int] | None = None,
+    num_shards: int | None = None,
+    workers: int = 1,
+    num_gpus: float = 0,
+    address: str | None = None,
+) -> Encoded:
+    """As `encode_corpus`, by workers of a cluster of Ray that all see the source and the folder.
+
+    Args:
+        tokenizer: on the CPU; every worker gets a copy.
+        source, folder, layers, num_shards: as of `encode_corpus`.
+        workers: how many, each with a copy of the tokenizer.
+        num_gpus: of each; it runs on the CPU with none.
+        address: of a cluster that is there, such as "auto"; by default a local one is started and stopped, unless this
+            process is connected to one.
+
+    Raises:
+        SemtokError: Ray is not installed; or as `encode_corpus`.
+    """
+    with needs_extra("ray"):
+        import ray
+        import ray.data
+
+    started = time.monotonic()
+    name, folder = os.fspath(source), Path(folder).absolute()
+    name = str(Path(name).absolute()) if is_path(name) else name  # workers have a working directory of their own
+    run = begin_run(
+        tokenizer, open_source(name, skip=folder), name, folder, layers=layers, num_shards=num_shards, listed=False
+    )
+    remove_leftovers(folder)
+    missing = [shard for shard in range(run.num_shards) if not shard_is_done(folder, run, shard)]
+    counts: list[dict[str, Any]] = []
+    if missing:
+        connect = not ray.is_initialized()
+        if connect:
+            ray.init(address=address, log_to_driver=False)
+        try:
+            rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
+            counts = rows.map_batches(
+                ShardEncoder,
+                fn_constructor_args=(ray.put(tokenizer), "cuda" if num_gpus else "cpu", name, folder),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=workers),
+                num_gpus=num_gpus or None,
+            ).take_all()
+        finally:
+            if connect:
+                ray.shutdown()
+    write_card(folder, run)
+    clips, failed, seconds = (sum(row[count] for row in counts) for count in ("clips", "failed", "seconds"))
+    return Encoded(len(missing), int(clips), int(failed), float(seconds), time.monotonic() - started)
