@@ -32,11 +32,14 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=300, help="of the measurement of speed")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs="*", default=[1000, 10_000, 100_000], help="numbers of clips")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: few clips, no memory")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
         print_peak(options.one)
         return
+    if options.quick:
+        options.clips, options.repeats, options.memory = 6, 1, []
     print_versions(torch.get_num_threads())
     print(f"{datetime.date.today()}; median of {options.repeats}.")
     with tempfile.TemporaryDirectory() as name:

@@ -38,6 +38,12 @@ def test_many_clips_are_compared_with_a_loop(run_script):
     assert re.search(r"^\| decoding audio \| [\d.]+ \| \d+ % \|$", printed, re.M)
 
 
+def test_a_corpus_is_compared_with_a_list(run_script):
+    printed = run_script("benchmarks/corpus.py", "--quick")
+    rows = dict(re.findall(r"^\| (.+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|$", printed, re.M))
+    assert rows.keys() == {"encode(list)", "encode_corpus"} and rows["encode(list)"] == "1.00"
+
+
 def test_tokens_in_half_precision_are_counted_by_stage(run_script):
     printed = run_script("benchmarks/precision.py")
     rows = re.findall(r"^\| (\d) \| (\d) \| ([\d.]+) % \| ([\d.]+) % \|$", printed, re.M)

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from helpers import CLIPS, copy_clips
 
-from semtok import corpus
-from semtok.errors import CorpusError
+from semtok import corpus, load_audio
+from semtok.errors import AudioError, CorpusError
 
 refuses = partial(helpers.refuses, CorpusError)
 NAMES = [path.name for path in CLIPS]
@@ -59,6 +59,31 @@ def test_lhotse_reads_cuts_with_target_codes(encoded, codes, tmp_path):
         assert np.array_equal(cut.load_target_codes(), expected) and np.array_equal(cut.target_codes.load(), expected)
         assert cut.supervisions[0].text == text and cut.age == 30
         assert cut.target_codes.temporal_dim == 1 and cut.target_codes.frame_shift == 0.02
+
+
+def test_cuts_of_lhotse_are_encoded(tokenizer, tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    recordings = [lhotse.Recording.from_file(path) for path in CLIPS]
+    said = lhotse.SupervisionSegment("s", recordings[0].id, 0, 1, text="hello", speaker="anna")
+    cuts = [recording.to_cut() for recording in recordings]
+    cuts[1] = cuts[1].truncate(offset=0.5, duration=1.25).with_id("part")
+    cuts[0].supervisions, cuts[2].custom = [said], {"age": 30}
+    lhotse.CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    corpus.encode_corpus(tokenizer, tmp_path / "cuts.jsonl.gz", tmp_path / "tokens")
+    clips = list(corpus.read(tmp_path / "tokens"))
+    waveforms = [load_audio(path) for path in CLIPS]
+    assert [clip.id for clip in clips] == [cuts[0].id, "part", cuts[2].id]
+    for clip, waveform in zip(clips, [waveforms[0], waveforms[1][8000:28000], waveforms[2]], strict=True):
+        assert clip.tokens.codes.equal(tokenizer.encode(waveform).codes)
+    assert [(clip.columns["text"], clip.columns["age"]) for clip in clips] == [
+        ("hello", None),
+        (None, None),
+        (None, 30),
+    ]
+    stereo = lhotse.CutSet.from_cuts([cuts[0].pad(9)])
+    stereo.to_file(tmp_path / "mixed.jsonl.gz")
+    with pytest.raises(AudioError, match="is no part of one mono recording"):
+        corpus.encode_corpus(tokenizer, tmp_path / "mixed.jsonl.gz", tmp_path / "other")
 
 
 def test_kaldiio_reads_an_archive_a_row(encoded, codes, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from semtok.audio.files import AUDIO_SUFFIXES
+from semtok.corpus.sources.cuts import SUFFIXES as CUTS
+from semtok.corpus.sources.cuts import Cuts
 from semtok.corpus.sources.files import MANIFESTS, Folder, Manifest
 from semtok.corpus.sources.hub import PREFIX, HubDataset
 from semtok.corpus.sources.places import Place
@@ -25,7 +27,8 @@ def open_source(name: str, *, skip: Path | None = None) -> Source:
 
     Args:
         name: of a folder of audio, or of tars; of a manifest (.csv, .jsonl, .parquet) or a .tar; on disk or as a URL
-            that fsspec opens; or "hub:owner/name?split=...", a dataset, see `HubDataset`.
+            that fsspec opens; of cuts of Lhotse (.jsonl.gz); or of a dataset, "hub:owner/name?split=...", see
+            `HubDataset`.
         skip: a folder that is no part of it, where it lies in it.
 
     Raises:
@@ -36,6 +39,8 @@ def open_source(name: str, *, skip: Path | None = None) -> Source:
     place = Place(name)
     if place.suffix == ".tar":
         return Tars(place)
+    if name.endswith(CUTS):
+        return Cuts(Path(name))
     if place.suffix in MANIFESTS:
         return Manifest(place)
     if not place.is_folder():
