@@ -35,7 +35,7 @@ from semtok.training.kmeans.features import collect_features, draw_pieces, split
 from semtok.training.kmeans.kmeans import KMeans
 
 TESTS = Path(__file__).parent.parent / "tests" / "data"
-LAYERS = (1, 2, 3, 5, 7)
+LAYERS = (1, 3, 5, 7)
 SMALL, LARGE = ("layer 1", "layer 3", "layer 7"), tuple(f"mixture {number}" for number in range(1, 7))
 PEER = "scikit-learn, fit"
 

@@ -41,6 +41,7 @@ from semtok.encoder.windows import CONTEXT_SECONDS as CONTEXT
 CONTEXTS = (0, 0.5, 1, 2, 5, 10, 20)
 CHUNKS = (5, 10, 20, 30, 60, 120, 300)
 ATTENTION_SECONDS = 120
+REACHES = (1, 2, 5)
 
 
 def main() -> None:
@@ -97,21 +98,18 @@ def measure_agreement(options: argparse.Namespace) -> None:
 
 @torch.inference_mode()
 def print_reach(tokenizer: Tokenizer, speech: Tensor) -> None:
-    """How much of the attention of the layers of tiny, a HuBERT, goes to frames farther than the context."""
-    encoder = tokenizer.encoder
-    features, _ = encoder(speech[None], torch.tensor([len(speech)]), range(encoder.num_layers))
-    frames = torch.arange(features.shape[2])
-    queries = frames[::10]
-    far = (queries[:, None] - frames).abs() > CONTEXT * tokenizer.frame_rate
-    shares = []
-    for hidden, layer in zip(features[0], encoder.model.encoder.layers, strict=True):
-        projected = (project(hidden) for project in (layer.attention.q_proj, layer.attention.k_proj))
-        query, key = (heads.unflatten(1, (layer.attention.num_heads, -1)).transpose(0, 1) for heads in projected)
-        weights = torch.softmax(query[:, queries] @ key.mT / math.sqrt(query.shape[2]), dim=2)
-        shares.append(100 * float((weights * far).sum(dim=2).mean()))
-    name = f"{CONTEXT:g} s away and more; {100 * float(far.double().mean()):.1f} if it were uniform"
-    what = f"attention in one pass over {len(speech) / tokenizer.sample_rate:.0f} s, %"
-    print_rows(what, [f"layer {number}" for number in range(1, len(shares) + 1)], {name: shares})
+    """How much of the attention of each layer goes to frames farther than some seconds."""
+    speech = (speech - speech.mean()) / speech.std()
+    attentions = tokenizer.encoder.model(speech[None], output_attentions=True).attentions
+    frames = torch.arange(attentions[0].shape[2])
+    distances = (frames[:, None] - frames).abs()
+    rows = {}
+    for seconds in REACHES:
+        far = distances > seconds * tokenizer.frame_rate
+        shares = [100 * float((weights[0].mean(0) * far).sum(1).mean()) for weights in attentions]
+        rows[f"{seconds:g} s; {100 * float(far.double().mean()):.1f} if it were uniform"] = shares
+    what = f"attention to frames farther than, in one pass over {len(speech) / tokenizer.sample_rate:.0f} s, %"
+    print_rows(what, [f"layer {number}" for number in range(1, len(attentions) + 1)], rows)
 
 
 def encode_sentences(tokenizer: Tokenizer, sentences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

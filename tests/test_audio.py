@@ -19,7 +19,7 @@ import soundfile
 import soxr
 import torch
 from helpers import CLIPS, DATA
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semtok.audio.io import load_audio, save_audio
@@ -304,6 +304,7 @@ def test_blocks_of_a_file_join_to_the_whole(tmp_path, suffix, file_rate, seconds
     assert recording.name == str(path)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.sampled_from([8000, 11025, 16000, 22050, 44100]), st.floats(1e-5, 0.1))
 def test_blocks_of_an_array_join_to_the_whole(samples, sample_rate, seconds):
     array = np.random.default_rng(samples).uniform(-1, 1, samples).astype(np.float32)

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from semtok import Tokenizer
+
 
 @pytest.mark.parametrize(
     ("script", "peer", "subjects"),
@@ -48,14 +50,17 @@ def test_tokens_in_half_precision_are_counted_by_stage(run_script):
     printed = run_script("benchmarks/precision.py")
     rows = re.findall(r"^\| (\d) \| (\d) \| ([\d.]+) % \| ([\d.]+) % \|$", printed, re.M)
 
-    assert [stage for layer, stage, *_ in rows if layer == "1"] == ["1", "2", "3", "4"] and len(rows) == 9
+    codebooks = Tokenizer.from_pretrained("tiny").codebooks
+    counts = zip(codebooks.layers, codebooks.stages, strict=True)
+    stages = [(layer, stage + 1) for layer, count in counts for stage in range(count)]
+    assert [(int(layer), int(stage)) for layer, stage, *_ in rows] == stages
     assert all(80 < float(bfloat16) <= float(float16) <= 100 for *_, bfloat16, float16 in rows)
 
 
 def test_kmeans_is_compared_with_scikit_learn_and_faiss(run_script):
     printed = run_script("benchmarks/kmeans.py", "--quick")
 
-    assert re.search(r"^593 frames, K = 20\.$", printed, re.M)
+    assert re.search(r"^\d+ frames, K = 20\.$", printed, re.M)
     rows = re.findall(r"^\| (.+) \| ([\d.]+) \| ([\d.]+) \| [\d.]+ \| ([\d.]+) \| [\d.]+ \|$", printed, re.M)
     assert len(rows) == 12
     for method, mean, worst, faster in rows:

@@ -47,7 +47,7 @@ def check_tokens(tokenizer: Tokenizer, found: Tokens, wanted: Tokens, features: 
 
 
 @settings(max_examples=4, deadline=None)
-@given(clips=st.lists(st.tuples(st.integers(0, 90000), st.integers(600, 60000)), min_size=1, max_size=5))
+@given(clips=st.lists(st.tuples(st.integers(0, 90000), st.integers(720, 60000)), min_size=1, max_size=5))
 def test_beside_any_other_clips(tiny, clips):
     clip = SPEECH[20000:70000]
     others = [SPEECH[start : start + samples] for start, samples in clips]

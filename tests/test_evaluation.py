@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -214,7 +213,6 @@ class FakeVocoder:
     sample_rate = 16000
     hop_length = 320
     fingerprint = FakeTokenizer.fingerprint
-    config = SimpleNamespace(speaker=None)
 
     def decode(self, tokens, *, layers, speaker):
         samples = int(tokens.lengths[0]) * self.hop_length

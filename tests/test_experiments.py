@@ -40,7 +40,7 @@ def speech(tmp_path_factory):
                 ("one scalable", "all"),
                 ("one scalable, 4 steps", "all"),
                 ("one a layer", "layer 1"),
-                ("all layers, no dropout", "layer 2"),
+                ("all layers, no dropout", "layer 3"),
             },
         ),
         ("embeddings.py", {("centroids", "layer 1"), ("random", "all")}),

@@ -19,6 +19,7 @@ from semtok.checkpoints.card import CardFacts, model_card
 from semtok.checkpoints.config import CheckpointConfig
 from semtok.errors import AudioError, ConfigError, SpeakerError
 from semtok.evaluation import resynthesis
+from semtok.evaluation.resynthesis import Clip
 from semtok.networks.config import SpeakerConfig
 from semtok.networks.scalable_vocoder import build_network
 from semtok.networks.speaker import SpeakerEncoder
@@ -129,10 +130,12 @@ def test_no_speaker_is_the_same_beside_others(vocoder, tokens):
     assert (mixed[0] - plain[0]).abs().max() > 1e-3
 
 
-def test_evaluation_tells_the_voice_of_each_clip(tokenizer, vocoder, tokens):
-    outputs = resynthesis._resynthesise(tokenizer, vocoder, SPEECH[0].numpy(), [(1,)])
-    told = vocoder.decode(tokens[0], layers=[1], speaker=vocoder.speaker(SPEECH[0]))
-    torch.testing.assert_close(torch.from_numpy(outputs[1,]), told[0], rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("speaker", [False, True])
+def test_evaluation_tells_the_voice_of_each_clip_if_asked(tokenizer, vocoder, speaker):
+    (outputs,) = resynthesis._resynthesise(tokenizer, vocoder, [Clip(CLIPS[0], "")], [(1,)], speaker)
+    voice = vocoder.speaker(CLIPS[0]) if speaker else None
+    expected = vocoder.decode(tokenizer.encode(CLIPS[0]), layers=[1], speaker=voice)
+    torch.testing.assert_close(torch.from_numpy(outputs[1,]), expected[0], rtol=1e-4, atol=1e-5)
 
 
 def test_streams_have_a_speaker_too(vocoder, tokens):

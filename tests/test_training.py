@@ -299,7 +299,7 @@ def test_entries_are_set_on_the_command_line():
         ("steps.more=3", "steps.more cannot be set"),
         ("steps=[", "steps cannot be set"),
         ("steps=many", "steps: expected int, got 'many'"),
-        ("stft_windows=[512]", "give both stft_windows and a positive stft_weight or neither"),
+        ("stft_weight=0", "give both stft_windows and a positive stft_weight or neither"),
         ("precision=half", "precision must be one of float32, bfloat16, float16, got 'half'"),
     ]:
         with pytest.raises(ConfigError, match=message):

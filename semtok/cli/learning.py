@@ -138,6 +138,9 @@ def resynthesis(
             show_default=False,
         ),
     ] = None,
+    speaker: Annotated[
+        bool, typer.Option("--speaker", help="Tell the vocoder the voice of each clip, beside its tokens.")
+    ] = False,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
@@ -165,7 +168,9 @@ def resynthesis(
         )
         for line in judges.missing:
             typer.echo(line, err=True)
-        result = evaluate_resynthesis(tokenizer, vocoder, audio, subsets=subsets or None, judges=judges)
+        result = evaluate_resynthesis(
+            tokenizer, vocoder, audio, subsets=subsets or None, judges=judges, speaker=speaker
+        )
         command = shlex.join(["semtok", *sys.argv[1:]])
         report, *others = write_report(result, output, checkpoint=checkpoint, command=command)
     typer.echo(report.read_text())

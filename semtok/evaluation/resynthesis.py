@@ -6,7 +6,7 @@ import math
 import multiprocessing
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,11 +113,11 @@ def evaluate_resynthesis(
     *,
     subsets: Sequence[Sequence[int]] | None = None,
     judges: Judges | None = None,
+    speaker: bool = False,
     workers: int | None = None,
 ) -> Resynthesis:
     """Encode every clip of a folder, decode it from each subset of the layers, and measure what comes out.
 
-    A vocoder with a speaker encoder is told the voice of each clip, as the encoder hears it in that clip.
     The original is measured too, as the first row. A vocoder's output ends up to a frame before its original: they are
     compared over their common length, and never shifted (`delay` says whether one lags).
 
@@ -126,6 +126,7 @@ def evaluate_resynthesis(
         audio: folder, read by `find_clips`.
         subsets: of the vocoder's layers; `default_subsets` by default.
         judges: of `load_judges`; none by default, which leaves out the metrics that need one.
+        speaker: whether the vocoder is also told the voice of each clip, as its speaker encoder hears it in that clip.
         workers: processes that measure; one a core by default. They start afresh, so a script that calls this needs
             the usual `if __name__ == "__main__":`.
 
@@ -133,13 +134,15 @@ def evaluate_resynthesis(
         SemtokError: the extra `eval` is not installed.
         LayerError: a subset with layers that the vocoder lacks.
         AudioError: as `find_clips`; a file that cannot be read or is too short to encode.
+        SpeakerError: `speaker`, and the vocoder has no speaker encoder.
     """
     metrics.check_extra()
     checked = [check_layers(subset, vocoder.layers, owner="the vocoder") for subset in subsets or ()]
     checked = checked or default_subsets(vocoder.layers)
     judges = judges or Judges()
     clips = find_clips(audio)
-    measuring = _measure_clips(tokenizer, vocoder, judges, clips, checked, workers or os.cpu_count() or 1)
+    outputs = _resynthesise(tokenizer, vocoder, clips, checked, speaker)
+    measuring = _measure_clips(judges, clips, outputs, workers or os.cpu_count() or 1)
     measured = list(track(measuring, "measuring", len(clips)))
     rows = [_row(_ORIGINAL, None, measured)]
     for subset in checked:
@@ -156,22 +159,16 @@ def evaluate_resynthesis(
 
 
 def _measure_clips(
-    tokenizer: Tokenizer,
-    vocoder: Vocoder,
-    judges: Judges,
-    clips: Sequence[Clip],
-    subsets: Sequence[Subset],
-    workers: int,
+    judges: Judges, clips: Sequence[Clip], outputs_of_clips: Iterable[dict[Subset, Waveform]], workers: int
 ) -> Iterator[_Measured]:
     """Every clip, in order. Networks run here while other processes measure."""
     # spawn, as forking a process with torch's threads can hang
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         pending: deque[Future[_Measured]] = deque()
-        for clip in clips:
-            reference = load_audio(clip.path, sample_rate=SAMPLE_RATE).numpy()
-            outputs = _resynthesise(tokenizer, vocoder, reference, subsets)
-            other_language = judges.recognizer.other_language(reference) if judges.recognizer else None
+        for clip, outputs in zip(clips, outputs_of_clips, strict=True):
+            original = outputs[_ORIGINAL]
+            other_language = judges.recognizer.other_language(original) if judges.recognizer else None
             judged = _judge(judges, "" if other_language else clip.text, outputs, hear=other_language is None)
             pending.append(pool.submit(_measure, outputs, judged, other_language))
             # bounds the audio that waits in memory
@@ -181,19 +178,20 @@ def _measure_clips(
 
 
 def _resynthesise(
-    tokenizer: Tokenizer, vocoder: Vocoder, waveform: Waveform, subsets: Sequence[Subset]
-) -> dict[Subset, Waveform]:
-    """What each subset of the layers sounds like, and the original itself, all at 16 kHz."""
+    tokenizer: Tokenizer, vocoder: Vocoder, clips: Iterable[Clip], subsets: Sequence[Subset], speaker: bool
+) -> Iterator[dict[Subset, Waveform]]:
+    """What each subset of the layers of each clip sounds like, and the original itself, all at 16 kHz."""
     import soxr
 
-    tokens = tokenizer.encode(waveform, sample_rate=SAMPLE_RATE, layers=vocoder.layers)
-    told = vocoder.config.speaker is not None and vocoder.config.speaker.channels is not None
-    speaker = vocoder.speaker(waveform, sample_rate=SAMPLE_RATE) if told else None
-    outputs = {_ORIGINAL: waveform}
-    for subset in subsets:
-        output = vocoder.decode(tokens, layers=subset, speaker=speaker)[0].cpu().numpy()
-        outputs[subset] = soxr.resample(output, vocoder.sample_rate, SAMPLE_RATE)
-    return outputs
+    for clip in clips:
+        original = load_audio(clip.path, sample_rate=SAMPLE_RATE).numpy()
+        tokens = tokenizer.encode(original, sample_rate=SAMPLE_RATE, layers=vocoder.layers)
+        voice = vocoder.speaker(original, sample_rate=SAMPLE_RATE) if speaker else None
+        outputs = {_ORIGINAL: original}
+        for subset in subsets:
+            output = vocoder.decode(tokens, layers=subset, speaker=voice)[0].cpu().numpy()
+            outputs[subset] = soxr.resample(output, vocoder.sample_rate, SAMPLE_RATE)
+        yield outputs
 
 
 def _judge(
