@@ -219,6 +219,9 @@ def test_layer_dropout_is_uniform_and_never_drops_all():
     kept = torch.bincount(present.sum(1), minlength=6) / 20000
     torch.testing.assert_close(kept, torch.tensor([0, 0.2, 0.2, 0.2, 0.2, 0.2]), atol=0.02, rtol=0)
     torch.testing.assert_close(present.float().mean(0), torch.full((5,), 0.6), atol=0.02, rtol=0)
+    more = draw_present(20000, 5, torch.Generator().manual_seed(0), single=0.5)
+    kept = torch.bincount(more.sum(1), minlength=6) / 20000
+    torch.testing.assert_close(kept, torch.tensor([0, 0.6, 0.1, 0.1, 0.1, 0.1]), atol=0.02, rtol=0)
 
 
 def test_masks_are_spans():

@@ -62,6 +62,8 @@ class VocoderTrainingConfig(GradientConfig):
     The adversarial loss is the mean over them. With `relative_feature_matching` each map's difference is relative to
     its size. `target_rms` brings clips to one loudness, null leaves them as they are. `average_decay` is that of the
     running average of weights, which is what is saved; `half_precision` rounds them to float16.
+    `single_layer_probability` is the share of utterances of which one layer alone is kept, beside those that dropping
+    a uniform number of layers gives: content layers alone learn slowly otherwise.
     """
 
     tokenizer: str
@@ -92,6 +94,7 @@ class VocoderTrainingConfig(GradientConfig):
     windows: tuple[int, ...] = ()
     spectrogram_channels: int = 32
     target_rms: float | None = None
+    single_layer_probability: float = 0.0
     half_precision: bool = False
     average_decay: float = 0.999
 

@@ -61,12 +61,15 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
     run.finish()
 
 
-def draw_present(batch: int, layers: int, generator: torch.Generator) -> Tensor:
+def draw_present(batch: int, layers: int, generator: torch.Generator, single: float = 0.0) -> Tensor:
     """Layer dropout (Mousavi et al., 2024, section 2.3): bool [batch, layers], False for dropped layers.
 
-    For each utterance n is uniform in 0 ... layers - 1, and n layers are dropped, never all.
+    For each utterance n is uniform in 0 ... layers - 1, and n layers are dropped, never all. A share `single` of the
+    utterances, beside those that this gives, keeps one layer alone.
     """
     dropped = torch.randint(0, layers, (batch, 1), generator=generator)
+    if single > 0:
+        dropped[torch.rand(batch, generator=generator) < single] = layers - 1
     ranks = torch.rand(batch, layers, generator=generator).argsort(1).argsort(1)
     return ranks >= dropped
 
@@ -118,7 +121,12 @@ class VocoderTrainer:
         for share in self.run.shares():
             batch = self.tokens.batch(self.training, self.config, step, share)
             codes, waveforms, *voices = (part.to(self.run.device) for part in batch)
-            present = draw_present(len(codes), len(self.description.layers), seeded(self.config.seed, step, share))
+            present = draw_present(
+                len(codes),
+                len(self.description.layers),
+                seeded(self.config.seed, step, share),
+                self.config.single_layer_probability,
+            )
             with self.run.accelerator.accumulate(self.network, self.discriminators):
                 numbers = self._learn(step, codes, waveforms, present.to(self.run.device), *voices)
         with torch.no_grad():
