@@ -16,12 +16,12 @@ docs-demo: demo
 	$(BIN)/python -c "from PIL import Image; image = Image.open('demo/demo.png').convert('RGB'); \
 	    image.resize((1200, 600)).save('docs/demo/demo.jpg', quality=80)"
 
-# one thread: on busy cores several threads wait on each other for longer than they save
+# two processes of one thread: on busy cores several threads wait on each other for longer than they save
 test: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # The oldest Python and the oldest versions that pyproject.toml allows, in an environment of their own. On Linux torch
 # before 2.13 comes with CUDA, several GB; OLDEST_TORCH names another version, to test all other floors.
