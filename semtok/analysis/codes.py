@@ -64,7 +64,7 @@ def code_statistics(
 
 
 def runs(codes: Integers, lengths: Sequence[int] | Integers) -> tuple[Integers, Integers]:
-    """Codes and lengths [runs] of the runs of equal codes; arguments as of `code_statistics`."""
+    """Codes and lengths [runs] of the runs of equal codes; arguments as in `code_statistics`."""
     starts_here = np.ones(len(codes), bool)
     starts_here[1:] = codes[1:] != codes[:-1]
     starts_here[np.cumsum(lengths)[:-1]] = True

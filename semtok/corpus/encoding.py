@@ -117,7 +117,7 @@ def begin_run(
     Args:
         tokenizer, source: of the corpus; `name` is the source's.
         folder: of the corpus.
-        layers, num_shards: as of `encode_corpus`.
+        layers, num_shards: as in `encode_corpus`.
         listed: whether the list of clips that is there may be taken as it is.
     """
     codebooks = tokenizer.codebooks if layers is None else tokenizer.codebooks.select(layers, owner="this tokenizer")

@@ -71,7 +71,7 @@ def encode_corpus_with_ray(
 
     Args:
         tokenizer: on the CPU; every worker gets a copy.
-        source, folder, layers, num_shards: as of `encode_corpus`.
+        source, folder, layers, num_shards: as in `encode_corpus`.
         workers: how many, each with a copy of the tokenizer.
         num_gpus: of each; it runs on the CPU with none.
         address: of a cluster that is there, such as "auto"; by default a local one is started and stopped, unless this

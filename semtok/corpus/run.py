@@ -26,7 +26,7 @@ class CorpusRun:
 
     Args:
         fingerprint: of the tokenizer.
-        layers, stages, codebook_sizes: as of `Tokens`.
+        layers, stages, codebook_sizes: as in `Tokens`.
         frame_rate: frames a second.
         sample_rate: of the tokenizer, Hz.
         dtype: of the encoder; only float32 is exact.

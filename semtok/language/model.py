@@ -87,7 +87,7 @@ class SpeechLanguageModel:
         local_files_only: bool = False,
         device: str | torch.device | None = None,
     ) -> SpeechLanguageModel:
-        """Loads a model from a folder or a hub id; arguments as of `Tokenizer.from_pretrained`.
+        """Loads a model from a folder or a hub id; arguments as in `Tokenizer.from_pretrained`.
 
         Raises:
             CheckpointError: no such model, or a file is missing or damaged.
@@ -169,7 +169,7 @@ class SpeechLanguageModel:
         context, each id is predicted from half a context before it at least.
 
         Raises:
-            TokensError, LayerError: as of `UnitVocabulary.to_ids`.
+            TokensError, LayerError: as in `UnitVocabulary.to_ids`.
         """
         sequences = self.vocabulary.to_ids(tokens.to(self.device))
         windows = [
@@ -217,7 +217,7 @@ class SpeechLanguageModel:
             Tokens of the model's layers: the prompt and what follows.
 
         Raises:
-            TokensError: as of `UnitVocabulary.to_ids`; a duration, a temperature or a top_k that makes no sense.
+            TokensError: as in `UnitVocabulary.to_ids`; a duration, a temperature or a top_k that makes no sense.
             LayerError: tokens that lack a layer.
         """
         frames = round(seconds * self.vocabulary.frame_rate)
@@ -275,7 +275,7 @@ class SpeechLanguageModel:
     ) -> Tensor:
         """Speech -> the same as its tokens say it, and so many seconds more.
 
-        Arguments and errors as of `continue_tokens` and `Tokenizer.encode`; of the audio, `prompt_seconds` count from
+        Arguments and errors as in `continue_tokens` and `Tokenizer.encode`; of the audio, `prompt_seconds` count from
         its beginning, all by default. A vocoder with a speaker encoder speaks in the voice of the audio.
 
         Returns:

@@ -54,7 +54,7 @@ class UnitVocabulary:
     Made by `of`, placed after the tokens of a text model by `extend`.
 
     Args:
-        layers, codebook_sizes, stages: of the rows, as of `Tokens`, in the order in which a model reads them.
+        layers, codebook_sizes, stages: of the rows, as in `Tokens`, in the order in which a model reads them.
         frame_rate: frames a second.
         fingerprint: of the tokenizer.
         template: name of a code's token, with `{code}` and for several rows `{row}`, "7" or "1.1"; or with `{index}`,

@@ -11,7 +11,7 @@ from semtok.networks.generators import GeneratorConfig
 from semtok.training.config import GradientConfig
 
 LEAST_REFERENCE_FRAMES = 25
-"""Too few to know a voice by are none."""
+"""With fewer frames a clip has no voice embedding."""
 
 
 @dataclass(frozen=True, kw_only=True)
