@@ -4,15 +4,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo docs-demo test test-oldest clean
+.PHONY: demo docs docs-demo test test-oldest wheel clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py
 
-# the picture and the recordings that the README shows; after a new edition of `tiny`
+# the site, in build/docs/index.html; a warning is an error, and so is a link that leads nowhere
+docs: .venv/docs.stamp
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -c docs -d build/docs-cache -W --keep-going -q . build/docs
+	$(BIN)/python docs/check_links.py build/docs
+
+# the picture and the sounds of README and docs; after a new edition of `tiny`
 docs-demo: demo
-	for layers in 1,3,7 7 1,3,5,7; do \
-	    $(BIN)/semtok resynth examples/data/speech.flac -o docs/demo/layers_$$layers.ogg --layers $$layers || exit 1; done
+	rm -rf docs/sounds
+	$(BIN)/python examples/sounds.py examples/data/speech.flac tests/data/ljspeech_LJ001-0004.flac \
+	    --output docs/sounds --page docs/sounds.md
 	$(BIN)/python -c "from PIL import Image; image = Image.open('demo/demo.png').convert('RGB'); \
 	    image.resize((1200, 600)).save('docs/demo/demo.jpg', quality=80)"
 
@@ -39,8 +46,16 @@ test-oldest:
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -o filterwarnings=default \
 	    -k 'not (test_vocoder_stream and hifigan)'
 
+# the wheel, installed in an environment of its own, runs the README's Python
+wheel: .venv/wheel.stamp
+	rm -rf build/wheel dist
+	$(BIN)/python -m build
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
+	build/wheel/bin/python tests/run_readme.py
+
 clean:
-	rm -rf .venv .venv-oldest demo
+	rm -rf .venv .venv-oldest build demo dist
 
 # torch alone and first: whatever is installed later finds the pinned build there
 .venv/torch.stamp: constraints.txt
@@ -52,6 +67,14 @@ clean:
 
 .venv/demo.stamp: .venv/torch.stamp pyproject.toml
 	$(INSTALL) -e . matplotlib
+	@touch $@
+
+.venv/docs.stamp: .venv/torch.stamp pyproject.toml
+	$(INSTALL) -e '.[train,eval,corpus,docs]'
+	@touch $@
+
+.venv/wheel.stamp: .venv/torch.stamp constraints.txt
+	$(INSTALL) build
 	@touch $@
 
 .venv/test.stamp: .venv/torch.stamp pyproject.toml

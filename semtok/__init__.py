@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from semtok.vocoder import Vocoder
 
 __all__ = ["SemtokError", "Tokenizer", "Tokens", "Vocoder", "load_audio", "save_audio"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "SemtokError": "semtok.errors",

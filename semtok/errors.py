@@ -1,4 +1,4 @@
-"""The errors a caller may want to catch. All are `ValueError`s too, and all say what arrived and what to do."""
+"""The errors a caller may want to catch. Each is a `ValueError` too, and says what arrived and what to do."""
 
 from __future__ import annotations
 

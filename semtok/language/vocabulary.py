@@ -58,7 +58,7 @@ class UnitVocabulary:
         frame_rate: frames a second.
         fingerprint: of the tokenizer.
         template: name of a code's token, with `{code}` and for several rows `{row}`, "7" or "1.1"; or with `{index}`,
-            which counts on from row to row. "<|s_{code}|>", "<|speech_{code}|>", "<|audio_{code}|>" and "<Un{code}>"
+            which counts on from row to row. `<|s_{code}|>`, `<|speech_{code}|>`, `<|audio_{code}|>` and `<Un{code}>`
             are in use.
         begin, end: names of the tokens around an utterance.
         layout: one of `semtok.language.layouts.LAYOUTS`.
