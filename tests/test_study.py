@@ -15,9 +15,10 @@ from helpers import CLIPS, copy_clips, refuses
 from task_models import make_model
 
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
-from semtok.analysis import Study, fit_tokenizer, recommend, write_report
+from semtok.analysis import Study, Table, compare, fit_tokenizers, recommend, write_report
 from semtok.analysis.clips import read_clips
 from semtok.checkpoints.hub import Repository
+from semtok.cli import main
 from semtok.errors import AudioError, SemtokError
 from semtok.evaluation.alignments import frame_times
 
@@ -57,11 +58,16 @@ def study(audio, tokenizer, istft_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def paths(study, tokenizer):
-    """Of a report with everything in it."""
-    return write_report(
-        study, checkpoint="<mine>", command="semtok study mine", models={"asr": weighted_model(tokenizer)}
-    )
+def paths(study, audio, tokenizer, istft_folder, tmp_path_factory):
+    """Of a report with everything in it, made by the command: the page, its JSON and its CSVs."""
+    folder = tmp_path_factory.mktemp("report")
+    shutil.copytree(istft_folder, folder / "R&D")
+    weighted_model(tokenizer).save_pretrained(folder / "asr")
+    arguments = ("--alignments", audio / "phones.jsonl", "--label", "mood", "--label", "session", "-o", study.folder)
+    with pytest.raises(SystemExit) as finished:
+        main(list(map(str, ("study", folder / "R&D", "--audio", audio, *arguments, "--model", folder / "asr"))))
+    assert finished.value.code == 0
+    return [study.folder / "study.html", study.folder / "study.json", *study.folder.glob("*.csv")]
 
 
 def weighted_model(tokenizer):
@@ -103,7 +109,7 @@ def test_gain_changes_no_token_of_an_encoder_that_normalises_its_input(study):
 def test_the_report_is_one_page_with_all_numbers_beside_it(study, paths):
     page, data, *tables = paths
     text = page.read_text(encoding="utf-8")
-    assert "Study of &lt;mine&gt;" in text and "http" not in text.replace("http://www.w3.org", "").replace(
+    assert "R&amp;D</h1>" in text and "http" not in text.replace("http://www.w3.org", "").replace(
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "")
     facts = json.loads(data.read_text(encoding="utf-8"))
@@ -137,6 +143,7 @@ def test_what_is_missing_is_said_and_the_rest_goes_on(study, paths):
 
 
 def test_a_second_study_reuses_the_first(study, paths, audio, tokenizer, monkeypatch):
+    """Whether the first was made from Python or by the command."""
     again = Study(
         tokenizer,
         audio,
@@ -222,7 +229,10 @@ def test_one_speaker_and_one_layer(tokenizer, tmp_path, istft_folder):
     one = Study(Tokenizer.from_pretrained(istft_folder, layers=[3]), folder, tmp_path / "report")
     assert one.information().notes[-1].startswith("Without speaker: speaker have 1 different labels")
     assert one.shares().notes == ["There is one layer only."]
-    assert write_report(one, checkpoint="one", command="")[0].exists()
+    page, data, *_ = write_report(one, checkpoint="one", command="", purposes=["content"])
+    assert page.exists()
+    (note,) = json.loads(data.read_text())["tables"]["selection"]["notes"]
+    assert note.startswith("Not for content: no clip has phones")
 
 
 def test_alignments_may_be_a_column(tmp_path):
@@ -235,19 +245,14 @@ def test_alignments_may_be_a_column(tmp_path):
     assert clip.tiers["words"].phones == ("HELLO", "WORLD") and clip.columns == {}
 
 
-def test_from_the_command_line(run, istft_folder, audio, study, paths, tmp_path):
-    labels = ("--label", "mood", "--label", "session")
-    arguments = (istft_folder, "--audio", audio, "--alignments", audio / "phones.jsonl")
-    computed = set((study.folder / "study-cache").iterdir())
-    code, out, _ = run("study", *arguments, *labels, "-o", study.folder, "--for", "content")
-    assert code == 0 and "study.html" in out
-    assert set((study.folder / "study-cache").iterdir()) == computed, "all was there already"
-    facts = json.loads((study.folder / "study.json").read_text())
-    assert {row["purpose"] for row in facts["tables"]["selection"]["rows"]} == {"content"}
-    select = ("select", *arguments, "-o", tmp_path / "report", "--for", "content", "--layers")
-    code, out, _ = run(*select, 1)
+def test_selection_from_the_command_line(run, istft_folder, audio, tmp_path):
+    select = ("select", istft_folder, "--audio", audio, "--alignments", audio / "phones.jsonl", "--for", "content")
+    code, out, _ = run(*select, "-o", tmp_path / "report", "--layers", 1)
     assert code == 0 and out.startswith("For content: layer 4, ")
-    assert run(*select, 9)[0] == 2
+    assert run(*select, "-o", tmp_path / "report", "--layers", 9)[0] == 2
+    code, _, err = run(*select, "--codebook-size", 100)
+    assert code == 2 and "has codebooks" in " ".join(err.split())
+    assert run(*select, "--codebook-size", "100,100")[0] == 2
     code, _, err = run("study", "nobody/nothing", "--audio", audio, "-o", tmp_path / "no", "--local-files-only")
     assert code == 1 and "nobody/nothing" in err and not (tmp_path / "no").exists()
 
@@ -281,11 +286,51 @@ def test_any_encoder_is_studied_with_a_k_means_on_every_layer(run, tmp_path):
     assert code == 1 and "cannot make 10000 clusters" in err
 
 
+def test_several_codebook_sizes_stand_beside_each_other(run, audio, tmp_path):
+    tiny_model("hubert-base").save_pretrained(tmp_path / "encoder")
+    subject = (tmp_path / "encoder", "--audio", audio, "--no-normalize", "--codebook-size", "4,16")
+    report = tmp_path / "report"
+    assert run("study", *subject, "--layers", 1, "--for", "speaker", "-o", report)[0] == 0
+    text, facts = (report / "study.html").read_text(), json.loads((report / "study.json").read_text())
+    tables = facts["tables"]
+    assert facts["codebook_sizes"] == [4, 16]
+    for name in ("codes", "stability", "selection", "information", "probes"):
+        rows = tables[name]["rows"]
+        assert [row["codebook_size"] for row in rows] == [4] * (len(rows) // 2) + [16] * (len(rows) // 2), name
+        assert "4" in (report / f"{name}.csv").read_text().split("\n")[1]
+    assert "codebook_size" not in tables["similarity"]["rows"][0], "features have none"
+    bitrates = [row["bitrate"] for row in tables["selection"]["rows"]]
+    assert bitrates == [100, 200], "50 Hz of 2 and of 4 bits"
+    assert text.count("<h3>K = 4</h3>") == text.count("<h3>K = 16</h3>") > 4
+    assert sum(line.startswith("K = 16: ") for line in facts["summary"]) > 2
+    for figure in text.split("<figure>")[1:]:
+        assert figure.count("<svg") == figure.count("</svg>") >= 1
+
+
+def test_the_knee_of_several_codebook_sizes_is_that_of_all_their_choices():
+    def table(*qualities, bits):
+        rows = [
+            {"count": count, "layers": list(range(count)), "quality": quality, "bitrate": count * bits, "unit": "bits"}
+            for count, quality in enumerate(qualities, 1)
+        ]
+        return Table([row | {"knee": False} for row in rows])
+
+    small, large = table(0.9, 1.2, 1.25, bits=100), table(2.0, 2.1, 2.2, bits=300)
+    both = compare({4: small, 16: large})
+    assert recommend(both, "mood") == (
+        "For mood: layer 0 with K = 16, 2 bits at 0.30 kbit/s: 91% of the best (layers 0, 1, 2 with K = 16) "
+        "at 33% of its bitrate."
+    )
+    # three layers at K = 16 cost three times as much as at K = 4, and tell less than twice as much
+    assert recommend(both, "mood", count=3).startswith("For mood: layers 0, 1, 2 with K = 4, 1.25 bits")
+    assert recommend(compare({4: large, 16: small}), "mood").startswith("For mood: layer 0 with K = 4, 2 bits")
+
+
 def test_more_features_than_memory_holds_are_clustered_in_parts(tmp_path, monkeypatch):
     folder = copy_clips(tmp_path / "audio")
     tiny_model("hubert-base").save_pretrained(tmp_path / "encoder")
     source = Repository("mine", tmp_path / "encoder")
     monkeypatch.setattr("semtok.analysis.fitting._MEMORY_BYTES", 1)
-    tokenizer = fit_tokenizer(source, folder, tmp_path / "cache", codebook_size=8, layers=[2], normalize=False)
+    (tokenizer,) = fit_tokenizers(source, folder, tmp_path / "cache", codebook_sizes=[8], layers=[2], normalize=False)
     (row,) = Study(tokenizer, folder, tmp_path / "report").codes().rows
     assert row["used"] == 1 and row["unexplained"] < 0.9

@@ -11,15 +11,17 @@ from __future__ import annotations
 from semtok.analysis.abx import abx_error
 from semtok.analysis.cca import pwcca
 from semtok.analysis.codes import CodeStatistics, code_statistics
-from semtok.analysis.fitting import fit_tokenizer, is_encoder
+from semtok.analysis.fitting import fit_tokenizers, is_encoder
 from semtok.analysis.information import Information, conditional_information, information
 from semtok.analysis.layers import Share, information_matrix, layer_shares
 from semtok.analysis.probes import Probe, probe
 from semtok.analysis.report import write_report
 from semtok.analysis.selection import Choice, knee, select_layers
 from semtok.analysis.stability import stability
-from semtok.analysis.study import Study, importance, recommend
-from semtok.analysis.tables import Table, study_cache
+from semtok.analysis.study import Study
+from semtok.analysis.tables.importance import importance
+from semtok.analysis.tables.selection import recommend
+from semtok.analysis.tables.table import Table, compare, study_cache
 
 __all__ = [
     "Choice",
@@ -31,8 +33,9 @@ __all__ = [
     "Table",
     "abx_error",
     "code_statistics",
+    "compare",
     "conditional_information",
-    "fit_tokenizer",
+    "fit_tokenizers",
     "importance",
     "information",
     "information_matrix",

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from semtok.analysis.stability import Waveform
 from semtok.audio.files import list_audio
+from semtok.audio.io import load_audio
 from semtok.errors import AudioError, SemtokError
 from semtok.evaluation.alignments import Alignment, match_alignments, parse_alignment, read_alignments
+from semtok.evaluation.contingency import Integers
 
 PHONES, WORDS, SPEAKER = "phones", "words", "speaker"
+
+# Excerpts: so many, of so many seconds at most.
+_EXCERPTS, _EXCERPT_SECONDS = 16, 6
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,18 @@ def _column(value: Any, path: Path, tier: str) -> Alignment:
         raise SemtokError(
             f"the column {tier} of {path} is no alignment ({error!r}): expected [[name, start, duration], ...]"
         ) from error
+
+
+def read_excerpts(clips: Sequence[StudyClip], numbers: Integers, sample_rate: int) -> list[Waveform]:
+    """The beginnings of 16 of the clips of these numbers, spread over all of them: up to 6 s each, [samples].
+
+    Those shorter than half a second are skipped.
+    """
+    numbers = np.unique(numbers)
+    chosen = numbers[np.linspace(0, len(numbers) - 1, min(_EXCERPTS, len(numbers))).astype(int)]
+    waveforms = [load_audio(clips[number].path, sample_rate=sample_rate) for number in chosen.tolist()]
+    least, most = sample_rate // 2, _EXCERPT_SECONDS * sample_rate
+    return [waveform[:most].numpy() for waveform in waveforms if len(waveform) >= least]
 
 
 def check_columns(clips: list[StudyClip], columns: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semtok.analysis.stability import PERTURBATIONS
-from semtok.analysis.tables import Table
+from semtok.analysis.tables.table import Table
 from semtok.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -119,21 +119,29 @@ def draw_abx(table: Table) -> str:
 
 
 def draw_selection(table: Table) -> str:
-    """Quality over bitrate for each purpose; the knee is ringed."""
+    """Quality over bitrate for each purpose, a curve for each codebook size; the knees are ringed."""
     purposes = list(dict.fromkeys(row["purpose"] for row in table.rows))
     figure = _figure(len(purposes), width=4.0)
     for axes, purpose in zip(np.ravel(figure.subplots(1, len(purposes))), purposes, strict=True):
         rows = table.of(purpose=purpose)
-        rates, qualities = [row["bitrate"] / 1000 for row in rows], [row["quality"] for row in rows]
-        axes.plot(rates, qualities, "o-")
-        for rate, quality, row in zip(rates, qualities, rows, strict=True):
-            text = ", ".join(map(str, row["layers"]))
-            axes.annotate(text, (rate, quality), xytext=(0, -12), textcoords="offset points", ha="center", fontsize=7)
-            if row["knee"]:
-                axes.plot(rate, quality, "o", markersize=14, fillstyle="none", color="tab:red")
+        sizes = list(dict.fromkeys(row.get("codebook_size") for row in rows))
+        for size in sizes:
+            _curve(axes, [row for row in rows if row.get("codebook_size") == size], f"K = {size}")
+        if len(sizes) > 1:
+            axes.legend(fontsize=7)
         axes.margins(0.15, 0.2)
         axes.set(title=purpose, xlabel="kbit/s", ylabel=rows[0]["unit"])
     return _svg(figure)
+
+
+def _curve(axes: Axes, rows: Sequence[dict[str, Any]], label: str) -> None:
+    rates, qualities = [row["bitrate"] / 1000 for row in rows], [row["quality"] for row in rows]
+    axes.plot(rates, qualities, "o-", label=label)
+    for rate, quality, row in zip(rates, qualities, rows, strict=True):
+        text = ", ".join(map(str, row["layers"]))
+        axes.annotate(text, (rate, quality), xytext=(0, -12), textcoords="offset points", ha="center", fontsize=7)
+        if row["knee"]:
+            axes.plot(rate, quality, "o", markersize=14, fillstyle="none", color="tab:red")
 
 
 def draw_importance(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""A tokenizer of any encoder, to study it: k-means on every layer, in one pass over the audio."""
+"""Tokenizers of any encoder, to study it: k-means of several sizes on every layer, in one pass over the audio."""
 
 from __future__ import annotations
 
@@ -43,24 +43,26 @@ def is_encoder(source: Repository) -> bool:
     return "model_type" in entries and "format_version" not in entries
 
 
-def fit_tokenizer(
+def fit_tokenizers(
     source: Repository,
     audio: str | os.PathLike[str],
     folder: Path,
     *,
-    codebook_size: int,
+    codebook_sizes: Sequence[int],
     layers: Sequence[int] | None = None,
     normalize: bool | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
-) -> Tokenizer:
-    """A tokenizer of an encoder with one codebook a layer, fitted to all clips; kept in `folder` and taken from there.
+) -> list[Tokenizer]:
+    """Tokenizers of an encoder with one codebook a layer, one for each codebook size, fitted to all clips.
+
+    They are kept in `folder`, and taken from there.
 
     Args:
         source: of the encoder.
         audio: folder or manifest of speech.
         folder: the tokenizer of each encoder, codebook size and set of clips gets a folder in it.
-        codebook_size: of every layer.
+        codebook_sizes: one for each tokenizer, the same for all of its layers.
         layers: from 0 to the encoder's last; 1 to the last by default.
         normalize: whether the encoder takes input of zero mean and unit variance; its preprocessor_config.json says so
             by default.
@@ -79,21 +81,27 @@ def fit_tokenizer(
     chosen = check_layers(layers or range(1, depth + 1), range(depth + 1), owner=f"the encoder {source.name}")
     normalized = normalizes(source) if normalize is None else normalize
     paths = [clip.path for clip in read_clips(audio)]
-    target = folder / f"tokenizer-{_identity(source, paths, codebook_size, chosen, normalized, seed)}"
-    if not (target / CONFIG).exists():
+    targets = {
+        size: folder / f"tokenizer-{_identity(source, paths, size, chosen, normalized, seed)}"
+        for size in codebook_sizes
+    }
+    if missing := {size: target for size, target in targets.items() if not (target / CONFIG).exists()}:
         model = read_encoder(source, max(chosen))
         encoder = Encoder(model, normalize=normalized).to(device)
-        centroids = _fit(encoder, paths, chosen, codebook_size, seed)
+        fitted = _fit(encoder, paths, chosen, list(missing), seed)
         local = source.folder is not None
-        tokenizer = Tokenizer.from_centroids(
-            model.cpu(),
-            dict(zip(chosen, centroids, strict=True)),
-            normalize=normalized,
-            encoder=ENCODER if local else source.name,
-            encoder_revision=None if local else source.commit,
-        )
-        tokenizer.save_pretrained(target)
-    return Tokenizer.from_pretrained(target, device=device, local_files_only=source.local_files_only)
+        for target, centroids in zip(missing.values(), fitted, strict=True):
+            Tokenizer.from_centroids(
+                model.cpu(),
+                dict(zip(chosen, centroids, strict=True)),
+                normalize=normalized,
+                encoder=ENCODER if local else source.name,
+                encoder_revision=None if local else source.commit,
+            ).save_pretrained(target)
+    return [
+        Tokenizer.from_pretrained(target, device=device, local_files_only=source.local_files_only)
+        for target in targets.values()
+    ]
 
 
 def _identity(source: Repository, paths: Sequence[Path], *settings: object) -> str:
@@ -104,10 +112,13 @@ def _identity(source: Repository, paths: Sequence[Path], *settings: object) -> s
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _fit(encoder: Encoder, paths: Sequence[Path], layers: Sequence[int], codebook_size: int, seed: int) -> list[Tensor]:
-    """Centroids [codebook_size, dim] of each layer, on the CPU."""
-    most = max(_MEMORY_BYTES // (2 * encoder.dim * len(layers)), POINTS_A_CLUSTER * codebook_size)
-    fits = [KMeans(codebook_size, seed=seed) for _ in layers]
+def _fit(
+    encoder: Encoder, paths: Sequence[Path], layers: Sequence[int], codebook_sizes: Sequence[int], seed: int
+) -> list[list[Tensor]]:
+    """Centroids [codebook_size, dim] of each layer, for each codebook size, on the CPU."""
+    largest = max(codebook_sizes)
+    most = max(_MEMORY_BYTES // (2 * encoder.dim * len(layers)), POINTS_A_CLUSTER * largest)
+    fits = [[KMeans(size, seed=seed) for size in codebook_sizes] for _ in layers]
     parts: list[Tensor] = []
     frames = clustered = 0
     order = np.random.default_rng(seed).permutation(len(paths)).tolist()
@@ -123,21 +134,22 @@ def _fit(encoder: Encoder, paths: Sequence[Path], layers: Sequence[int], codeboo
                     clustered, frames, parts = clustered + frames, 0, []
             for _ in some:
                 bar.advance()
-    if clustered + frames < codebook_size:
+    if clustered + frames < largest:
         raise SemtokError(
-            f"{clustered + frames} frames of speech cannot make {codebook_size} clusters: "
+            f"{clustered + frames} frames of speech cannot make {largest} clusters: "
             "give more audio, or a smaller codebook size"
         )
     if parts:
         _cluster(fits, parts, whole=clustered == 0)
-    return [kmeans.centroids_.cpu() for kmeans in fits]
+    return [[kmeans.centroids_.cpu() for kmeans in of_size] for of_size in zip(*fits, strict=True)]
 
 
-def _cluster(fits: Sequence[KMeans], parts: Sequence[Tensor], *, whole: bool) -> None:
-    """Fits each layer's k-means to parts [layers, frames, dim], which are all there are or some of them."""
-    for layer, kmeans in enumerate(fits):
+def _cluster(fits: Sequence[Sequence[KMeans]], parts: Sequence[Tensor], *, whole: bool) -> None:
+    """Fits the k-means of each layer to parts [layers, frames, dim], which are all there are or some of them."""
+    for layer, of_layer in enumerate(fits):
         points = torch.cat([part[layer] for part in parts])
-        if whole:
-            kmeans.fit(points)
-        else:
-            kmeans.partial_fit(points)
+        for kmeans in of_layer:
+            if whole:
+                kmeans.fit(points)
+            else:
+                kmeans.partial_fit(points)

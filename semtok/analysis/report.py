@@ -7,12 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from semtok.analysis import figures
 from semtok.analysis.clips import PHONES
-from semtok.analysis.study import Study, importance, recommend
-from semtok.analysis.tables import Table, finite
+from semtok.analysis.study import Study
+from semtok.analysis.tables.importance import importance
+from semtok.analysis.tables.selection import recommend
+from semtok.analysis.tables.table import Table, compare, finite
 from semtok.downstream import DownstreamModel
 from semtok.errors import SemtokError
 from semtok.evaluation.report import provenance
@@ -31,12 +33,15 @@ class Section:
         title: its heading.
         caption: how its figure is to be read, and what may mislead.
         draw: its figure.
+        sizes: of several codebook sizes, whether a figure of each stands beside those of the others, one figure draws
+            all of them together, or it is the same for all.
     """
 
     name: str
     title: str
     caption: str
     draw: figures.Draw
+    sizes: Literal["beside", "together", "same"] = "beside"
 
 
 SECTIONS = (
@@ -44,10 +49,11 @@ SECTIONS = (
         "selection",
         "Which layers for which purpose",
         "The best 1, 2, 3 ... layers by greedy search: each set adds the layer that helps most. Bitrate is that of "
-        "plain codes, all stages of a layer together. The knee, ringed, is the set farthest above the line from "
-        "nothing to the best. Resynthesis is judged by STOI on excerpts; content and labels by the bits a frame that "
-        "a small network reads from the codes of held-out clips.",
+        "plain codes, all stages of a layer together. The knee of each codebook size, ringed, is the set farthest "
+        "above the line from nothing to the best. Resynthesis is judged by STOI on excerpts; content and labels by "
+        "the bits a frame that a small network reads from the codes of held-out clips.",
         figures.draw_selection,
+        sizes="together",
     ),
     Section(
         "codes",
@@ -97,6 +103,7 @@ SECTIONS = (
         "Projection-weighted canonical correlation (PWCCA) of the features before quantization, and of log-mel "
         "spectra; fitted on half of up to 10,000 frames and measured on the other.",
         figures.draw_similarity,
+        sizes="same",
     ),
     Section(
         "stability",
@@ -119,12 +126,13 @@ SECTIONS = (
         "Mean attention weight of each layer in models of tasks. Weights alone can mislead: a layer may be weighted "
         "little and still be the only one that tells something.",
         figures.draw_importance,
+        sizes="same",
     ),
 )
 
 
 def write_report(
-    study: Study,
+    study: Study | Sequence[Study],
     *,
     checkpoint: str,
     command: str,
@@ -134,6 +142,8 @@ def write_report(
     """Computes what is not there yet and writes `study.html`, `study.json` and a CSV a table into the study's folder.
 
     Args:
+        study: or several, of one encoder on the same clips and in one folder, each with a codebook size of its own for
+            all layers: they are shown beside each other, in the order given.
         checkpoint: name of what is studied.
         command: the command line that gives this report again.
         purposes: to select layers for; all that there are by default.
@@ -143,19 +153,28 @@ def write_report(
         The paths of the page, the JSON and the CSVs.
 
     Raises:
-        SemtokError: an unknown purpose; the extra `study` is not installed.
+        SemtokError: an unknown purpose; the extra `study` is not installed; codebook sizes that several studies share.
     """
     check_extra()
-    tables = _tables(study, purposes, models)
-    summary = _summary(study, tables)
-    frames = study.frames
-    facts = provenance(checkpoint, study.tokenizer.fingerprint, command, _PACKAGES) | {
+    studies = [study] if isinstance(study, Study) else list(study)
+    sizes = [studied.tokenizer.codebook_sizes[0] for studied in studies]
+    if len(set(sizes)) < len(sizes):
+        raise SemtokError(f"studies are told apart by their codebook sizes, got {', '.join(map(str, sizes))}")
+    each = {size: _tables(studied, purposes) for size, studied in zip(sizes, studies, strict=True)}
+    first, frames = studies[0], studies[0].frames
+    tables = _joined(each) | ({"importance": importance(models)} if models else {})
+    fingerprints = ", ".join(studied.tokenizer.fingerprint for studied in studies)
+    facts = provenance(checkpoint, fingerprints, command, _PACKAGES) | {
         "clips": len(set(frames.clips.tolist())),
         "seconds": round(frames.codes.shape[1] / frames.frame_rate, 1),
-        "layers": list(study.layers),
-        "codebook_sizes": list(study.tokenizer.codebook_sizes),
+        "layers": list(first.layers),
+        "codebook_sizes": [size for studied in studies for size in studied.tokenizer.codebook_sizes],
     }
-    return _write(study.folder, facts, summary, tables)
+    summary = _recommendations(tables["selection"])
+    for size, studied in zip(sizes, studies, strict=True):
+        prefix = f"K = {size}: " if len(sizes) > 1 else ""
+        summary += [prefix + line for line in _summary(studied, each[size])]
+    return _write(first.folder, facts, summary, tables, sizes if len(sizes) > 1 else [])
 
 
 def check_extra() -> None:
@@ -165,11 +184,9 @@ def check_extra() -> None:
         raise SemtokError(f"a study needs {', '.join(missing)}, not installed here: pip install 'semtok[study]'")
 
 
-def _tables(
-    study: Study, purposes: Sequence[str] | None, models: dict[str, DownstreamModel] | None
-) -> dict[str, Table]:
+def _tables(study: Study, purposes: Sequence[str] | None) -> dict[str, Table]:
     # codes first: whatever is wrong with the audio shows there
-    tables = {
+    return {
         "codes": study.codes(),
         "stability": study.stability(),
         "selection": _selections(study, purposes),
@@ -180,9 +197,18 @@ def _tables(
         "similarity": study.similarity(),
         "abx": study.abx(),
     }
-    if models:
-        tables["importance"] = importance(models)
-    return {section.name: tables[section.name] for section in SECTIONS if section.name in tables}
+
+
+def _joined(each: dict[int, dict[str, Table]]) -> dict[str, Table]:
+    """One table of each name, from those of each codebook size."""
+    (_, first), *others = each.items()
+    if not others:
+        return first
+    same = {section.name for section in SECTIONS if section.sizes == "same"}
+    return {
+        name: table if name in same else compare({size: tables[name] for size, tables in each.items()})
+        for name, table in first.items()
+    }
 
 
 def _selections(study: Study, purposes: Sequence[str] | None) -> Table:
@@ -201,16 +227,18 @@ def _selections(study: Study, purposes: Sequence[str] | None) -> Table:
     return Table([{"log_mel_distance": float("nan")} | row for row in rows], list(dict.fromkeys(notes)))
 
 
+def _recommendations(selection: Table) -> list[str]:
+    purposes = dict.fromkeys(row["purpose"] for row in selection.rows)
+    return [recommend(Table(selection.of(purpose=purpose)), purpose) for purpose in purposes]
+
+
 def _summary(study: Study, tables: dict[str, Table]) -> list[str]:
-    """What a reader with a minute should know."""
+    """What a reader with a minute should know, beside the recommendations."""
     codes = tables["codes"].rows
     plain, coded = (sum(row[key] for row in codes) / 1000 for key in ("bitrate", "entropy_bitrate"))
-    selection = tables["selection"]
-    purposes = dict.fromkeys(row["purpose"] for row in selection.rows)
-    lines = [recommend(Table(selection.of(purpose=purpose)), purpose) for purpose in purposes]
-    lines.append(
+    lines = [
         f"All {len(study.layers)} layers together take {plain:.2f} kbit/s, and {coded:.2f} kbit/s after entropy coding."
-    )
+    ]
     first_stages = {study.frames.codebooks.names[row] for row in study.frames.first_rows().values()}
     for label in dict.fromkeys(row["label"] for row in tables["information"].rows):
         rows = [row for row in tables["information"].of(label=label) if row["row"] in first_stages]
@@ -241,21 +269,24 @@ def _best_row(label: str, rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _write(folder: Path, facts: dict[str, Any], summary: list[str], tables: dict[str, Table]) -> list[Path]:
+def _write(
+    folder: Path, facts: dict[str, Any], summary: list[str], tables: dict[str, Table], sizes: Sequence[int]
+) -> list[Path]:
+    """`sizes` are the codebook sizes to tell apart in the tables, if there are several."""
     import jinja2
 
-    sections = {section.name: section for section in SECTIONS}
     parts = [
         {
-            "title": sections[name].title,
-            "caption": sections[name].caption,
-            "figure": sections[name].draw(table) if table.rows else "",
+            "title": section.title,
+            "caption": section.caption,
+            "panels": _panels(section, table, sizes),
             "notes": table.notes,
             "columns": list(table.rows[0]) if table.rows else [],
             "rows": [[_shown(value) for value in row.values()] for row in table.rows],
-            "csv": f"{name}.csv",
+            "csv": f"{section.name}.csv",
         }
-        for name, table in tables.items()
+        for section in SECTIONS
+        if (table := tables.get(section.name)) is not None
     ]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
@@ -270,6 +301,16 @@ def _write(folder: Path, facts: dict[str, Any], summary: list[str], tables: dict
             table.write_csv(folder / f"{name}.csv")
             written.append(folder / f"{name}.csv")
     return written
+
+
+def _panels(section: Section, table: Table, sizes: Sequence[int]) -> list[tuple[str, str]]:
+    """Titles and figures of a section."""
+    if not table.rows:
+        return []
+    if not sizes or section.sizes != "beside":
+        return [("", section.draw(table))]
+    of_sizes = ((size, table.of(codebook_size=size)) for size in sizes)
+    return [(f"K = {size}", section.draw(Table(rows))) for size, rows in of_sizes if rows]
 
 
 def _shown(value: Any) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -91,3 +95,31 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).split("\n")[0]
         raise typer.BadParameter(f"torch cannot use {device!r} here: {reason}", param_hint="--device") from None
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter is a dataclass -> one that takes the fields of it as options of its own."""
+    (first, *others) = inspect.signature(command).parameters.values()
+    hints = get_type_hints(command, include_extras=True)
+    group: Any = hints.pop(first.name)
+    of_group = get_type_hints(group, include_extras=True)
+    defaults = {field.name: field.default for field in dataclasses.fields(group)}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        command(group(**{name: values.pop(name) for name in defaults}), **values)
+
+    fields = (
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if default is dataclasses.MISSING else default,
+        )
+        for name, default in defaults.items()
+    )
+    keywords = [*fields, *(other.replace(kind=inspect.Parameter.KEYWORD_ONLY) for other in others)]
+    hints = of_group | hints
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in keywords]
+    run.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+    run.__annotations__ = hints
+    return run

@@ -6,8 +6,9 @@ import shlex
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,7 @@ from semtok.cli.options import (
     load_tokenizer,
     load_vocoder,
     parse_layers,
+    with_options,
 )
 from semtok.errors import CheckpointError, needs_extra
 
@@ -27,50 +29,103 @@ if TYPE_CHECKING:
     from semtok.analysis import Study
     from semtok.downstream import DownstreamModel
 
-Checkpoint = Annotated[
-    str,
-    typer.Argument(metavar="CHECKPOINT", help="Tokenizer or encoder: bundled name, folder, or hub id owner/name."),
-]
-CodebookSize = Annotated[
-    int, typer.Option(min=2, help="Of the k-means on each layer, where an encoder is studied.", metavar="K")
-]
-Normalize = Annotated[
-    bool | None,
-    typer.Option(
-        "--normalize/--no-normalize",
-        help="Whether an encoder takes input of zero mean and unit variance; by default its preprocessor_config.json "
-        "says so.",
-        show_default=False,
-    ),
-]
-Audio = Annotated[
-    Path, typer.Option(metavar="FOLDER", exists=True, help="Speech: a folder, or a manifest (csv, jsonl).")
-]
-Alignments = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        exists=True,
-        dir_okay=False,
-        help='JSON lines {"path", "phones": [[name, start, duration], ...]}, in seconds; "words" likewise.',
-        show_default=False,
-    ),
-]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--label", metavar="COLUMN", help="A column of labels in the manifest; may be repeated.", show_default=False
-    ),
-]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL", help="Models of tasks: folders or hub ids.")]
+_CODEBOOK_SIZE = 500
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is studied, on what and where: the options of `study` and of `select`."""
+
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="Tokenizer or encoder: bundled name, folder, or hub id owner/name."),
+    ]
+    audio: Annotated[
+        Path, typer.Option(metavar="FOLDER", exists=True, help="Speech: a folder, or a manifest (csv, jsonl).")
+    ]
+    alignments: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help='JSON lines {"path", "phones": [[name, start, duration], ...]}, in seconds; "words" likewise.',
+            show_default=False,
+        ),
+    ] = None
+    codebook_sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--codebook-size",
+            "-k",
+            metavar="100,500,1000",
+            help="Where an encoder is studied, of the k-means on each layer: one size or several to compare. "
+            f"[default: {_CODEBOOK_SIZE}]",
+            show_default=False,
+        ),
+    ] = None
+    normalize: Annotated[
+        bool | None,
+        typer.Option(
+            "--normalize/--no-normalize",
+            help="Whether an encoder takes input of zero mean and unit variance; by default its "
+            "preprocessor_config.json says so.",
+            show_default=False,
+        ),
+    ] = None
+    device: Device = "cpu"
+    revision: Revision = None
+    local_files_only: LocalFilesOnly = False
+
+    def studies(
+        self, folder: Path, columns: list[str] | None = None, layers: tuple[int, ...] | None = None
+    ) -> list[Study]:
+        """One, or of an encoder one for each codebook size; `columns` and `folder` as `Study` takes them."""
+        from semtok.analysis import Study, fit_tokenizers, is_encoder, study_cache
+        from semtok.checkpoints.hub import resolve
+
+        source = resolve(self.checkpoint, revision=self.revision, local_files_only=self.local_files_only)
+        sizes = _parse_sizes(self.codebook_sizes)
+        vocoder = None
+        if is_encoder(source):
+            check_device(self.device)
+            tokenizers = fit_tokenizers(
+                source,
+                self.audio,
+                study_cache(folder),
+                codebook_sizes=sizes or [_CODEBOOK_SIZE],
+                layers=layers,
+                normalize=self.normalize,
+                device=self.device,
+            )
+        elif sizes:
+            raise typer.BadParameter(
+                f"{self.checkpoint} has codebooks; only an encoder takes others", param_hint="--codebook-size"
+            )
+        else:
+            local = self.local_files_only
+            where: dict[str, Any] = {"device": self.device, "revision": self.revision, "local_files_only": local}
+            tokenizers = [load_tokenizer(self.checkpoint, layers=layers, **where)]
+            # without one the report says that resynthesis is left out
+            with suppress(CheckpointError):
+                vocoder = load_vocoder(self.checkpoint, **where)
+        return [
+            Study(tokenizer, self.audio, folder, alignments=self.alignments, columns=columns or [], vocoder=vocoder)
+            for tokenizer in tokenizers
+        ]
+
+
+@with_options
 def study(
-    checkpoint: Checkpoint,
-    audio: Audio,
+    subject: Subject,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="REPORT", help="Folder for the report.")],
-    alignments: Alignments = None,
-    labels: Labels = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", metavar="COLUMN", help="A column of labels in the manifest; may be repeated.", show_default=False
+        ),
+    ] = None,
     purposes: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,11 +142,6 @@ def study(
         ),
     ] = None,
     layers: Layers = None,
-    codebook_size: CodebookSize = 500,
-    normalize: Normalize = None,
-    device: Device = "cpu",
-    revision: Revision = None,
-    local_files_only: LocalFilesOnly = False,
 ) -> None:
     """A report on the layers: what their tokens tell, cost and keep, and which to take for which purpose.
 
@@ -102,34 +152,19 @@ def study(
     with needs_extra("study"):
         from semtok.analysis import write_report
 
-        chosen = parse_layers(layers)
-        loaded = _load_study(
-            checkpoint,
-            audio,
-            output,
-            alignments,
-            labels,
-            device,
-            revision,
-            local_files_only,
-            layers=chosen,
-            codebook_size=codebook_size,
-            normalize=normalize,
-        )
-        command = shlex.join(["semtok", *sys.argv[1:]])
         page, *others = write_report(
-            loaded,
-            checkpoint=checkpoint,
-            command=command,
+            subject.studies(output, labels, parse_layers(layers)),
+            checkpoint=subject.checkpoint,
+            command=shlex.join(["semtok", *sys.argv[1:]]),
             purposes=purposes,
-            models=_load_models(models or [], local_files_only),
+            models=_load_models(models or [], subject.local_files_only),
         )
     typer.echo(f"written: {page}, and beside it {', '.join(path.name for path in others)}")
 
 
+@with_options
 def select(
-    checkpoint: Checkpoint,
-    audio: Audio,
+    subject: Subject,
     purpose: Annotated[
         str, typer.Option("--for", metavar="PURPOSE", help="resynthesis, content, or a column of labels.")
     ],
@@ -141,34 +176,18 @@ def select(
         Path | None,
         typer.Option("--output", "-o", metavar="REPORT", help="Folder of a study, to reuse it.", show_default=False),
     ] = None,
-    alignments: Alignments = None,
-    codebook_size: CodebookSize = 500,
-    normalize: Normalize = None,
-    device: Device = "cpu",
-    revision: Revision = None,
-    local_files_only: LocalFilesOnly = False,
 ) -> None:
     """The best layers for a purpose, and why."""
     with needs_extra("study"), tempfile.TemporaryDirectory() as temporary:
-        from semtok.analysis import recommend
+        from semtok.analysis import compare, recommend
 
         labels = None if purpose in ("resynthesis", "content") else [purpose]
-        folder = output or Path(temporary)
-        loaded = _load_study(
-            checkpoint,
-            audio,
-            folder,
-            alignments,
-            labels,
-            device,
-            revision,
-            local_files_only,
-            codebook_size=codebook_size,
-            normalize=normalize,
-        )
-        table = loaded.selection(purpose)
+        studies = subject.studies(output or Path(temporary), labels)
+        tables = {study.tokenizer.codebook_sizes[0]: study.selection(purpose) for study in studies}
+        table = compare(tables) if len(tables) > 1 else next(iter(tables.values()))
         if count is not None and not table.of(count=count):
-            raise typer.BadParameter(f"at most {len(table.rows)} layers can be selected", param_hint="--layers")
+            most = max(row["count"] for row in table.rows)
+            raise typer.BadParameter(f"at most {most} layers can be selected", param_hint="--layers")
         typer.echo(recommend(table, purpose, count=count))
 
 
@@ -183,43 +202,17 @@ def importance(models: Models, local_files_only: LocalFilesOnly = False) -> None
         typer.echo(note, err=True)
 
 
-def _load_study(
-    checkpoint: str,
-    audio: Path,
-    folder: Path,
-    alignments: Path | None,
-    labels: list[str] | None,
-    device: str,
-    revision: str | None,
-    local_files_only: bool,
-    *,
-    layers: tuple[int, ...] | None = None,
-    codebook_size: int = 500,
-    normalize: bool | None = None,
-) -> Study:
-    from semtok.analysis import Study, fit_tokenizer, is_encoder, study_cache
-    from semtok.checkpoints.hub import resolve
-
-    source, vocoder = resolve(checkpoint, revision=revision, local_files_only=local_files_only), None
-    if is_encoder(source):
-        check_device(device)
-        tokenizer = fit_tokenizer(
-            source,
-            audio,
-            study_cache(folder),
-            codebook_size=codebook_size,
-            layers=layers,
-            normalize=normalize,
-            device=device,
+def _parse_sizes(text: str | None) -> list[int]:
+    """ "100,500" -> [100, 500], and none of None."""
+    try:
+        sizes = [] if text is None else [int(size) for size in text.split(",")]
+    except ValueError:
+        sizes = [0]
+    if any(size < 2 for size in sizes) or len(set(sizes)) < len(sizes):
+        raise typer.BadParameter(
+            f"expected different sizes from 2 on, such as 100,500,1000, got {text!r}", param_hint="--codebook-size"
         )
-    else:
-        tokenizer = load_tokenizer(
-            checkpoint, layers=layers, device=device, revision=revision, local_files_only=local_files_only
-        )
-        # without one the report says that resynthesis is left out
-        with suppress(CheckpointError):
-            vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
-    return Study(tokenizer, audio, folder, alignments=alignments, columns=labels or [], vocoder=vocoder)
+    return sizes
 
 
 def _load_models(names: list[str], local_files_only: bool) -> dict[str, DownstreamModel]:

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,12 @@ class Table:
             writer = csv.DictWriter(file, list(self.rows[0]))
             writer.writeheader()
             writer.writerows({name: _cell(value) for name, value in row.items()} for row in self.rows)
+
+
+def compare(tables: Mapping[int, Table]) -> Table:
+    """One table of those of several codebook sizes, which stand in its column `codebook_size`."""
+    rows = [{"codebook_size": size} | row for size, table in tables.items() for row in table.rows]
+    return Table(rows, list(dict.fromkeys(note for table in tables.values() for note in table.notes)))
 
 
 def study_cache(folder: Path) -> Path:

@@ -1,0 +1,106 @@
+"""The table of ABX errors: of the tokens of each layer, and of its features, which some clips give once more."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from semtok.analysis.abx import Example, Triplets, abx_error, angle, draw_triplets, find_examples
+from semtok.analysis.clips import PHONES, StudyClip
+from semtok.analysis.frames import Frames, Piece, read_pieces
+from semtok.analysis.tables.table import Table
+from semtok.support.progress import track
+from semtok.tokenizer import Tokenizer
+
+_CLIPS = 60
+_BYTES = 2**29  # of the features of all of them
+_CLIPS_AT_A_TIME = 10
+# With fewer triplets in the same context, contexts are not compared.
+_FEW_TRIPLETS = 100
+
+
+def abx_table(tokenizer: Tokenizer, clips: Sequence[StudyClip], frames: Frames, seed: int) -> Table:
+    """`abx_error` of phones by layer, within and across speakers, on tokens and on features of up to 60 clips."""
+    aligned = [number for number in np.unique(frames.clips).tolist() if PHONES in clips[number].tiers]
+    if not aligned:
+        return Table(notes=["No clip has phones: give them by --alignments, or as a column of the manifest."])
+    chosen = _choose_clips(tokenizer, frames, aligned, seed)
+    inside = np.isin(frames.clip_of, chosen)
+    examples = [example for example in find_examples(frames, clips) if inside[example.start]]
+    features = _features_of(tokenizer, clips, frames, chosen, examples)
+    rows, notes = [], []
+    for across, where in ((False, "within"), (True, "across")):
+        triplets = draw_triplets(examples, across=across, seed=seed)
+        if len(triplets.examples) < _FEW_TRIPLETS:
+            triplets = draw_triplets(examples, across=across, context=False, seed=seed)
+            if len(triplets.examples) == 0:
+                notes.append(f"Too few examples of phones {where} speakers.")
+                continue
+            notes.append(f"Too few phones in the same context {where} speakers: contexts are not compared there.")
+        for place, layer in enumerate(tokenizer.layers):
+            of_layer = [features[example.start][place].astype(np.float32) for example in examples]
+            rows.append(
+                {"layer": layer, "speakers": where, "triplets": len(triplets.examples)}
+                | {"tokens": _error(triplets, _centroids_of(tokenizer, frames, layer, examples))}
+                | {"features": _error(triplets, of_layer)}
+            )
+    return Table(rows, notes)
+
+
+def _error(triplets: Triplets, points: Sequence[npt.NDArray[np.float32]]) -> float:
+    return abx_error(triplets, points, angle)
+
+
+def _choose_clips(tokenizer: Tokenizer, frames: Frames, aligned: Sequence[int], seed: int) -> list[int]:
+    """So many clips at random that their features fit into memory."""
+    drawn = np.random.default_rng(seed).permutation(aligned)[:_CLIPS]
+    sizes = np.array([frames.lengths[frames.clips == number].sum() for number in drawn])
+    sizes *= 2 * len(tokenizer.layers) * tokenizer.encoder.dim
+    chosen: list[int] = np.sort(drawn[: max(1, int((np.cumsum(sizes) <= _BYTES).sum()))]).tolist()
+    return chosen
+
+
+def _centroids_of(
+    tokenizer: Tokenizer, frames: Frames, layer: int, examples: Sequence[Example]
+) -> list[npt.NDArray[np.float32]]:
+    """What the tokens of examples stand for, all stages of a layer: [frames, dim] each."""
+    codes = torch.from_numpy(frames.codes[frames.rows_of([layer])].T)
+    quantizer = tokenizer.network.quantizer(layer)
+    of_examples = (codes[example.start : example.stop].to(tokenizer.device) for example in examples)
+    return [quantizer.embed(codes).cpu().numpy() for codes in of_examples]
+
+
+def _features_of(
+    tokenizer: Tokenizer,
+    clips: Sequence[StudyClip],
+    frames: Frames,
+    chosen: Sequence[int],
+    examples: Sequence[Example],
+) -> dict[int, npt.NDArray[np.float16]]:
+    """Features [layers, frames, dim] of examples of the chosen clips, by the frame that they start with."""
+    first_frames = np.cumsum(frames.lengths) - frames.lengths
+    starts = sorted(example.start for example in examples)
+    stops = {example.start: example.stop for example in examples}
+    features = {}
+    for piece in track(_pieces(tokenizer, clips, chosen), "features", None):
+        (places,) = np.nonzero(frames.clips == piece.clip)
+        seconds = frames.times[first_frames[places]]
+        nearest = places[np.abs(seconds - piece.start / tokenizer.sample_rate).argmin()]
+        begin = int(first_frames[nearest])
+        for start in starts[bisect_left(starts, begin) : bisect_left(starts, begin + piece.features.shape[1])]:
+            features[start] = piece.features[:, start - begin : stops[start] - begin].half().cpu().numpy()
+    return features
+
+
+def _pieces(tokenizer: Tokenizer, clips: Sequence[StudyClip], chosen: Sequence[int]) -> Iterator[Piece]:
+    """A few clips at a time, which bounds memory."""
+    for start in range(0, len(chosen), _CLIPS_AT_A_TIME):
+        some = chosen[start : start + _CLIPS_AT_A_TIME]
+        for piece in read_pieces(tokenizer.encoder, [clips[clip].path for clip in some], tokenizer.layers):
+            if not isinstance(piece, Piece):
+                raise piece[1]
+            yield piece._replace(clip=some[piece.clip])
