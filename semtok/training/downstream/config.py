@@ -35,8 +35,8 @@ class TaskConfig(GradientConfig):
     """A task on the tokens of `tokenizer`: a bundled name, a folder or a hub id.
 
     `data` are manifests, or folders with some, whose columns say what is to be learnt. Rows whose column `split` is one
-    of `validation_splits` are for validation (if there are none, `validation_clips` drawn at random), those of
-    `test_splits` are measured once, at the end.
+    of `validation_splits` are for validation; where no row is, `validation_clips` of the rows to train on are drawn at
+    random. Rows of `test_splits` are measured once, at the end; where no row is, nothing is.
 
     `layers` are all of the tokenizer's by default, with the first `stages` of their residual stages (all by default);
     `front` says how they are fused. `tables_from_centroids` starts the selector's tables there, `freeze_tables` leaves

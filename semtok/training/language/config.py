@@ -15,8 +15,8 @@ class LanguageConfig(GradientConfig):
     """A decoder-only language model on the tokens of `checkpoint`: a bundled name, a folder or a hub id.
 
     `data` are corpora of tokens, as `semtok encode-corpus` makes them, or folders of files of tokens. Clips whose
-    column `split` is one of `validation_splits` decide which state is best, those of `test_splits` are measured once,
-    at the end; if there are none, `validation_clips` and `test_clips` are drawn at random.
+    column `split` is one of `validation_splits` decide which state is best; where no clip is, `validation_clips` drawn
+    at random do. Clips of `test_splits` are measured once, at the end; where no clip is, `test_clips` drawn at random.
 
     `layers` are those that the model reads and writes, in this order; by default the deepest alone. With a
     `max_duration`, repeated frames are written once, with a token for how many frames they last.

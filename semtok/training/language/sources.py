@@ -66,7 +66,7 @@ def load_utterances(config: LanguageConfig, vocabulary: UnitVocabulary) -> Utter
 def _take(
     utterances: list[Utterance], splits: Collection[str], clips: int, generator: np.random.Generator
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """The rest, and those of these splits; if there are none, so many at random."""
+    """The rest, and those of these splits; where none is, `clips` drawn at random."""
     chosen = {number for number, utterance in enumerate(utterances) if utterance.split in splits}
     chosen = chosen or set(generator.permutation(len(utterances))[:clips].tolist())
     rest = [utterance for number, utterance in enumerate(utterances) if number not in chosen]
