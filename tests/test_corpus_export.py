@@ -14,6 +14,7 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
+import soundfile
 from helpers import CLIPS, copy_clips
 
 from semtok import corpus, load_audio
@@ -84,6 +85,57 @@ def test_cuts_of_lhotse_are_encoded(tokenizer, tmp_path):
     stereo.to_file(tmp_path / "mixed.jsonl.gz")
     with pytest.raises(AudioError, match="is no part of one mono recording"):
         corpus.encode_corpus(tokenizer, tmp_path / "mixed.jsonl.gz", tmp_path / "other")
+
+
+def test_shards_of_lhotse_shar_are_encoded(tokenizer, tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    shar, out = tmp_path / "shar", tmp_path / "tokens"
+    shar.mkdir()
+    cuts = [lhotse.Recording.from_file(path).to_cut() for path in CLIPS]
+    cuts[0].supervisions = [lhotse.SupervisionSegment("s", cuts[0].id, 0, 1, text="hello", speaker="anna")]
+    cuts[1] = cuts[1].truncate(offset=0.5, duration=1.25).with_id("a part.wav")
+    cuts[2].custom = {"age": 30}
+    stereo = lhotse.MultiCut("two", 0, 1, [0, 1], recording=lhotse.Recording.from_file(stereo_file(tmp_path)))
+    with files_left_open():
+        lhotse.CutSet.from_cuts([*cuts, stereo]).to_shar(shar, fields={"recording": "wav"}, shard_size=2)
+    done = corpus.encode_corpus(tokenizer, shar, out)
+    assert (done.clips, done.failed) == (3, 1)
+    assert "cut two has no recording of one channel" in next((out / "errors").iterdir()).read_text()
+    clips = list(corpus.read(out))
+    assert [clip.id for clip in clips] == [cut.id for cut in cuts]
+    waveforms = [load_audio(path) for path in CLIPS]
+    for clip, waveform in zip(clips, [waveforms[0], waveforms[1][8000:28000], waveforms[2]], strict=True):
+        assert clip.tokens.codes.equal(tokenizer.encode(waveform).codes)
+    assert [(clip.columns["text"], clip.columns["age"]) for clip in clips] == [
+        ("hello", None),
+        (None, None),
+        (None, 30),
+    ]
+
+
+def test_shar_with_missing_recordings_loses_nothing_without_a_word(tokenizer, tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    shar = tmp_path / "shar"
+    shar.mkdir()
+    cuts = [lhotse.Recording.from_file(path).to_cut() for path in CLIPS]
+    with files_left_open():
+        lhotse.CutSet.from_cuts(cuts).to_shar(shar, fields={"recording": "wav"}, shard_size=3)
+    (tar,) = shar.glob("recording.*.tar")
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[: len(whole) // 2])
+    done = corpus.encode_corpus(tokenizer, shar, tmp_path / "tokens")
+    assert done.failed == 1 and done.clips < 3
+    assert "cannot be read to its end" in (tmp_path / "tokens/errors/part-00000.jsonl").read_text()
+    tar.unlink()
+    with pytest.raises(
+        AudioError, match=r"cuts.000000.jsonl.gz has no recordings beside it: expected recording.000000"
+    ):
+        corpus.encode_corpus(tokenizer, shar, tmp_path / "other")
+
+
+def stereo_file(folder):
+    soundfile.write(folder / "two.wav", np.zeros((16000, 2)), 16000)
+    return folder / "two.wav"
 
 
 def test_kaldiio_reads_an_archive_a_row(encoded, codes, tmp_path):

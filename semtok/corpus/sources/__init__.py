@@ -10,6 +10,7 @@ from semtok.corpus.sources.cuts import Cuts
 from semtok.corpus.sources.files import MANIFESTS, Folder, Manifest
 from semtok.corpus.sources.hub import PREFIX, HubDataset
 from semtok.corpus.sources.places import Place
+from semtok.corpus.sources.shar import Shar, shards_of
 from semtok.corpus.sources.source import Clip, Row, Source
 from semtok.corpus.sources.tars import Tars
 from semtok.errors import AudioError
@@ -27,8 +28,8 @@ def open_source(name: str, *, skip: Path | None = None) -> Source:
 
     Args:
         name: of a folder of audio, or of tars; of a manifest (.csv, .jsonl, .parquet) or a .tar; on disk or as a URL
-            that fsspec opens; of cuts of Lhotse (.jsonl.gz); or of a dataset, "hub:owner/name?split=...", see
-            `HubDataset`.
+            that fsspec opens; of cuts of Lhotse (.jsonl.gz), or a folder of its Shar; or of a dataset,
+            "hub:owner/name?split=...", see `HubDataset`.
         skip: a folder that is no part of it, where it lies in it.
 
     Raises:
@@ -47,6 +48,8 @@ def open_source(name: str, *, skip: Path | None = None) -> Source:
         raise AudioError(
             f"there is no folder {name}, and it is no manifest ({', '.join(MANIFESTS)}), .tar or {PREFIX}OWNER/NAME"
         )
+    if place.path is not None and shards_of(place.path):
+        return Shar(place.path)
     if place.find((".tar",)) and not place.find(AUDIO_SUFFIXES):
         return Tars(place)
     return Folder(place, skip=skip)

@@ -49,9 +49,17 @@ def _record(cut: Any) -> dict[str, Any]:
     recording = getattr(cut, "recording", None)
     if recording is None or [source.type for source in recording.sources] != ["file"] or recording.num_channels != 1:
         raise AudioError(f"cut {cut.id} is no part of one mono recording in one file: cut or mix it with lhotse first")
-    whole = cut.start == 0 and abs(cut.duration - recording.duration) < 1 / recording.sampling_rate
+    return {**passed(cut), "id": cut.id, "path": recording.sources[0].source, **span(cut, recording)}
+
+
+def passed(cut: Any) -> dict[str, Any]:
+    """The columns of a cut: its custom fields of text and numbers, and what its supervision says if it has one."""
     (supervision,) = cut.supervisions if len(cut.supervisions) == 1 else (None,)
-    said = {name: getattr(supervision, name, None) for name in _SUPERVISION}
     custom = {name: value for name, value in (cut.custom or {}).items() if isinstance(value, (str, int, float))}
-    span = {} if whole else {"start": cut.start, "duration": cut.duration}
-    return {**custom, **said, "id": cut.id, "path": recording.sources[0].source, **span}
+    return {**custom, **{name: getattr(supervision, name, None) for name in _SUPERVISION}}
+
+
+def span(cut: Any, recording: Any) -> dict[str, Any]:
+    """Where a cut lies in its recording, in seconds: `start` and `duration`, or nothing if it is all of it."""
+    whole = cut.start == 0 and abs(cut.duration - recording.duration) < 1 / recording.sampling_rate
+    return {} if whole else {"start": cut.start, "duration": cut.duration}

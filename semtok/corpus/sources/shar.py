@@ -1,0 +1,91 @@
+"""Folders of Lhotse Shar: shards of cuts, each a list of them beside a tar with their audio."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from semtok.audio.recordings import FileRecording
+from semtok.corpus.sources.cuts import passed, span
+from semtok.corpus.sources.source import Clip, Row, Source, common_types
+from semtok.errors import AudioError, needs_extra
+
+
+class Shar(Source):
+    """The shards `cuts.NNNNNN.jsonl.gz` and `recording.NNNNNN.tar` of a folder; a row of the plan is a shard.
+
+    What the supervision of a cut says, and its custom fields of text and numbers, are columns; other fields are left
+    unread.
+
+    Args:
+        folder: on disk.
+
+    Raises:
+        AudioError: a shard of cuts without one of recordings.
+        SemtokError: lhotse is not installed.
+    """
+
+    rows_are_clips = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shards = {path.name: folder / _recordings(path) for path in shards_of(folder)}
+        for name, recordings in self._shards.items():
+            if not recordings.is_file():
+                raise AudioError(f"{folder / name} has no recordings beside it: expected {recordings.name}")
+
+    def __str__(self) -> str:
+        return str(self._folder)
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        return common_types(passed(cut) for name in self._shards for cut in self._cuts(name))
+
+    def rows(self) -> Iterator[Row]:
+        return (Row(name, name) for name in self._shards)
+
+    def clips(self, rows: Iterable[Row], sample_rate: int) -> Iterator[Clip]:
+        for row in rows:
+            yield from self._read(row, sample_rate)
+
+    def _cuts(self, name: str) -> Iterator[Any]:
+        with needs_extra("export"):
+            from lhotse import CutSet
+        try:
+            yield from CutSet.from_jsonl_lazy(self._folder / name)
+        except (AttributeError, AssertionError, KeyError, TypeError, ValueError, OSError) as error:
+            raise AudioError(f"{self._folder / name} is no list of cuts: {error!r}") from error
+
+    def _read(self, row: Row, sample_rate: int) -> Iterator[Clip]:
+        with needs_extra("export"):
+            from lhotse import Recording
+            from lhotse.shar.readers.tar import iterate_tarfile_pairwise
+        try:
+            with tarfile.open(self._shards[row.path]) as tar:
+                pairs = zip(self._cuts(row.path), iterate_tarfile_pairwise(tar), strict=True)
+                for cut, ((content, file), (description, _)) in pairs:
+                    recording = None if description is None else Recording.from_dict(json.loads(description))
+                    yield _clip(cut, recording, content, f"{row.path}/{cut.id}{file.suffix}", sample_rate)
+        # lhotse raises RuntimeError for a tar that ends within a pair of files, zip ValueError where one is shorter
+        except (AudioError, tarfile.TarError, OSError, EOFError, RuntimeError, ValueError) as error:
+            yield Clip(row, AudioError(f"{self._folder / row.path} cannot be read to its end: {error}"))
+
+
+def _clip(cut: Any, recording: Any, content: bytes, path: str, sample_rate: int) -> Clip:
+    row = Row(cut.id, path, columns=passed(cut))
+    if recording is None or recording.num_channels != 1:
+        return Clip(row, AudioError(f"cut {cut.id} has no recording of one channel"))
+    return Clip(row, FileRecording(content, path, sample_rate, **span(cut, recording)), held=len(content))
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The lists of cuts of a folder of Shar, in order; none if it is something else."""
+    return sorted(folder.glob("cuts.*.jsonl.gz"))
+
+
+def _recordings(cuts: Path) -> str:
+    return f"recording.{cuts.name.split('.')[1]}.tar"
