@@ -3,7 +3,8 @@
 python benchmarks/streaming.py --speech FOLDER ... [--seconds 180]
 
 Each recording is streamed by itself and compared with its tokens in one piece: with running statistics, in all frames
-and in those after the first 3 s; and with statistics known beforehand, those of the whole recording.
+and in those after the first 3 s; and with statistics known beforehand, those of the whole recording. Then the vocoder:
+what a shorter look-ahead costs, as the error of the waveform and the steps where two pushes meet.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from joined import add_speech_option, gather_sentences, print_rows, share_equal,
 from report import print_versions
 from torch import Tensor
 
-from semtok import Tokenizer
+from semtok import Tokenizer, Tokens, Vocoder
 from semtok.encoder.statistics import Statistics
 from semtok.streaming import join_tokens
 
 LOOK_AHEADS = (0.08, 0.16, 0.32, 0.64, 1.28)
 CONTEXTS = (1, 2, 4, 8)
+VOCODER_LOOK_AHEADS = (0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28)
+PUSHED_FRAMES = 8
 LOOK_AHEAD, BLOCK, CONTEXT = 0.32, 0.32, 4
 SETTLED_SECONDS = 3
 
@@ -44,6 +47,31 @@ def main() -> None:
     contexts = CONTEXTS[:1] if options.quick else CONTEXTS
     print_agreement(tokenizer, recordings, look_aheads, contexts)
     print_times(tokenizer, torch.cat(recordings), contexts)
+    print_vocoder(Vocoder.from_pretrained("tiny"), [tokenizer.encode(recording) for recording in recordings])
+
+
+def print_vocoder(vocoder: Vocoder, recordings: Sequence[Tokens]) -> None:
+    """Steps at joints: what a joint adds to the step between two samples, relative to the mean step of the whole."""
+    print(f"\n| vocoder, {PUSHED_FRAMES} frames a push: look-ahead | error below the speech, dB | steps at joints |")
+    print("|---|---:|---:|")
+    for seconds in VOCODER_LOOK_AHEADS:
+        decibels, steps = [], []
+        for tokens in recordings:
+            whole = vocoder.decode(tokens)[0]
+            error = stream_waveform(vocoder, tokens, seconds) - whole
+            decibels.append(float(10 * torch.log10(whole.square().sum() / error.square().sum())))
+            ahead = round(seconds * vocoder.frame_rate)
+            joints = torch.arange(PUSHED_FRAMES - ahead % PUSHED_FRAMES, int(tokens.lengths) - ahead, PUSHED_FRAMES)
+            steps.append(float(error.diff()[joints * vocoder.hop_length - 1].abs().mean() / whole.diff().abs().mean()))
+        print(f"| {seconds:g} s | {min(decibels):.0f} to {max(decibels):.0f} | {min(steps):.2g} to {max(steps):.2g} |")
+
+
+def stream_waveform(vocoder: Vocoder, tokens: Tokens, look_ahead_seconds: float) -> Tensor:
+    frames = int(tokens.lengths)
+    with vocoder.stream(look_ahead_seconds=look_ahead_seconds) as stream:
+        starts = range(0, frames, PUSHED_FRAMES)
+        pushed = [stream.push(tokens.cut(start, min(start + PUSHED_FRAMES, frames))) for start in starts]
+        return torch.cat([*pushed, stream.flush()])
 
 
 def print_agreement(

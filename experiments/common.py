@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from semtok.checkpoints.hub import resolve
 from semtok.codebooks.fingerprint import weights_identity
 from semtok.encoder.encoder import Encoder
 from semtok.evaluation import metrics
+from semtok.evaluation.speakers import RESEMBLYZER, SpeakerModel, load_speaker_model
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus, load_corpus
@@ -144,6 +146,13 @@ def measure(vocoder: Vocoder, clips: Sequence[tuple[np.ndarray, Tokens]], layers
         speaker = None if vocoder.config.speaker is None else vocoder.speaker(waveform)
         output = vocoder.decode(tokens, layers=layers, speaker=speaker)[0].numpy()
         length = min(len(waveform), len(output))
-        for name in METRICS:
-            scores[name].append(getattr(metrics, name)(waveform[:length], output[:length]))
+        pair = waveform[:length], output[:length]
+        for name in METRICS[:-1]:
+            scores[name].append(getattr(metrics, name)(*pair))
+        scores["speaker_similarity"].append(metrics.speaker_similarity(*map(_speaker_model().embed, pair)))
     return scores
+
+
+@cache
+def _speaker_model() -> SpeakerModel:
+    return load_speaker_model(RESEMBLYZER)
