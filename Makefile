@@ -11,7 +11,7 @@ demo: .venv/demo.stamp
 
 # the site, in build/docs/index.html; a warning is an error, and so is a link that leads nowhere
 docs: .venv/docs.stamp
-	rm -rf build/docs
+	rm -rf build/docs build/docs-cache
 	$(BIN)/python -m sphinx -c docs -d build/docs-cache -W --keep-going -q . build/docs
 	$(BIN)/python docs/check_links.py build/docs
 

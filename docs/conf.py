@@ -20,7 +20,7 @@ from semtok import __version__
 from semtok.cli import app as cli
 
 project = "semtok"
-author = "The semtok authors"
+author = copyright = "The semtok authors"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
