@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo docs docs-demo test test-oldest wheel clean
+.PHONY: demo demo-page docs docs-demo test test-oldest wheel clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py
@@ -14,6 +14,10 @@ docs: .venv/docs.stamp
 	rm -rf build/docs build/docs-cache
 	$(BIN)/python -m sphinx -c docs -d build/docs-cache -W --keep-going -q . build/docs
 	$(BIN)/python docs/check_links.py build/docs
+
+# the web page at http://127.0.0.1:7860, until Ctrl-C
+demo-page: .venv/demo-page.stamp
+	$(BIN)/semtok demo
 
 # the picture and the sounds of README and docs; after a new edition of `tiny`
 docs-demo: demo
@@ -77,6 +81,10 @@ clean:
 	$(INSTALL) build
 	@touch $@
 
+.venv/demo-page.stamp: .venv/torch.stamp pyproject.toml
+	$(INSTALL) -e '.[demo]'
+	@touch $@
+
 .venv/test.stamp: .venv/torch.stamp pyproject.toml
-	$(INSTALL) -e '.[train,eval,corpus,export,dev]'
+	$(INSTALL) -e '.[train,eval,corpus,export,demo,dev]'
 	@touch $@

@@ -14,6 +14,7 @@ import typer
 
 from semtok import __version__
 from semtok.cli.corpus import corpus, encode_corpus
+from semtok.cli.demo import demo
 from semtok.cli.importing import import_app
 from semtok.cli.info import info
 from semtok.cli.language import continue_speech
@@ -42,6 +43,7 @@ app.command("continue")(continue_speech)
 app.command()(study)
 app.command()(select)
 app.command()(importance)
+app.command()(demo)
 app.command()(info)
 app.command()(models)
 app.add_typer(import_app, name="import")

@@ -1,0 +1,136 @@
+"""What the page of `semtok demo` lets one hear and see, without the page; the page itself is in test_demo_page.py."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+import torch
+from checkpoints import make_tokenizer
+from helpers import CLIPS, refuses
+
+from semtok import Tokenizer, Vocoder, load_audio, save_audio
+from semtok.errors import AudioError, CheckpointError, SemtokError
+
+pytest.importorskip("gradio", reason="the extra demo is not installed")
+
+from semtok.demo.app import _is_loopback
+from semtok.demo.listening import excerpt, keep_stages, kept_rows, layer_weights, margins, row_bits
+from semtok.demo.models import Shelf
+from semtok.demo.pictures import draw_weights, table_of_bits
+from semtok.downstream import SpeechRecognizer
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return Shelf("cpu").checkpoint("tiny")
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny):
+    return tiny.tokenizer.encode(CLIPS[0])
+
+
+def test_fewer_stages_are_those_without_the_embeddings_of_the_others(tiny, tokens):
+    vocoder = tiny.vocoder
+    assert max(vocoder.codebooks.stages) > 1
+    assert keep_stages(vocoder, max(vocoder.codebooks.stages)) is vocoder
+    few = keep_stages(vocoder, 1)
+    selector = vocoder.network.selector
+    for layer, embedded in zip(vocoder.layers, few.network.selector.embed(tokens.codes).unbind(1), strict=True):
+        row = vocoder.codebooks.rows[layer].start
+        torch.testing.assert_close(embedded, selector.embeddings[row](tokens.codes[:, row]))
+    assert not torch.equal(few.decode(tokens), vocoder.decode(tokens))
+    assert any(table.weight.any() for table in selector.embeddings[1:])  # those of the shared vocoder are as before
+
+
+def test_weights_are_those_of_the_selector_whatever_the_order(tiny, tokens):
+    layers = [tiny.vocoder.layers[-1], tiny.vocoder.layers[0]]
+    weights = layer_weights(tiny.vocoder, tokens, layers)
+    assert weights.shape == (2, int(tokens.lengths))
+    torch.testing.assert_close(weights.sum(0), torch.ones(weights.shape[1]))
+    torch.testing.assert_close(layer_weights(tiny.vocoder, tokens, layers[::-1]), weights.flip(0))
+
+
+def test_an_excerpt_lies_within_its_recording(tokens):
+    frames = int(tokens.lengths)
+    whole = excerpt(tokens, 0, 1000)
+    assert (whole.start, whole.stop) == (0, frames)
+    last = excerpt(tokens, 1000, 1)
+    assert (last.start, last.stop) == (frames - 50, frames)
+    assert excerpt(tokens, 0.5, 1).seconds == (0.5, 1.5)
+
+
+def test_margins_of_an_excerpt_are_those_of_the_whole(tokenizer, tmp_path):
+    wav = torch.cat([load_audio(path) for path in CLIPS])
+    save_audio(tmp_path / "long.wav", wav)
+    wav, tokens = load_audio(tmp_path / "long.wav"), tokenizer.encode(tmp_path / "long.wav")
+    frames, expected = int(tokens.lengths), tokenizer.margins(tokenizer.features(wav))[0]
+    whole = margins(tokenizer, tmp_path / "long.wav", excerpt(tokens, 0, 100), frames)
+    torch.testing.assert_close(whole, expected, atol=1e-4, rtol=0)
+    part = excerpt(tokens, 5.5, 1)
+    of_part = margins(tokenizer, tmp_path / "long.wav", part, frames)
+    assert of_part.shape == (len(tokens.names), 50)
+    # its normalisation is by fewer seconds
+    assert (of_part - expected[:, part.start : part.stop]).abs().median() < 0.02
+
+
+def test_bits_of_the_rows_that_are_kept(tiny, tokens):
+    layer = next(layer for layer, sizes in tokens.codebooks.items() if len(sizes) > 1)
+    bits = row_bits(tokens, [layer], 1)
+    assert [row.name for row in bits if row.kept] == [f"{layer}.1"]
+    assert kept_rows(tokens, tokens.layers, 99) == set(range(len(tokens.names)))
+    assert sum(row.plain for row in bits) == pytest.approx(tokens.bitrate)
+    assert all(0 < row.coded < row.plain for row in bits)
+    table = table_of_bits(row_bits(tokens, tokens.layers, 99))
+    assert table.count('scope="row"') == len(tokens.names) + 1 and f"<td>{tokens.bitrate:.0f}</td>" in table
+
+
+def test_pictures_say_what_they_show(tokens):
+    layers, part = (1, 3), excerpt(tokens, 0, 10)
+    weights = torch.tensor([[0.25], [0.75]]).expand(2, part.stop)
+    picture = draw_weights(weights, layers, part, "<the model>")
+    alt = re.search('alt="(.+?)"', picture)[1]
+    assert "layer 1: 0.25, layer 3: 0.75" in alt and "&lt;the model&gt;" in alt
+
+
+def test_a_checkpoint_without_a_vocoder_is_silent(tmp_path):
+    make_tokenizer().save_pretrained(tmp_path)
+    checkpoint = Shelf("cpu").checkpoint(str(tmp_path))
+    assert checkpoint.vocoder is None and "vocoder" in checkpoint.silent and not checkpoint.takes_voice
+
+
+def test_names_are_loaded_once_and_errors_are_not_kept(istft_folder, tmp_path):
+    shelf = Shelf("cpu")
+    assert shelf.checkpoint(str(istft_folder)) is shelf.checkpoint(str(istft_folder))
+    late = str(tmp_path / "late")
+    with refuses(CheckpointError, "late"):
+        shelf.checkpoint(late)
+    Tokenizer.from_pretrained(istft_folder).save_pretrained(late)
+    Vocoder.from_pretrained(istft_folder).save_pretrained(late)
+    assert shelf.checkpoint(late).vocoder is not None
+    with refuses(SemtokError, "no-such-model"):
+        shelf.model(SpeechRecognizer, "no-such-model")
+
+
+@pytest.mark.parametrize(
+    "host, alone", [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), (None, False)]
+)
+def test_any_name_is_taken_where_only_this_machine_reaches_the_page(host, alone):
+    assert _is_loopback(host) == alone
+
+
+def test_the_command_names_the_extra(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    for module in [name for name in sys.modules if name.startswith("semtok.demo")]:
+        monkeypatch.delitem(sys.modules, module)
+    code, _, error = run("demo")
+    assert code == 1 and "semtok[demo]" in error
+
+
+def test_a_deleted_recording_is_told(tmp_path):
+    from semtok.demo.events import check_recording
+
+    with refuses(AudioError, "gone.wav", "upload or record it again"):
+        check_recording(str(tmp_path / "gone.wav"))
