@@ -86,5 +86,5 @@ clean:
 	@touch $@
 
 .venv/test.stamp: .venv/torch.stamp pyproject.toml
-	$(INSTALL) -e '.[train,eval,corpus,export,demo,dev]'
+	$(INSTALL) -e '.[train,eval,corpus,export,onnx,demo,dev]'
 	@touch $@

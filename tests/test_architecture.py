@@ -27,6 +27,7 @@ FLOORS = [
     {"training"},
     {"evaluation"},
     {"analysis"},
+    {"export"},
     {"demo"},
     {"cli"},
     {"__init__", "__main__"},

@@ -22,7 +22,11 @@ from semtok.cli import app, main
 
 DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "commands.md"]  # which `make docs` makes
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *DOCS]
-EXAMPLES = [script for script in sorted((ROOT / "examples").glob("*.py")) if script.name != "sounds.py"]
+EXAMPLES = [
+    script
+    for script in sorted((ROOT / "examples").glob("*.py"))
+    if script.name not in ("onnx_without_torch.py", "sounds.py")
+]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 RUN = {"README.md", "getting-started.md", "own-encoder.md"}

@@ -65,11 +65,15 @@ class TokenizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """A whole `config.json`: a folder holds a tokenizer, a vocoder, or both of one fingerprint."""
+    """A whole `config.json`: a folder holds a tokenizer, a vocoder, or both of one fingerprint.
+
+    Where there is a `model_type`, the auto classes of transformers open it too; see `semtok.export.audio_tokenizer`.
+    """
 
     format_version: int
     tokenizer: TokenizerConfig | None = None
     vocoder: VocoderConfig | None = None
+    model_type: str | None = None
 
     def __post_init__(self) -> None:
         if self.tokenizer and self.vocoder and self.tokenizer.fingerprint != self.vocoder.fingerprint:

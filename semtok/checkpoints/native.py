@@ -136,6 +136,12 @@ def write_checkpoint_config(folder: Path, config: CheckpointConfig) -> None:
         aside.write_text(json.dumps(config_entries(config), indent=2) + "\n", encoding="utf-8")
 
 
+def mark_for_transformers(folder: Path, model_type: str) -> None:
+    """Adds to the `config.json` of a checkpoint what the auto classes of transformers know it by."""
+    config = read_checkpoint_config(Repository(str(folder), folder))
+    write_checkpoint_config(folder, dataclasses.replace(config, model_type=model_type))
+
+
 def read_centroids(repository: Repository, config: TokenizerConfig, layers: Sequence[int]) -> dict[int, list[Tensor]]:
     """Centroids [codebook_size, dim] of the stages of these layers, in this order; errors as in `read_tensors`."""
     names = {

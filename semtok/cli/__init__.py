@@ -15,6 +15,7 @@ import typer
 from semtok import __version__
 from semtok.cli.corpus import corpus, encode_corpus
 from semtok.cli.demo import demo
+from semtok.cli.exporting import export_app
 from semtok.cli.importing import import_app
 from semtok.cli.info import info
 from semtok.cli.language import continue_speech
@@ -47,6 +48,7 @@ app.command()(demo)
 app.command()(info)
 app.command()(models)
 app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")
 

@@ -81,8 +81,11 @@ class Convolutional(MaskedAttention):
     def embed(
         self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
     ) -> Tensor:
-        padding = ~valid[:, :, None]
-        hidden: Any = self.model.feature_projection(self._front_end(waveforms, lengths, statistics))
+        return self.embed_frames(self._front_end(waveforms, lengths, statistics), ~valid[:, :, None])
+
+    def embed_frames(self, frames: Tensor, padding: Tensor) -> Tensor:
+        """Layer 0 of what the front end gives, [batch, frames, channels]; `padding` is bool [batch, frames, 1]."""
+        hidden: Any = self.model.feature_projection(frames)
         # Some families give the features before the projection as well.
         hidden = (hidden[0] if isinstance(hidden, tuple) else hidden).masked_fill(padding, 0)
         hidden = hidden + self._positions(hidden, padding)

@@ -109,6 +109,19 @@ class PositionConvolution(nn.Module):
         spectrum = spectrum.unflatten(0, (self._groups, -1)).permute(3, 0, 2, 1)
         self._spectrum = spectrum.resolve_conj().contiguous()  # [frequencies, groups, channels in, channels out]
 
+    def plain(self) -> nn.Conv1d:
+        """The convolution that it stands for, with weights of its own."""
+        module: Any = self  # with weight norm, its parts
+        weight = module.parametrizations.weight() if hasattr(module, "parametrizations") else module.weight
+        channels, padding = len(weight), self._kernel // 2
+        convolution = nn.Conv1d(
+            channels, channels, self._kernel, padding=padding, groups=self._groups, bias=self.bias is not None
+        )
+        convolution.weight.data.copy_(weight)
+        if self.bias is not None and convolution.bias is not None:
+            convolution.bias.data.copy_(self.bias)
+        return convolution
+
     def forward(self, hidden: Tensor) -> Tensor:
         """As the convolution: [batch, channels, frames] -> the same, with one frame more for an even kernel."""
         hidden = hidden.transpose(1, 2)

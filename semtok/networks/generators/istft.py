@@ -88,14 +88,18 @@ class ISTFTGenerator(Generator):
 
     def forward(self, features: Tensor) -> Tensor:
         """features [batch, frames, dim] -> waveform [batch, frames x hop_length], not bounded."""
+        spectra = torch.polar(*self.spectra(features))
+        return self._overlap_add(torch.fft.irfft(spectra, self.n_fft))
+
+    def spectra(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitude and phase of each window, float32 [batch, spectra, n_fft / 2 + 1], of features as in `forward`."""
         x = self.norm_pre(self.conv_pre(features.transpose(1, 2)).transpose(1, 2))
         for block in self.blocks:
             x = block(x)
         spectra = self.head(self.norm_post(x)).float().unflatten(-1, (-1, self.n_fft + 2)).flatten(1, 2)
         log_magnitude, phase = spectra.chunk(2, dim=-1)
         # Vocos bounds the magnitude so that a bad step cannot overflow the exponential.
-        spectra = torch.polar(log_magnitude.exp().clamp(max=1e2), phase)
-        return self._overlap_add(torch.fft.irfft(spectra, self.n_fft))
+        return log_magnitude.exp().clamp(max=1e2), phase
 
     def _overlap_add(self, windows: Tensor) -> Tensor:
         """[batch, spectra, n_fft] -> [batch, spectra x stft_hop_length], normalised by the squared window."""

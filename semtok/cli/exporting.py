@@ -1,0 +1,65 @@
+"""`semtok export`: a checkpoint in the formats of other engines."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semtok.cli.options import Layers, LocalFilesOnly, Revision, load_tokenizer, load_vocoder, parse_layers
+from semtok.errors import CheckpointError, SemtokError
+
+export_app = typer.Typer(no_args_is_help=True, help="Write a checkpoint in the formats of other engines.")
+
+
+@export_app.callback()
+def _group() -> None:
+    """Keeps `onnx` a command of its own while it is the only one."""
+
+
+@export_app.command()
+def onnx(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Bundled name, folder, or hub id owner/name.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new folder.")],
+    layers: Layers = None,
+    check: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="A recording on which to compare onnxruntime with torch; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+) -> None:
+    """Tokenizer and vocoder as ONNX files, which run without torch. Needs the extra semtok[onnx].
+
+    DIR/tokenizer.onnx makes codes of a waveform, DIR/vocoder.onnx a waveform of codes; DIR/semtok.json says which
+    layers, rows and rates. With --check the exit code is 1 if they disagree with torch by more than rounding.
+    """
+    chosen = parse_layers(layers)
+    tokenizer = load_tokenizer(
+        checkpoint, layers=None, device="cpu", revision=revision, local_files_only=local_files_only
+    )
+    vocoder = None
+    with suppress(CheckpointError):  # a tokenizer alone
+        vocoder = load_vocoder(checkpoint, device="cpu", revision=revision, local_files_only=local_files_only)
+    from semtok.export import compare_onnx, export_onnx
+
+    written = export_onnx(output, tokenizer, vocoder, layers=chosen)
+    typer.echo(f"written: {', '.join(map(str, written))}")
+    if check:
+        found = compare_onnx(output, tokenizer, vocoder, check)
+        typer.echo(
+            f"{found.equal} of {found.codes} codes as of torch, {found.ties} ties; "
+            f"samples differ by {found.waveform_difference:.1e} at most"
+        )
+        if found.equal + found.ties < found.codes or found.waveform_difference > 1e-4:
+            raise SemtokError(f"{output} disagrees with torch")
