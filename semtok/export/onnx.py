@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -187,9 +188,7 @@ def _export(
         import onnxscript  # noqa: F401  # by which torch writes the file
     graph = graph.requires_grad_(False).eval()
     size = sum(tensor.nbytes for tensor in [*graph.parameters(), *graph.buffers()])
-    with warnings.catch_warnings(), torch.no_grad():
-        # of torch's exporter about itself
-        warnings.simplefilter("ignore")
+    with _quiet_exporter(), torch.no_grad():
         torch.onnx.export(
             graph,
             tuple(inputs.values()),
@@ -202,6 +201,20 @@ def _export(
             dynamo=True,
             verbose=False,
         )
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without what torch's exporter says about itself, and about torchvision where it is not installed."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager
