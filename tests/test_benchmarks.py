@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from task_models import make_model
 
 from semtok import Tokenizer
 
@@ -44,6 +45,14 @@ def test_a_corpus_is_compared_with_a_list(run_script):
     printed = run_script("benchmarks/corpus.py", "--quick")
     rows = dict(re.findall(r"^\| (.+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|$", printed, re.M))
     assert rows.keys() == {"encode(list)", "encode_corpus"} and rows["encode(list)"] == "1.00"
+
+
+def test_recognition_is_compared_with_tokens_alone(tmp_path, run_script):
+    make_model("lstm", Tokenizer.from_pretrained("tiny"), "tiny").save_pretrained(tmp_path)
+    printed = run_script("benchmarks/recognize.py", "--quick", "--model", tmp_path)
+    rows = dict(re.findall(r"^\| (.+) \| [\d.]+ \| ([\d.]+) \|$", printed, re.M))
+    assert rows["tokens alone"] == "1.00"
+    assert rows.keys() > {"text of speech", "text of speech, beam of 8", "text of tokens that are there"}
 
 
 def test_tokens_in_half_precision_are_counted_by_stage(run_script):
