@@ -325,7 +325,7 @@ HIFIGAN = {
 @pytest.mark.parametrize(
     ("keys", "value", "parts"),
     [
-        (["extra"], 1, ["unknown keys ['extra']; known are ['format_version', 'tokenizer', 'vocoder']"]),
+        (["extra"], 1, ["unknown keys ['extra']; known are ['format_version', 'model_type', 'tokenizer', 'vocoder']"]),
         (["tokenizer", "hop"], 320, ["tokenizer: unknown keys ['hop']; known are ['codebook_sizes', 'dim', 'encoder'"]),
         (["tokenizer", "layers"], ..., ["tokenizer: missing keys ['layers']"]),
         (["tokenizer", "dim"], "32", ["tokenizer: dim: expected int, got '32'"]),

@@ -85,7 +85,8 @@ def check_results(output, script, printed, expected):
     for (series, point), row in rows.items():
         assert f"| {point} | {series} | " in printed
         assert 0 < row["stoi"]["mean"] < 1
-        assert -1 <= row["speaker_similarity"]["mean"] <= 1
+        # resemblyzer hears no voice in a second of what two steps have learnt
+        assert row["speaker_similarity"]["mean"] is None or -1 <= row["speaker_similarity"]["mean"] <= 1
     return rows
 
 
