@@ -278,7 +278,7 @@ def draw_heat_map(chosen: dict[str, Result], tasks: dict[str, dict[str, Result]]
     )
     for axis, values, title, colours, text in panels:
         shown = values if axis is axes[0] else values / np.nanmax(values, axis=1, keepdims=True)
-        axis.imshow(shown, cmap=colours, aspect="auto", vmin=0, vmax=max(0.6, float(np.nanmax(shown))))
+        axis.imshow(shown, cmap=colours, aspect="auto", vmin=0, vmax=1)
         axis.set_xticks(range(len(layers)), [f"layer {layer}" for layer in layers])
         axis.set_yticks(range(len(chosen)), list(chosen))
         axis.set_title(title, fontsize=10)
