@@ -76,7 +76,7 @@ class Study:
 
     @cached_property
     def labels(self) -> Mapping[str, Labels | SemtokError]:
-        """Phones, words and the labels of each column; or why there are none."""
+        """Phones, words and the labels of each column, or the error that says why a tier is missing."""
         labels: dict[str, Labels | SemtokError] = {}
         words = [WORDS] if any(WORDS in clip.tiers for clip in self.clips) else []
         for name in (PHONES, *words, *self.columns):

@@ -19,7 +19,7 @@ from semtok.errors import SemtokError
 from semtok.support.progress import track
 
 LabelsByName: TypeAlias = Mapping[str, Labels | SemtokError]
-"""Labels of the frames; or why there are none."""
+"""Labels of the frames, or the error that says why they are missing."""
 
 
 def information_table(frames: Frames, labels: LabelsByName) -> Table:
