@@ -29,7 +29,7 @@ class EnhancerConfig:
 
 
 class CodePredictor(nn.Module):
-    """Vectors [batch, frames, dim] -> codes of all rows, each layer by itself.
+    """Vectors [..., dim] of frames -> codes of all rows, each layer by itself.
 
     The stages of a layer come one after the other, as each is about what those before it left over: what stands for a
     code in the scores of its stage is added, mapped, to what the next is predicted from.
@@ -42,9 +42,9 @@ class CodePredictor(nn.Module):
         self.condition = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor, codes: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """Scores [batch, frames, codebook_size] of each row, and codes int64 [batch, frames, rows].
+        """Scores [..., codebook_size] of each row, and codes int64 [..., rows].
 
-        With `codes` (-1 for padding) those are what the next stages are predicted from; else the likeliest are.
+        With `codes` those are what the next stages are predicted from; else the likeliest are.
         """
         all_scores, chosen = [], []
         for rows in self.codebooks.rows.values():
@@ -52,7 +52,7 @@ class CodePredictor(nn.Module):
             for row in range(rows.start, rows.stop):
                 output = cast(nn.Linear, self.scores[row])
                 scores = output(known)
-                code = scores.argmax(dim=-1) if codes is None else codes[..., row].clamp(min=0)
+                code = scores.argmax(dim=-1) if codes is None else codes[..., row]
                 all_scores.append(scores)
                 chosen.append(code)
                 if row + 1 < rows.stop:
@@ -72,13 +72,13 @@ class EnhancerHead(Head):
         self.predict = CodePredictor(config.conformer.dim, codebooks)
 
     def forward(self, fused: Tensor, lengths: Tensor) -> Tensor:
-        codes: Tensor = self.predict(self.conformer(self.input(fused), lengths))[1]
+        codes: Tensor = self.predict(self.vectors(fused, lengths))[1]
         return codes
 
-    def scores(self, fused: Tensor, lengths: Tensor, codes: Tensor) -> list[Tensor]:
-        """Scores of each row, given the clean codes [batch, frames, rows] of the stages before."""
-        scores: list[Tensor] = self.predict(self.conformer(self.input(fused), lengths), codes)[0]
-        return scores
+    def vectors(self, fused: Tensor, lengths: Tensor) -> Tensor:
+        """[batch, frames, dim], which `predict` takes."""
+        vectors: Tensor = self.conformer(self.input(fused), lengths)
+        return vectors
 
 
 class TokenGenerator(DownstreamModel):

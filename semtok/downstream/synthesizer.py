@@ -76,19 +76,19 @@ class SynthesizerHead(Head):
         encoded = self.encoder(self.embedding(units) + voice[:, None], lengths)
         return encoded, self.duration(encoded).squeeze(-1)
 
-    def decode(self, encoded: Tensor, durations: Tensor, codes: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+    def decode(self, encoded: Tensor, durations: Tensor) -> Tensor:
         """Vectors of units and the frames of each, int64 [batch, units], 0 past the lengths.
 
         Returns:
-            Scores of each row and codes, as `CodePredictor.forward` has them.
+            Vectors [batch, frames, dim], which `predict` takes.
         """
         expansions = self.expansion(encoded)
         expanded = pad_sequence(
             [_expand(vectors, frames, self.place) for vectors, frames in zip(expansions, durations, strict=True)],
             batch_first=True,
         )
-        predicted: tuple[list[Tensor], Tensor] = self.predict(self.decoder(expanded, durations.sum(dim=1)), codes)
-        return predicted
+        vectors: Tensor = self.decoder(expanded, durations.sum(dim=1))
+        return vectors
 
 
 def _expand(vectors: Tensor, durations: Tensor, place: nn.Module) -> Tensor:
@@ -185,7 +185,8 @@ class TextToSpeech(TokenGenerator):
         lengths = torch.tensor([numbers.shape[1]], device=self.device)
         encoded, log_durations = head.encode(numbers, lengths, voice[None])
         durations = (log_durations.exp() - 1).div(speed).round().clamp(1, _MOST_FRAMES).long()
-        return head.decode(encoded, durations)[1][0]
+        codes: Tensor = head.predict(head.decode(encoded, durations))[1][0]
+        return codes
 
     def _voices(self, texts: int, speaker: str | None, reference: Speech | None) -> Tensor:
         if (speaker is not None) and (reference is not None):

@@ -15,10 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
 from semtok.checkpoints.config import config_entries
-from semtok.downstream.enhancer import EnhancerConfig, EnhancerHead, SpeechEnhancer
+from semtok.downstream.enhancer import CodePredictor, EnhancerConfig, EnhancerHead, SpeechEnhancer
 from semtok.errors import ConfigError
 from semtok.training.downstream.config import TaskConfig
 from semtok.training.downstream.objective import Batch, Crop, Objective
+
+# Of a step. Scores of every code cost more than the network does, and neighbouring frames say nearly the same.
+_LOSS_FRAMES = 1500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class EnhancerObjective(Objective[EnhancerTrainingConfig]):
         head = self.network.head
         assert isinstance(head, EnhancerHead)
         fused, _ = self.network.front(batch["inputs"], batch["lengths"], batch["present"], batch["hidden"])
-        return {"loss": code_loss(head.scores(fused, batch["lengths"], batch["clean"]), batch["clean"])}
+        return {"loss": code_loss(head.predict, head.vectors(fused, batch["lengths"]), batch["clean"])}
 
     def measure(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
         """Wrong codes of each row, those of the noisy tokens themselves, and the frames."""
@@ -81,15 +84,16 @@ class EnhancerObjective(Objective[EnhancerTrainingConfig]):
         return numbers | {f"error_{name}": float(share) for name, share in zip(names, shares, strict=True)}
 
 
-def code_loss(scores: Sequence[Tensor], codes: Tensor) -> Tensor:
-    """Cross-entropy, the mean over rows and frames.
+def code_loss(predict: CodePredictor, vectors: Tensor, codes: Tensor) -> Tensor:
+    """Cross-entropy, the mean over rows and over frames that are drawn at random.
 
     Args:
-        scores: of the codes of each row, [batch, frames, codebook_size].
+        vectors: [batch, frames, dim], from which `predict` predicts the codes.
         codes: int64 [batch, frames, rows], -1 past an utterance's length.
     """
-    losses = [
-        F.cross_entropy(row.flatten(0, 1).float(), wanted.flatten(), ignore_index=-1)
-        for row, wanted in zip(scores, codes.unbind(-1), strict=True)
-    ]
+    valid = codes[..., 0] >= 0
+    drawn = torch.randperm(int(valid.sum()))[:_LOSS_FRAMES].to(codes.device)
+    wanted = codes[valid][drawn]
+    scores, _ = predict(vectors[valid][drawn], wanted)
+    losses = [F.cross_entropy(row.float(), code) for row, code in zip(scores, wanted.unbind(-1), strict=True)]
     return torch.stack(losses).mean()

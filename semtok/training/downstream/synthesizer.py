@@ -163,29 +163,32 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
         }
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        scores, _, duration_error = self._speak(batch, batch["codes"])
-        codes = code_loss(scores, batch["codes"])
+        vectors, duration_error = self._speak(batch)
+        codes = code_loss(self._head.predict, vectors, batch["codes"])
         return {
             "loss": codes + self.config.duration_weight * duration_error,
             "codes": codes,
             "duration": duration_error,
         }
 
-    def _speak(self, batch: Batch, codes: Tensor | None) -> tuple[list[Tensor], Tensor, Tensor]:
-        """As `SynthesizerHead.decode`, and the mean absolute error of log(1 + frames) of the units."""
+    @property
+    def _head(self) -> SynthesizerHead:
         head = self.network.head
         assert isinstance(head, SynthesizerHead)
-        voice = self.run(batch)
-        encoded, log_durations = head.encode(batch["units"], batch["unit_lengths"], voice)
-        scores, chosen = head.decode(encoded, batch["durations"], codes)
+        return head
+
+    def _speak(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As `SynthesizerHead.decode`, and the mean absolute error of log(1 + frames) of the units."""
+        encoded, log_durations = self._head.encode(batch["units"], batch["unit_lengths"], self.run(batch))
+        vectors = self._head.decode(encoded, batch["durations"])
         valid = frame_mask(batch["unit_lengths"], log_durations.shape[1])
-        return scores, chosen, (log_durations.float() - batch["durations"].log1p()).abs()[valid].mean()
+        return vectors, (log_durations.float() - batch["durations"].log1p()).abs()[valid].mean()
 
     def measure(self, batch: Batch) -> tuple[int, int, float]:
         """Wrong codes, all codes, and the error of the durations."""
-        _, codes, duration_error = self._speak(batch, None)
+        vectors, duration_error = self._speak(batch)
         valid = batch["codes"] >= 0
-        wrong = (codes != batch["codes"]) & valid
+        wrong = (self._head.predict(vectors)[1] != batch["codes"]) & valid
         return int(wrong.sum()), int(valid.sum()), float(duration_error)
 
     def summarize(self, measured: Sequence[tuple[int, int, float]]) -> dict[str, float]:
