@@ -23,7 +23,7 @@ from semtok.downstream.pooling import PoolingConfig, StatisticsConfig
 from semtok.downstream.recognizer import LSTMConfig, RecognizerConfig
 from semtok.downstream.synthesizer import SynthesizerConfig
 from semtok.downstream.verifier import VerifierConfig
-from semtok.errors import AudioError, CheckpointError, ConfigError
+from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError
 from semtok.training.downstream import OBJECTIVES
 from semtok.training.downstream.classifier import ClassifierObjective, ClassifierTrainingConfig
 from semtok.training.downstream.clips import add_noise
@@ -314,6 +314,22 @@ def test_named_voices_are_those_of_the_speakers(room, trained):
     assert not torch.allclose(voices[0], voices[1])
     frames = model.speak_tokens("one two", speaker="s0").lengths
     assert frames.tolist() == model.speak_tokens("One, two!", speaker="s0").lengths.tolist()
+
+
+def test_speech_is_made_of_the_layers_chosen_and_the_voice_heard_in_all(room, trained):
+    config = task_config(room, "tts", "tts-of-two")
+    chosen = dataclasses.replace(config, synthesizer=dataclasses.replace(config.synthesizer, layers=(3, 1)))
+    train_task(OBJECTIVES["tts"][0], chosen)
+    model = TextToSpeech.from_pretrained(trained / "tts-of-two" / "model")
+    assert model.layers == (1, 2, 3)
+    assert model.speak_tokens("one two", speaker="s0").layers == (1, 3)
+    with pytest.raises(LayerError, match="the tokenizer of this model"):
+        train_task(
+            OBJECTIVES["tts"][0],
+            dataclasses.replace(
+                chosen, folder=str(room / "none"), synthesizer=dataclasses.replace(config.synthesizer, layers=(9,))
+            ),
+        )
 
 
 def test_a_recogniser_writes_the_characters_that_it_learnt(room, trained):

@@ -97,7 +97,9 @@ class TokenGenerator(DownstreamModel):
         """Tokens of utterances with these codes, int64 [frames, rows] each."""
         padded = pad_sequence(list(codes), batch_first=True, padding_value=-1).transpose(1, 2).contiguous()
         frames = torch.tensor([len(clip) for clip in codes], device=padded.device)
-        books = self.codebooks
+        predictor = self.network.head.predict
+        assert isinstance(predictor, CodePredictor)
+        books = predictor.codebooks
         return Tokens(padded, frames, books.layers, self.frame_rate, books.sizes, self.fingerprint, books.stages)
 
 

@@ -1,4 +1,4 @@
-"""Text -> speech: tokens of all layers are predicted from characters, in a voice, and decoded by the vocoder.
+"""Text -> speech: tokens of several layers are predicted from characters, in a voice, and decoded by the vocoder.
 
 Published models write 50 frames a second one after the other and learn to read by attention, which an hour or two of
 speech does not teach. Here each character gets a number of frames, learnt from the alignment of a recogniser, and a
@@ -32,10 +32,15 @@ _MOST_FRAMES = 100
 
 @dataclass(frozen=True)
 class SynthesizerConfig:
-    """Conformers over characters and over frames, the characters, and names of speakers whose voices are kept."""
+    """Conformers over characters and over frames, the characters, and names of speakers whose voices are kept.
+
+    `layers` are those whose tokens are made, all by default. Layers that tell what is said can be foretold from a text;
+    of those that tell how it sounds, stage upon stage, the likeliest codes are those of no voice.
+    """
 
     encoder: ConformerConfig
     decoder: ConformerConfig
+    layers: tuple[int, ...] | None = None
     text: TextConfig | None = None
     speakers: tuple[str, ...] = ()
 
@@ -102,7 +107,10 @@ def _expand(vectors: Tensor, durations: Tensor, place: nn.Module) -> Tensor:
 
 
 class TextToSpeech(TokenGenerator):
-    """Reads texts aloud, in a voice that it has kept or that of a reference."""
+    """Reads texts aloud, in a voice that it has kept or that of a reference.
+
+    The reference is heard in all layers, whichever of them are made.
+    """
 
     task = "tts"
     Config = SynthesizerConfig
@@ -113,7 +121,10 @@ class TextToSpeech(TokenGenerator):
         head: SynthesizerConfig = cls.read_head_config(config)
         if head.text is None:
             raise ConfigError("text to speech needs the units of its text")
-        return SynthesizerHead(head, config.front.dim, TextCodec(head.text).size, config.codebooks)
+        codebooks = config.codebooks
+        if head.layers is not None:
+            codebooks = codebooks.select(sorted(head.layers), owner="the tokenizer of this model")
+        return SynthesizerHead(head, config.front.dim, TextCodec(head.text).size, codebooks)
 
     @property
     def speakers(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Training of text to speech: characters -> tokens of all layers, with the timing of a recogniser's alignment."""
+"""Training of text to speech: characters -> tokens of several layers, with the timing of a recogniser's alignment."""
 
 from __future__ import annotations
 
@@ -154,7 +154,9 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
             torch.tensor([space, *self.codec.encode(self.clips.rows[crop.clip][self.config.text]), space])
             for crop in crops
         ]
-        codes = [self.clips.inputs(crop.clip).T for crop in crops]
+        books, made = self.description.codebooks, self._head.predict.codebooks
+        rows = [row for layer in made for row in range(books.rows[layer].start, books.rows[layer].stop)]
+        codes = [self.clips.inputs(crop.clip)[rows].T for crop in crops]
         return {
             "units": pad_sequence(units, batch_first=True),
             "unit_lengths": torch.tensor([len(one) for one in units]),
