@@ -24,6 +24,8 @@ docs-demo: demo
 	rm -rf docs/sounds
 	$(BIN)/python examples/sounds.py examples/data/speech.flac tests/data/ljspeech_LJ001-0004.flac \
 	    --output docs/sounds --page docs/sounds.md
+	for voice in ls27 ls26; do $(BIN)/semtok speak "The children are playing in the garden. \
+	    We will meet again next week on Monday." --speaker $$voice -o docs/sounds/spoken_$$voice.ogg; done
 	$(BIN)/python -c "from PIL import Image; image = Image.open('demo/demo.png').convert('RGB'); \
 	    image.resize((1200, 600)).save('docs/demo/demo.jpg', quality=80)"
 

@@ -34,8 +34,9 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("enhance", "tts"):
         command = commands.add_parser(name)
-        command.add_argument("--model", type=Path, required=True)
+        command.add_argument("--model", required=True, help="bundled name, folder or hub id")
         command.add_argument("--recognizer", help="Whisper or CTC model of transformers: folder or hub id")
+        command.add_argument("--recognizer-dtype", default="float32", help="bfloat16 is faster and changes some words")
         command.add_argument("--output", type=Path, help="folder for the waveforms")
         command.add_argument("--limit", type=int, default=60, help="clips or texts at most")
     commands.choices["enhance"].add_argument("--pairs", type=Path, required=True)
@@ -46,7 +47,7 @@ def main() -> None:
     if options.recognizer:
         from semtok.evaluation.recognizers import load_recognizer
 
-        recognizer = load_recognizer(options.recognizer)
+        recognizer = load_recognizer(options.recognizer, dtype=options.recognizer_dtype)
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
     (measure_enhancer if options.command == "enhance" else measure_speech)(options, recognizer)

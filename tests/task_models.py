@@ -37,7 +37,7 @@ HEADS = {
     **{name: ClassifierConfig(pooling, labels=("calm", "glad", "sad")) for name, pooling in POOLINGS.items()},
     "verifier": VerifierConfig(POOLINGS["xvector"], threshold=0.2),
     "enhancer": EnhancerConfig(CONFORMER),
-    "synthesizer": SynthesizerConfig(CONFORMER, CONFORMER, TEXT, speakers=("anna", "bert")),
+    "synthesizer": SynthesizerConfig(CONFORMER, CONFORMER, text=TEXT, speakers=("anna", "bert")),
 }
 KINDS = {
     **dict.fromkeys(("lstm", "conformer"), SpeechRecognizer),

@@ -19,7 +19,7 @@ from encoders import tiny_model
 from helpers import CLIPS, ROOT, files_in
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok.checkpoints.hub import bundled_names
+from semtok.checkpoints.hub import BUNDLED_MODELS, bundled_names
 from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 from semtok.cli import main
 from semtok.encoder.batches import Schedule
@@ -324,8 +324,11 @@ def test_models_lists_what_goes_by_name(run):
     for block in out.strip().split("\n\n"):
         name, *lines = block.splitlines()
         listed[name] = dict(line.split(maxsplit=1) for line in lines)
-    assert list(listed) == [*bundled_names(), *PUBLISHED, CODEBOOKS]
-    assert all({"encoder", "layers", "K", "data", "licence", "size"} <= set(facts) for facts in listed.values())
+    models = bundled_names(BUNDLED_MODELS)
+    assert list(listed) == [*bundled_names(), *models, *PUBLISHED, CODEBOOKS]
+    for name, facts in listed.items():
+        only = {"task", "of"} if name in models else {"encoder", "K", "data"}
+        assert only | {"layers", "licence", "size"} <= set(facts)
     assert listed["tiny"]["layers"] == ", ".join(map(str, Tokenizer.from_pretrained("tiny").layers))
     wavlm = listed["speechbrain/hifigan-wavlm-k1000-LibriTTS"]
     assert (wavlm["encoder"], wavlm["layers"], wavlm["K"]) == ("microsoft/wavlm-large", "1, 3, 7, 12, 18, 23", "1000")

@@ -14,6 +14,8 @@ from typing import Any
 from semtok.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent
+BUNDLED_MODELS = BUNDLED.parent / "downstream" / "bundled"
+"""Models of tasks that come with semtok."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -215,9 +217,9 @@ def _cached_files(repository: Repository) -> list[str]:
     )
 
 
-def bundled_names() -> list[str]:
-    """Checkpoints that come with semtok."""
-    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+def bundled_names(bundled: Path = BUNDLED) -> list[str]:
+    """Checkpoints that come with semtok, or what else does in a folder of it."""
+    return sorted(path.parent.name for path in bundled.glob("*/config.json"))
 
 
 def resolve(
@@ -227,17 +229,19 @@ def resolve(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
+    bundled: Path = BUNDLED,
 ) -> Repository:
-    """Where a checkpoint of that name is: a bundled name, then an existing folder, then a hub id `owner/name`.
+    """Where a checkpoint of that name is: a name in `bundled`, then an existing folder, then a hub id `owner/name`.
 
     Raises:
         CheckpointError: the name is none of these, or a revision is asked of what is no hub id.
     """
     text = os.fspath(name)
-    folder = BUNDLED / text if text in bundled_names() else Path(text) if text and Path(text).is_dir() else None
+    names = bundled_names(bundled)
+    folder = bundled / text if text in names else Path(text) if text and Path(text).is_dir() else None
     if folder is None and not (isinstance(name, str) and _HUB_ID.fullmatch(text)):
         raise CheckpointError(
-            f"{text!r} is no checkpoint: expected a bundled name ({', '.join(bundled_names())}), "
+            f"{text!r} is no checkpoint: expected a bundled name ({', '.join(names) or 'there is none'}), "
             f"an existing folder (looked from {Path.cwd()}), or a hub id such as 'owner/name'"
         )
     if folder is not None and revision is not None:

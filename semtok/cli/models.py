@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,15 +18,17 @@ _SEE_PAGE = "see its page"
 
 
 def models() -> None:
-    """Checkpoints that go by name: those that come with semtok, and those known to be published.
+    """Checkpoints that go by name: those that come with semtok, models of tasks too, and those known to be published.
 
     The hub is not asked.
     """
-    from semtok.checkpoints.hub import bundled_names
+    from semtok.checkpoints.hub import BUNDLED_MODELS, bundled_names
     from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 
     for name in bundled_names():
         _print(name, _bundled(name))
+    for name in bundled_names(BUNDLED_MODELS):
+        _print(name, _bundled_model(BUNDLED_MODELS / name))
     for name, published in PUBLISHED.items():
         _print(name, _published(published))
     _print(CODEBOOKS, _codebooks())
@@ -48,6 +52,18 @@ def _bundled(name: str) -> dict[str, str]:
         "data": ", ".join(data) if isinstance(data, list) else str(data or "-"),
         "licence": state_licence(card),
         "size": f"{describe_size([path for path in repository.folder.rglob('*') if path.is_file()])}, with semtok",
+    }
+
+
+def _bundled_model(folder: Path) -> dict[str, str]:
+    """Of a task; read without the packages that run it."""
+    entries = json.loads((folder / "config.json").read_text("utf-8"))
+    return {
+        "task": entries["task"],
+        "of": f"tokens of {entries['tokenizer']}",
+        "layers": ", ".join(map(str, entries["layers"])),
+        "licence": state_licence(folder / "README.md"),
+        "size": f"{describe_size(list(folder.iterdir()))}, with semtok",
     }
 
 

@@ -34,7 +34,7 @@ def _model(default: str | None) -> Any:
 
 def transcribe(
     inputs: Inputs,
-    model: Annotated[str, _model("tiny-asr")] = "tiny-asr",
+    model: Annotated[str, _model(None)],
     beam: Annotated[
         int | None, typer.Option(min=1, help="Prefixes of a beam search; by default the likeliest path alone.")
     ] = None,
@@ -92,7 +92,7 @@ def verify(
 def enhance(
     inputs: Inputs,
     output: Output,
-    model: Annotated[str, _model("tiny-enhance")] = "tiny-enhance",
+    model: Annotated[str, _model(None)],
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,

@@ -19,7 +19,7 @@ from semtok.audio.io import AudioArray
 from semtok.audio.recordings import AudioInput, open_recordings
 from semtok.checkpoints.card import CardFacts
 from semtok.checkpoints.config import CONFIG, config_entries, read_config
-from semtok.checkpoints.hub import Repository, bundled_names, resolve
+from semtok.checkpoints.hub import BUNDLED_MODELS, Repository, bundled_names, resolve
 from semtok.checkpoints.pretrained import Pretrained
 from semtok.checkpoints.tensors import read_tensors, write_tensors
 from semtok.downstream.card import downstream_card
@@ -36,7 +36,6 @@ Speech: TypeAlias = AudioInput | Tokens
 Self = TypeVar("Self", bound="DownstreamModel")
 
 _WEIGHTS = "model.safetensors"
-_BUNDLED = Path(__file__).parent / "bundled"
 # Bounds memory: frames that are run at a time, padding included.
 _BATCH_FRAMES = 6000
 # Longer utterances go through heads that answer frame by frame in windows, with so many frames beside each.
@@ -122,7 +121,7 @@ class DownstreamModel(Pretrained):
         """Loads a model; of `DownstreamModel` itself, that of whatever task it is.
 
         Args:
-            name: a bundled name such as "tiny-asr", a folder, or a hub id "owner/name".
+            name: a bundled name such as "tiny-tts", a folder, or a hub id "owner/name".
             tokenizer: the model's, if it is loaded already or is not where the model says; by default it is loaded from
                 there when audio comes.
             revision, cache_dir, token, local_files_only, device: as in `Tokenizer.from_pretrained`.
@@ -134,12 +133,14 @@ class DownstreamModel(Pretrained):
         """
         from semtok.downstream import TASKS
 
-        if (_BUNDLED / os.fspath(name) / CONFIG).is_file() and revision is None:
-            source = Repository(os.fspath(name), _BUNDLED / os.fspath(name))
-        else:
-            source = resolve(
-                name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-            )
+        source = resolve(
+            name,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            bundled=BUNDLED_MODELS,
+        )
         config = read_downstream_config(source)
         if config.task not in TASKS:
             raise CheckpointError(f"{source.name} is a model of task {config.task!r}, known are {', '.join(TASKS)}")
