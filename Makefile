@@ -21,7 +21,7 @@ demo-page: .venv/demo-page.stamp
 
 # the picture and the sounds of README and docs; after a new edition of `tiny`
 docs-demo: demo
-	rm -rf docs/sounds
+	rm -f docs/sounds/*_original.ogg docs/sounds/*_layers_*.ogg
 	$(BIN)/python examples/sounds.py examples/data/speech.flac tests/data/ljspeech_LJ001-0004.flac \
 	    --output docs/sounds --page docs/sounds.md
 	for voice in ls27 ls26; do $(BIN)/semtok speak "The children are playing in the garden. \
