@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -82,14 +83,20 @@ def address(tmp_path_factory, outside, temporary) -> Iterator[str]:
     command = ["demo", "--port", port, "--max-upload-mb", 1, "--model", recognizer]
     log = (temporary / "log").open("w+")
     server = subprocess.Popen(
-        [sys.executable, "-m", "semtok", *map(str, command)], env=environment, cwd=ROOT, stdout=log, stderr=log
+        [sys.executable, "-m", "semtok", *map(str, command)],
+        env=environment,
+        cwd=ROOT,
+        stdout=log,
+        stderr=log,
+        # where the tests run in the background of a script, its shell has their children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     url = f"http://127.0.0.1:{port}/"
     try:
         _wait_for(url, server, temporary / "log")
         yield url
     finally:
-        server.send_signal(2)  # Ctrl-C
+        server.send_signal(signal.SIGINT)  # Ctrl-C
         try:
             server.wait(timeout=60)
         finally:

@@ -231,6 +231,10 @@ def test_the_hostile_pickles_do_run_in_pickle(tmp_path: Path) -> None:
     assert harmless == (set() if np.__version__ >= "2" else {"os by way of numpy", "after k-means"})
 
 
+# Python's own word about damaged text in a pickle
+@pytest.mark.filterwarnings(
+    "ignore:invalid escape sequence:DeprecationWarning", "ignore:invalid octal:DeprecationWarning"
+)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(HONEST), edits=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)), max_size=6))
 def test_a_damaged_file_is_read_or_refused(tmp_path: Path, path: Path, edits: list[tuple[float, bytes]]) -> None:

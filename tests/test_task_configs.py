@@ -62,6 +62,7 @@ def test_a_config_runs(room, task, config, request):
         changes["augmentation.noise"] = f"[{room / 'noise'}]"
     if task == "tts":
         changes["aligner"] = request.getfixturevalue("aligner")
+        changes["synthesizer.layers"] = "[2, 3]"  # which the tokenizer here has
     folder = run_config(room, task, config, **changes)
     assert DownstreamModel.from_pretrained(folder / "best").task == task
 
