@@ -42,6 +42,7 @@ def main() -> None:
     commands.choices["enhance"].add_argument("--pairs", type=Path, required=True)
     commands.choices["tts"].add_argument("--texts", type=Path, required=True)
     commands.choices["tts"].add_argument("--speakers", nargs="+", help="the first three of the model by default")
+    commands.choices["tts"].add_argument("--layers", nargs="+", type=int, help="decode these of the layers made")
     options = parser.parse_args()
     recognizer = None
     if options.recognizer:
@@ -99,10 +100,11 @@ def measure_speech(options: argparse.Namespace, recognizer: Recognizer | None) -
     for number, text in enumerate(texts[: options.limit]):
         for speaker in speakers:
             try:
-                waveform = model.speak(text, speaker=speaker)[0].numpy()
+                tokens = model.speak_tokens(text, speaker=speaker)
             except TextError:
                 left_out += 1
                 continue
+            waveform = model.vocoder.decode(tokens, layers=options.layers)[0].numpy()
             scores[speaker]["DNSMOS"].append(metrics.dnsmos(waveform))
             if recognizer is not None:
                 expected = recognizer.words(text)

@@ -49,7 +49,7 @@ def test_the_script_runs_without_torch(exported, tokenizer, tmp_path):
 def test_the_command_writes_some_layers_and_compares_them(run, hifigan_folder, tmp_path):
     folder = tmp_path / "onnx"
     code, out, _ = run("export", "onnx", hifigan_folder, "-o", folder, "--layers", "4,1", "--check", CLIPS[0])
-    assert code == 0 and "codes as of torch" in out
+    assert code == 0 and "codes agree with torch" in out
     about = json.loads((folder / "semtok.json").read_text())
     assert about["rows"] == ["4", "1"] and about["codebook_sizes"] == [12, 40]
     code, _, err = run("export", "onnx", hifigan_folder, "-o", folder)

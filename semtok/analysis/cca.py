@@ -23,7 +23,7 @@ def pwcca(first: Matrix, second: Matrix) -> float:
     come out near 0 however many dimensions they have. Weights are those of the view with fewer dimensions.
 
     Raises:
-        ValueError: fewer than four frames a dimension, with which correlations are found where there are none.
+        ValueError: fewer than four frames for each dimension: correlations would appear by chance.
     """
     if first.shape[1] > second.shape[1]:
         first, second = second, first

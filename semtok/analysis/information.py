@@ -70,7 +70,7 @@ def information(labels: Integers, codes: Integers, groups: Integers) -> Informat
 
 
 def conditional_information(labels: Integers, codes: Integers, given: Integers) -> tuple[float, float]:
-    """I(label; code | given), such as of speakers given the phone, and its bias: means over the values of `given`."""
+    """I(label; code | given), e.g. of speakers given the phone, and its bias, averaged over the values of `given`."""
     bits = bias = 0.0
     order = np.argsort(given, kind="stable")
     for frames in np.split(order, np.flatnonzero(np.diff(given[order])) + 1):

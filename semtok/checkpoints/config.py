@@ -118,7 +118,7 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
 
 
 def config_entries(config: Any) -> dict[str, Any]:
-    """What `read_config` reads: a dataclass as entries for JSON, without those that are None."""
+    """The JSON entries of a dataclass, as `read_config` reads them. Fields that are None are left out."""
     entries: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

@@ -15,7 +15,7 @@ from semtok.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent
 BUNDLED_MODELS = BUNDLED.parent / "downstream" / "bundled"
-"""Models of tasks that come with semtok."""
+"""Where the models of tasks that come with semtok are."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -218,7 +218,7 @@ def _cached_files(repository: Repository) -> list[str]:
 
 
 def bundled_names(bundled: Path = BUNDLED) -> list[str]:
-    """Checkpoints that come with semtok, or what else does in a folder of it."""
+    """Names of the checkpoints in a folder; by default those that come with semtok."""
     return sorted(path.parent.name for path in bundled.glob("*/config.json"))
 
 

@@ -58,7 +58,7 @@ def onnx(
     if check:
         found = compare_onnx(output, tokenizer, vocoder, check)
         typer.echo(
-            f"{found.equal} of {found.codes} codes as of torch, {found.ties} ties; "
+            f"{found.equal} of {found.codes} codes agree with torch, {found.ties} differ by a tie; "
             f"samples differ by {found.waveform_difference:.1e} at most"
         )
         if found.equal + found.ties < found.codes or found.waveform_difference > 1e-4:

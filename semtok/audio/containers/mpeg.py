@@ -59,7 +59,7 @@ class _Xing(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def _parse_frame(header: bytes) -> _Frame | None:
-    """The four bytes of a frame's header; None if they are none, or those of the rare free format."""
+    """The header in four bytes of a frame; None where they are no header, or one without a fixed bitrate."""
     if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)  # 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5
