@@ -34,8 +34,8 @@ _MOST_FRAMES = 100
 class SynthesizerConfig:
     """Conformers over characters and over frames, the characters, and names of speakers whose voices are kept.
 
-    `layers` are those whose tokens are made, all by default. Layers that tell what is said can be foretold from a text;
-    of those that tell how it sounds, stage upon stage, the likeliest codes are those of no voice.
+    `layers` are those whose tokens are made, all by default. Those that tell what is said are easier to foretell from a
+    text than those that tell how it sounds, stage upon stage.
     """
 
     encoder: ConformerConfig
