@@ -103,6 +103,28 @@ def test_what_was_kept_is_made_again_only_for_another_setting(tmp_path, monkeypa
     assert found == [0, 0, 1, 1, 2]
 
 
+def test_layers_of_a_student_stand_beside_those_of_its_teacher(istft_folder, tmp_path, run_script):
+    """With the student's own encoder for a teacher, layer 3 of both is the same."""
+    lines = []
+    for number in range(6):
+        name = f"{number}{CLIPS[number % 3].suffix}"
+        shutil.copy(CLIPS[number % 3], tmp_path / name)
+        phones = [[phone, 0.2 * place, 0.2] for place, phone in enumerate("ABCA" * 4)]
+        lines.append(json.dumps({"path": name, "phones": phones}))
+    (tmp_path / "phones.jsonl").write_text("\n".join(lines))
+    arguments = ("--audio", tmp_path, "--alignments", tmp_path / "phones.jsonl", "--checkpoint", istft_folder)
+    teacher = ("--teacher", istft_folder / "encoder", "--layers", 1, 3, "--codebook-size", 8)
+    printed = run_script("experiments/teacher.py", *arguments, *teacher, "-o", tmp_path / "result")
+
+    assert (tmp_path / "result" / "teacher.md").read_text() in printed
+    rows = re.findall(r"^\| (\w+ \d) \| (.+) \|$", printed, re.M)
+    names = [name for name, _ in rows]
+    assert names == ["teacher 1", "teacher 3", "student 1", "student 3", "student 4", "teacher 1", "teacher 3"]
+    assert all(0 < float(values.split(" | ")[0]) <= 1 for _, values in rows[:5])
+    one, three = ([float(value) for value in values.split(" | ")] for _, values in rows[5:])
+    assert one[0] > 0.95 and three[1] > 0.95 and one[2] < 0.9
+
+
 def test_information_of_tokens_is_told_in_three_tables(speech, run_script):
     printed = run_script(
         "experiments/information.py", "--quick", "--fit", speech / "train", "--test", speech / "test", "--hours", 0.001

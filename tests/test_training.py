@@ -318,7 +318,8 @@ def test_the_learning_rate_decays_an_epoch_at_a_time():
 def test_discriminators_judge_periods_scales_and_spectrograms():
     discriminators = Discriminators([2, 3], [2, 2], 3, [256], 2)
     scores, inner = discriminators(torch.randn(2, 8960))
-    assert len(scores) == 6 and all(len(score) == 2 for score in scores)
+    # A period's signals, one a phase, are judged as clips of their own.
+    assert [len(score) for score in scores] == [2 * 2, 2 * 3, 2, 2, 2, 2]
     assert [score.shape[-1] for score in scores[2:5]] == [140, 71, 36]
     assert len(inner) == 2 * 2 + 3 * 7 + 5
 

@@ -22,14 +22,16 @@ class PeriodDiscriminator(nn.Module):
         sizes = [1, *channels]
         strides = [3] * (len(channels) - 1) + [1]
         self.convs = nn.ModuleList(
-            weight_norm(nn.Conv2d(i, o, (5, 1), (stride, 1), padding=(2, 0)))
+            weight_norm(nn.Conv1d(i, o, 5, stride, padding=2))
             for i, o, stride in zip(sizes, channels, strides, strict=False)
         )
-        self.score = weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))
+        self.score = weight_norm(nn.Conv1d(sizes[-1], 1, 3, padding=1))
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor, list[Tensor]]:
         short = -waveforms.shape[1] % self.period
-        x = F.pad(waveforms[:, None], (0, short), mode="reflect").unflatten(-1, (-1, self.period))
+        padded = F.pad(waveforms[:, None], (0, short), mode="reflect")[:, 0]
+        # Each phase of the period is a signal of its own: on a CPU faster than a kernel as wide as one phase.
+        x = padded.unflatten(-1, (-1, self.period)).transpose(1, 2).flatten(0, 1)[:, None]
         return _judge(x, self.convs, self.score)
 
 
@@ -77,7 +79,7 @@ class SpectrogramDiscriminator(nn.Module):
         super().__init__()
         self.n_fft = n_fft
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        layers = [(2, (1, 1)), (channels, (2, 1)), (channels, (2, 1)), (channels, (2, 2)), (channels, (1, 1))]
+        layers = [(2, (2, 1)), (channels, (2, 1)), (channels, (2, 2)), (channels, (2, 1)), (channels, (1, 1))]
         self.convs = nn.ModuleList(
             weight_norm(
                 nn.Conv2d(inputs, channels, (7, 3) if i == 0 else (3, 3), stride, padding=(3, 1) if i == 0 else 1)
