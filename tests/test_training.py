@@ -12,7 +12,7 @@ from helpers import DATA, ROOT, copy_clips
 from safetensors.torch import load_file
 
 from semtok import Tokenizer, Vocoder
-from semtok.errors import CheckpointError, ConfigError
+from semtok.errors import CheckpointError, ConfigError, LayerError
 from semtok.networks.generators import GeneratorConfig, ISTFTConfig
 from semtok.training.__main__ import main
 from semtok.training.config import load_config
@@ -166,6 +166,8 @@ def test_a_published_vocoder_is_trained_on(vocoder_config, tmp_path):
         train_vocoder(dataclasses.replace(tuned, embedding_dim=9))
     with pytest.raises(CheckpointError, match="is of tokenizer"):
         train_vocoder(dataclasses.replace(tuned, tokenizer="tiny"))
+    with pytest.raises(LayerError, match=r"the tokenizer has no layers \[9\], only \[1, 2\]"):
+        train_vocoder(dataclasses.replace(tuned, single_layers=[2, 9]))
 
 
 def test_encoder_run_resumed_equals_an_unbroken_one(encoder_config, trained_encoder, tmp_path):
@@ -222,6 +224,8 @@ def test_layer_dropout_is_uniform_and_never_drops_all():
     more = draw_present(20000, 5, torch.Generator().manual_seed(0), single=0.5)
     kept = torch.bincount(more.sum(1), minlength=6) / 20000
     torch.testing.assert_close(kept, torch.tensor([0, 0.6, 0.1, 0.1, 0.1, 0.1]), atol=0.02, rtol=0)
+    some = draw_present(20000, 5, torch.Generator().manual_seed(0), single=1, singles=[1, 4]).float().mean(0)
+    torch.testing.assert_close(some, torch.tensor([0, 0.5, 0, 0, 0.5]), atol=0.02, rtol=0)
 
 
 def test_masks_are_spans():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from semtok.errors import ConfigError
 from semtok.networks.config import SpeakerConfig
@@ -62,8 +62,8 @@ class VocoderTrainingConfig(GradientConfig):
     The adversarial loss is the mean over them. With `relative_feature_matching` each map's difference is relative to
     its size. `target_rms` brings clips to one loudness, null leaves them as they are. `average_decay` is that of the
     running average of weights, which is what is saved; `half_precision` rounds them to float16.
-    `single_layer_probability` is the share of utterances of which one layer alone is kept, beside those that dropping
-    a uniform number of layers gives: content layers alone learn slowly otherwise.
+    `single_layer_probability` is the share of utterances of which one layer alone is kept, one of `single_layers` (all
+    by default), instead of dropping a uniform number of them: content layers alone learn slowly otherwise.
     """
 
     tokenizer: str
@@ -95,6 +95,7 @@ class VocoderTrainingConfig(GradientConfig):
     spectrogram_channels: int = 32
     target_rms: float | None = None
     single_layer_probability: float = 0.0
+    single_layers: list[int] = field(default_factory=list)
     half_precision: bool = False
     average_decay: float = 0.999
 

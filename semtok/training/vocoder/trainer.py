@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semtok.codebooks.codebooks import check_layers
 from semtok.networks.config import VocoderConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
@@ -40,6 +42,7 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
 
     Raises:
         ConfigError, CheckpointError: `start_from` names a vocoder of another shape or tokenizer.
+        LayerError: `single_layers` names a layer that the tokenizer lacks.
     """
     run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
     tokenizer = Tokenizer.from_pretrained(config.tokenizer, device=run.device)
@@ -61,17 +64,23 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
     run.finish()
 
 
-def draw_present(batch: int, layers: int, generator: torch.Generator, single: float = 0.0) -> Tensor:
+def draw_present(
+    batch: int, layers: int, generator: torch.Generator, *, single: float = 0.0, singles: Sequence[int] | None = None
+) -> Tensor:
     """Layer dropout (Mousavi et al., 2024, section 2.3): bool [batch, layers], False for dropped layers.
 
     For each utterance n is uniform in 0 ... layers - 1, and n layers are dropped, never all. A share `single` of the
-    utterances, beside those that this gives, keeps one layer alone.
+    utterances keeps one layer alone instead, of those at the positions `singles`, or of all.
     """
     dropped = torch.randint(0, layers, (batch, 1), generator=generator)
-    if single > 0:
-        dropped[torch.rand(batch, generator=generator) < single] = layers - 1
     ranks = torch.rand(batch, layers, generator=generator).argsort(1).argsort(1)
-    return ranks >= dropped
+    present = ranks >= dropped
+    if single > 0:
+        positions = torch.tensor(singles or list(range(layers)))
+        chosen = positions[torch.randint(0, len(positions), (batch, 1), generator=generator)]
+        alone = torch.rand(batch, 1, generator=generator) < single
+        present = torch.where(alone, torch.arange(layers) == chosen, present)
+    return present
 
 
 class VocoderTrainer:
@@ -93,6 +102,8 @@ class VocoderTrainer:
             tokens,
             description,
         )
+        singles = check_layers(config.single_layers or description.layers, description.layers, owner="the tokenizer")
+        self.singles = [description.layers.index(layer) for layer in singles]
         self.training, self.validation = tokens.corpus.split(config.validation_clips, config.seed)
         self.epoch = max(1, len(self.training) // (config.adversarial_batch_size * run.shares_a_step))
         with torch.random.fork_rng(devices=[]):
@@ -125,7 +136,8 @@ class VocoderTrainer:
                 len(codes),
                 len(self.description.layers),
                 seeded(self.config.seed, step, share),
-                self.config.single_layer_probability,
+                single=self.config.single_layer_probability,
+                singles=self.singles,
             )
             with self.run.accelerator.accumulate(self.network, self.discriminators):
                 numbers = self._learn(step, codes, waveforms, present.to(self.run.device), *voices)
