@@ -22,7 +22,7 @@ from semtok.analysis import (
     pwcca,
     select_layers,
 )
-from semtok.analysis.abx import Example, angle, draw_triplets, dtw_distances
+from semtok.analysis.abx import Example, Triplets, angle, draw_triplets, dtw_distances
 from semtok.analysis.stability import edit_distances
 from semtok.downstream.text import edit_distance
 
@@ -186,6 +186,35 @@ def test_abx_of_separable_and_of_random_tokens(generator):
         assert abx_error(triplets, random, angle) == pytest.approx(0.5, abs=0.06)
         assert abx_error(triplets, same, angle) == 0.5, "ties count half"
     assert math.isnan(abx_error(draw_triplets(examples[:1], across=False), random, angle))
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_abx_errors_are_those_of_fastabx(generator, across):
+    """On all triplets of one context; fastabx needs Python 3.12."""
+    fastabx, polars, torch = (pytest.importorskip(name) for name in ("fastabx", "polars", "torch"))
+    accessor = pytest.importorskip("fastabx.accessor")
+    labels = list(itertools.product("abc", "rst", "yz", range(3)))
+    centres = dict(zip("abc", 0.5 * generator.standard_normal((3, 12)), strict=True))
+    points = [centres[phone] + generator.standard_normal((generator.integers(2, 7), 12)) for phone, *_ in labels]
+    triplets, cells = [], []
+    for a, b, x in itertools.permutations(range(len(labels)), 3):
+        (phone, speaker, context, _), (other, *of_b, _), (same, voice, around, _) = (labels[i] for i in (a, b, x))
+        right = same == phone != other and of_b == [speaker, context] and around == context
+        if right and (voice != speaker) == across:
+            triplets.append((a, b, x))
+            cells.append(((phone, other), speaker, (context, "")))
+    ours = abx_error(Triplets(np.array(triplets), cells), points, angle)
+
+    columns = dict(zip(("phone", "speaker", "context"), list(zip(*labels, strict=True))[:3], strict=True))
+    ends = np.cumsum([len(example) for example in points]).tolist()
+    frontiers = dict(enumerate(zip([0, *ends[:-1]], ends, strict=True)))
+    data = torch.from_numpy(np.concatenate(points)).float()
+    in_memory = accessor.InMemoryAccessor(frontiers, data, torch.device("cpu"))
+    by, over = (["context"], ["speaker"]) if across else (["context", "speaker"], None)
+    task = fastabx.Task(fastabx.Dataset(polars.DataFrame(columns), in_memory), on="phone", by=by, across=over)
+    theirs = fastabx.Score(task, "angular", progress=False).collapse(levels=["context", "speaker"])
+    assert 0.1 < theirs < 0.4
+    assert ours == pytest.approx(theirs, abs=1e-6)
 
 
 def test_time_is_warped():
