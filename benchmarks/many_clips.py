@@ -4,6 +4,7 @@ python benchmarks/many_clips.py                                           # 1,00
 python benchmarks/many_clips.py --encoder wavlm-base --clips 100
 python benchmarks/many_clips.py --batch-seconds 10 30 120 --workers 1 2   # how clips are best batched here
 python benchmarks/many_clips.py --speechbrain --clips 20                  # WavLM-large, with SpeechBrain installed
+python benchmarks/many_clips.py --clips 100 --profile                     # what `encode` of the list spends its time on
 
 OMP_NUM_THREADS sets how many threads torch uses.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import itertools
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from encode_parts import count_flops, matmul_rate, print_profile
 from report import median_seconds, print_versions
 from torch import Tensor
 
@@ -76,6 +79,21 @@ def run_benchmark(
         print(f"| {name} | {value:.2f} | {seconds / value:.1f} | {times['loop, one by one'] / value:.2f} |")
     print(f"\n{compare(tokenizer, paths, last['loop'], last['list'])}")
     print_parts(tokenizer, paths, times["loop, one by one"])
+    if options.profile:
+        print_limit(tokenizer, paths, times[name])
+
+
+def print_limit(tokenizer: Tokenizer, paths: Sequence[Path], seconds: float) -> None:
+    """How near `encode` of the list, which took so many seconds, is to what the machine multiplies; and each part of
+    the encoder, of one batch at a time, so that the shares add up."""
+    operations = count_flops(lambda: [tokenizer.encode(path) for path in paths])
+    width = tokenizer.encoder.dim
+    print(f"\n| multiplied and added | GFLOP/s |\n|---|---:|\n| encode(list) | {operations / seconds / 1e9:.0f} |")
+    for size in (width, 4 * width):
+        print(f"| one product of {size} x {size} matrices | {matmul_rate(torch.float32, size=size) / 1e9:.0f} |")
+    usual, batches.CPU = batches.CPU, batches.Schedule(batches.CPU.batch_seconds, 1, running=1)
+    print_profile(tokenizer, functools.partial(tokenizer.encode, paths))
+    batches.CPU = usual
 
 
 def print_parts(tokenizer: Tokenizer, paths: Sequence[Path], loop: float) -> None:
@@ -169,6 +187,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, nargs="+", default=[batches.CPU.workers])
     parser.add_argument("--repeats", type=int, default=3, help="timed runs, of which the median counts")
     parser.add_argument("--speechbrain", action="store_true", help="WavLM-large of random weights, and SpeechBrain")
+    parser.add_argument("--profile", action="store_true", help="also what the last `encode(list)` spends its time on")
     parser.add_argument("--quick", action="store_true", help="six clips, one run, a small network: tries the script")
     options = parser.parse_args()
     if options.quick:

@@ -31,7 +31,7 @@ def test_a_benchmark_prints_where_and_how_fast(script, peer, subjects, run_scrip
 
 
 def test_many_clips_are_compared_with_a_loop(run_script):
-    printed = run_script("benchmarks/many_clips.py", "--quick")
+    printed = run_script("benchmarks/many_clips.py", "--quick", "--profile")
 
     assert "6 clips of 0.5 to 2 s" in printed
     rows = dict(re.findall(r"^\| (.+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|$", printed, re.M))
@@ -39,6 +39,9 @@ def test_many_clips_are_compared_with_a_loop(run_script):
     assert len(rows) == 1
     assert re.search(r"^\d+ of \d+ tokens differ, 0 of them without a tie", printed, re.M)
     assert re.search(r"^\| decoding audio \| [\d.]+ \| \d+ % \|$", printed, re.M)
+    shares = re.findall(r"^\| ([a-z ]+) \| (-?[\d.]+) % \|$", printed.partition("GFLOP/s")[2], re.M)
+    assert {"convolutions", "feed forward", "nearest centroids"} <= {part for part, _ in shares}
+    assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=1)
 
 
 def test_a_corpus_is_compared_with_a_list(run_script):
