@@ -118,7 +118,7 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
 
 
 def config_entries(config: Any) -> dict[str, Any]:
-    """The JSON entries of a dataclass, as `read_config` reads them. Fields that are None are left out."""
+    """The fields of a dataclass that are not None, as JSON values; `read_config` turns them back into the dataclass."""
     entries: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
