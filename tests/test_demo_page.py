@@ -160,7 +160,17 @@ def visit(browser, address) -> Iterator:
 
 def upload(page, path, recorder="Original"):
     group = page.get_by_role("group", name=recorder, exact=True)
+    with uploaded(page):
+        choose(group, path)
+
+
+def choose(group, path):
     group.locator("input[type=file]").first.set_input_files(path)
+
+
+def uploaded(page):
+    """Waits until the server has what is uploaded within it: the player shows a recording before that."""
+    return page.expect_response(lambda response: "/upload" in response.url, timeout=PATIENCE)
 
 
 def hear(page) -> str:
@@ -212,7 +222,6 @@ def test_files_that_are_no_speech(visit, tmp_path, temporary):
 
     (tmp_path / "poem.wav").write_text("O Rose thou art sick.")
     upload(page, tmp_path / "poem.wav")
-    page.get_by_role("group", name="Original", exact=True).get_by_text(re.compile("Clear|poem")).first.wait_for()
     page.get_by_role("button", name=HEAR).click()
     message = page.get_by_text("cannot read poem.wav")
     message.wait_for()
@@ -224,7 +233,7 @@ def test_uploads_are_limited(browser, address, tmp_path):
     page = browser.new_page()
     page.goto(address)
     page.get_by_role("button", name=HEAR).wait_for(timeout=PATIENCE)
-    upload(page, tmp_path / "big.wav")
+    choose(page.get_by_role("group", name="Original", exact=True), tmp_path / "big.wav")
     page.get_by_text(re.compile("maximum", re.I)).first.wait_for(timeout=PATIENCE)
     page.close()
 
@@ -245,10 +254,22 @@ def test_a_recording(visit):
     group = page.get_by_role("group", name="Original", exact=True)
     group.get_by_role("button", name="Record audio").click()
     group.get_by_role("button", name=re.compile("^Record$")).click()
-    page.wait_for_timeout(1500)
-    group.get_by_role("button", name="Stop").click()
+    group.get_by_text("0:01").wait_for()
+    with uploaded(page):
+        group.get_by_role("button", name="Stop").click()
     group.get_by_role("button", name="Play", exact=True).wait_for()
     assert hear(page)
+
+
+def test_what_is_heard_stays_when_the_server_is_told_late_of_its_recording(visit):
+    page, late = visit(), []
+    page.route("**/queue/join*", lambda route: route.continue_() if late else late.append(route))
+    upload(page, CLIPS[0])
+    heard = hear(page)
+    with page.expect_response(lambda response: "/queue/join" in response.url):
+        late[0].continue_()
+    page.wait_for_timeout(2000)
+    assert summary(page) == heard
 
 
 def test_two_visitors_do_not_disturb_each_other(visit):

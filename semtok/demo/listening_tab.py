@@ -96,7 +96,7 @@ def listening_tab(shelf: Shelf, checkpoints: Sequence[str], *, any_name: bool) -
             gr.Accordion(visible=checkpoint.takes_voice),
         )
 
-    gr.on([audio.change, name.change], _forget, outputs=[*results, pictures], **QUIET)
+    gr.on([audio.change, name.change], _forget, [name, audio, heard], [*results, pictures], **QUIET)
     name.change(report_errors(choose), name, [layers, stages, other], **HEAVY)
     asked = button.click(report_errors(hear), inputs, results, **HEAVY)
     ticked = gr.on(
@@ -120,7 +120,10 @@ def _stage_choices(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"minimum": 1, "maximum": max(2, most), "value": most, "visible": most > 1}
 
 
-def _forget() -> tuple[Any, ...]:
+def _forget(name: str, audio: str | None, heard: Heard | None) -> Any:
+    # a browser may tell of a new recording after its visitor has already heard it
+    if heard is not None and (heard.checkpoint, str(heard.audio)) == (name, audio):
+        return gr.skip()
     return None, gr.Audio(None, label="Decoded"), _NOTHING, gr.Slider(visible=False), ""
 
 
