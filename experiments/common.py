@@ -32,7 +32,7 @@ COMMON = Path(__file__).with_suffix(".yaml")
 Scores: TypeAlias = dict[str, list[float]]
 """Of each metric, the value of every clip."""
 
-METRICS = ("stoi", "pesq", "log_mel_distance", "speaker_similarity")
+METRICS = ("stoi", "pesq", "log_mel_distance", "dnsmos", "speaker_similarity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +147,9 @@ def measure(vocoder: Vocoder, clips: Sequence[tuple[np.ndarray, Tokens]], layers
         output = vocoder.decode(tokens, layers=layers, speaker=speaker)[0].numpy()
         length = min(len(waveform), len(output))
         pair = waveform[:length], output[:length]
-        for name in METRICS[:-1]:
+        for name in METRICS[:3]:
             scores[name].append(getattr(metrics, name)(*pair))
+        scores["dnsmos"].append(metrics.dnsmos(pair[1]))
         scores["speaker_similarity"].append(metrics.speaker_similarity(*map(_speaker_model().embed, pair)))
     return scores
 

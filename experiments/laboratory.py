@@ -90,7 +90,7 @@ class Laboratory:
         seed: int,
         *,
         layers: Sequence[int] | None = None,
-        dropout: bool = True,
+        trainer: type[VocoderTrainer] = VocoderTrainer,
         from_centroids: bool = True,
         steps: int | None = None,
         speaker: dict[str, Any] | None = None,
@@ -111,22 +111,28 @@ class Laboratory:
             "tokenizer": tokenizer.fingerprint,
             "vocoder": self.setting.vocoder
             | {"steps": steps, "seed": seed, "embeddings_from_centroids": from_centroids},
-            "dropout": dropout,
+            "dropout": trainer is not WithoutDropout,
             "train": self.train.description,
             "test": self.test.description,
             "clip_seconds": self.setting.clip_seconds,
             "subsets": subsets,
         }
+        if trainer not in (VocoderTrainer, WithoutDropout):
+            wanted["trainer"] = trainer.__name__
         if speaker is not None:
             wanted["vocoder"]["speaker"] = speaker
-        how = ["layers", *map(str, layers)] + ["fixed"] * (not dropout) + ["random"] * (not from_centroids)
+        how = (
+            ["layers", *map(str, layers)]
+            + [trainer.__name__] * (trainer is not VocoderTrainer)
+            + ["random"] * (not from_centroids)
+        )
         how += ["speaker"] * (speaker is not None)
         how += [f"steps-{steps}"] * (steps != self.setting.vocoder["steps"])
 
         def make() -> list[Scores]:
             codes, hop_length = codebooks.train[:, positions], self.encoder.hop_length
             tokens = TokenCorpus(self.train.corpus, codes, self.train.frame_starts, self._gains, hop_length)
-            vocoder = self._train(tokenizer, tokens, wanted["vocoder"], VocoderTrainer if dropout else WithoutDropout)
+            vocoder = self._train(tokenizer, tokens, wanted["vocoder"], trainer)
             clips = self._test_clips(tokenizer, codebooks.test[:, positions])
             return [measure(vocoder, clips, subset) for subset in subsets]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import COMMON, Setting, parse_options, read_setting
-from laboratory import Laboratory
+from laboratory import Laboratory, WithoutDropout
 from tables import mean_over_clips, write_results
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     results = laboratory.compare(
         {
             "one scalable": {},
-            "all layers, no dropout": {"dropout": False},
+            "all layers, no dropout": {"trainer": WithoutDropout},
             f"one scalable, {setting.long_steps} steps": {"steps": setting.long_steps},
         }
     )

@@ -29,6 +29,7 @@ _COLUMNS = {
     "stoi": ("STOI ↑", 3),
     "pesq": ("PESQ ↑", 2),
     "log_mel_distance": ("log-mel distance ↓", 3),
+    "dnsmos": ("DNSMOS ↑", 2),
     "speaker_similarity": ("speaker similarity ↑", 3),
 }
 

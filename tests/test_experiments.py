@@ -45,6 +45,7 @@ def speech(tmp_path_factory):
         ),
         ("embeddings.py", {("centroids", "layer 1"), ("random", "all")}),
         ("speaker.py", {("tokens alone", "layer 1"), ("tokens and speaker", "all")}),
+        ("harmonic.py", {("phases alone", "layer 1"), ("phases of a pitch", "all")}),
         ("codebook_size.py", {("layer 1", "4"), ("all layers", "8")}),
         ("domain.py", {("LibriSpeech", "EmoDB"), ("EmoDB", "EmoDB"), ("speechocean762", "LibriSpeech")}),
     ],
