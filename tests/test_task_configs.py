@@ -16,7 +16,7 @@ TASKS = {
     "asr": ["published-tasks/asr.yaml", "tiny/asr.yaml"],
     "classifier": [
         *("published-tasks/emotion.yaml", "published-tasks/xvector.yaml"),
-        *("tiny/emotion.yaml", "tiny/keywords.yaml"),
+        *("tiny/emotion.yaml", "tiny/keywords.yaml", "tiny/speaker_identification.yaml"),
     ],
     "speaker": ["published-tasks/speaker.yaml", "tiny/speaker.yaml"],
     "enhance": ["published-tasks/enhance.yaml", "tiny/enhance.yaml"],
