@@ -32,7 +32,7 @@ COMMON = Path(__file__).with_suffix(".yaml")
 Scores: TypeAlias = dict[str, list[float]]
 """Of each metric, the value of every clip."""
 
-METRICS = ("stoi", "pesq", "log_mel_distance", "dnsmos", "speaker_similarity")
+_COMPARED = ("stoi", "pesq", "log_mel_distance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +141,13 @@ def measure(vocoder: Vocoder, clips: Sequence[tuple[np.ndarray, Tokens]], layers
 
     One with a speaker encoder is given the embedding of the clip itself.
     """
-    scores: Scores = {name: [] for name in METRICS}
+    scores: Scores = {name: [] for name in (*_COMPARED, "dnsmos", "speaker_similarity")}
     for waveform, tokens in clips:
         speaker = None if vocoder.config.speaker is None else vocoder.speaker(waveform)
         output = vocoder.decode(tokens, layers=layers, speaker=speaker)[0].numpy()
         length = min(len(waveform), len(output))
         pair = waveform[:length], output[:length]
-        for name in METRICS[:3]:
+        for name in _COMPARED:
             scores[name].append(getattr(metrics, name)(*pair))
         scores["dnsmos"].append(metrics.dnsmos(pair[1]))
         scores["speaker_similarity"].append(metrics.speaker_similarity(*map(_speaker_model().embed, pair)))

@@ -118,12 +118,10 @@ def find_pitch(waveforms: Tensor, hop_length: int, sample_rate: int) -> tuple[Te
     power = torch.fft.rfft(frames, 2 * size).abs().square()
     # what a window's own shape does to long lags is divided out
     window = torch.fft.rfft(torch.hann_window(size, device=waveforms.device), 2 * size).abs().square()
-    correlation, of_window = torch.fft.irfft(power), torch.fft.irfft(window)
     shortest, longest = sample_rate // HIGHEST, sample_rate // LOWEST
-    normalized = (
-        correlation / correlation[..., :1].clamp(min=1e-6) * (of_window[0] / of_window)[: correlation.shape[-1]]
-    )
-    candidates = normalized[..., shortest : longest + 1]
+    correlation, of_window = (torch.fft.irfft(spectrum)[..., : longest + 1] for spectrum in (power, window))
+    normalized = correlation / correlation[..., :1].clamp(min=1e-6) * of_window[0] / of_window
+    candidates = normalized[..., shortest:]
     best = candidates.amax(-1)
     # of lags that are multiples of a period the shortest that is about as good, at its own peak
     good = candidates >= 0.9 * best[..., None]

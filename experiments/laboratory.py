@@ -121,12 +121,8 @@ class Laboratory:
             wanted["trainer"] = trainer.__name__
         if speaker is not None:
             wanted["vocoder"]["speaker"] = speaker
-        how = (
-            ["layers", *map(str, layers)]
-            + [trainer.__name__] * (trainer is not VocoderTrainer)
-            + ["random"] * (not from_centroids)
-        )
-        how += ["speaker"] * (speaker is not None)
+        how = ["layers", *map(str, layers)] + ["random"] * (not from_centroids)
+        how += [trainer.__name__] * (trainer is not VocoderTrainer) + ["speaker"] * (speaker is not None)
         how += [f"steps-{steps}"] * (steps != self.setting.vocoder["steps"])
 
         def make() -> list[Scores]:
