@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+from tables import print_means
 
 from semtok import load_audio, save_audio
 from semtok.downstream import SpeechEnhancer, TextToSpeech
@@ -86,7 +85,7 @@ def measure_enhancer(options: argparse.Namespace, recognizer: Recognizer | None)
         if options.output:
             save_audio(options.output / f"{Path(pair['noisy']).stem}.wav", enhanced)
     print(f"{len(pairs)} pairs of {options.pairs}\n")
-    _print_table(scores, "dWER")
+    print_means(scores, "dWER")
 
 
 def measure_speech(options: argparse.Namespace, recognizer: Recognizer | None) -> None:
@@ -115,21 +114,7 @@ def measure_speech(options: argparse.Namespace, recognizer: Recognizer | None) -
             if options.output:
                 save_audio(options.output / f"{number}-{speaker}.wav", waveform)
     print(f"{len(texts[: options.limit])} texts of {options.texts}, {left_out} of them could not be said\n")
-    _print_table(scores, "WER")
-
-
-def _print_table(scores: dict[str, dict[str, list[float]]], error: str) -> None:
-    """Means over clips; word errors over all words, in percent."""
-    measures = [name for name in next(iter(scores.values()), {}) if name not in ("errors", "words")]
-    print(f"| | {' | '.join([*measures, error])} |\n|---|{'---:|' * (len(measures) + 1)}")
-    for name, values in scores.items():
-        cells = [f"{np.nanmean(values[measure]):.2f}" for measure in measures]
-        cells.append(_share(values["errors"], values["words"]))
-        print(f"| {name} | {' | '.join(cells)} |")
-
-
-def _share(errors: Sequence[float], words: Sequence[float]) -> str:
-    return f"{100 * sum(errors) / sum(words):.1f} %" if words else "-"
+    print_means(scores, "WER")
 
 
 if __name__ == "__main__":

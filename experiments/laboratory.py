@@ -93,14 +93,14 @@ class Laboratory:
         trainer: type[VocoderTrainer] = VocoderTrainer,
         from_centroids: bool = True,
         steps: int | None = None,
-        speaker: dict[str, Any] | None = None,
+        entries: dict[str, Any] | None = None,
         subsets: Sequence[Sequence[int]] | None = None,
     ) -> list[Scores]:
         """Trains a vocoder on the codes of some layers, all by default; scores of what it makes of subsets of them.
 
-        By default the subsets are each layer alone and all, and the steps those of the setting. With `speaker`, as in a
-        vocoder's training config, a speaker encoder learns along, and is told of each test clip. Scores of a finished
-        run are kept in a file of its own.
+        By default the subsets are each layer alone and all, and the steps those of the setting. `entries` go over those
+        of the setting's vocoder; with `speaker` in them, its encoder learns along, and is told of each test clip.
+        Scores of a finished run are kept in a file of its own.
         """
         layers, steps = layers or self.setting.layers, steps or self.setting.vocoder["steps"]
         subsets = subsets or [[layer] for layer in layers] + [layers] * (len(layers) > 1)
@@ -110,7 +110,8 @@ class Laboratory:
         wanted: dict[str, Any] = {
             "tokenizer": tokenizer.fingerprint,
             "vocoder": self.setting.vocoder
-            | {"steps": steps, "seed": seed, "embeddings_from_centroids": from_centroids},
+            | {"steps": steps, "seed": seed, "embeddings_from_centroids": from_centroids}
+            | (entries or {}),
             "dropout": trainer is not WithoutDropout,
             "train": self.train.description,
             "test": self.test.description,
@@ -119,10 +120,8 @@ class Laboratory:
         }
         if trainer not in (VocoderTrainer, WithoutDropout):
             wanted["trainer"] = trainer.__name__
-        if speaker is not None:
-            wanted["vocoder"]["speaker"] = speaker
         how = ["layers", *map(str, layers)] + ["random"] * (not from_centroids)
-        how += [trainer.__name__] * (trainer is not VocoderTrainer) + ["speaker"] * (speaker is not None)
+        how += [trainer.__name__] * (trainer is not VocoderTrainer) + sorted(entries or {})
         how += [f"steps-{steps}"] * (steps != self.setting.vocoder["steps"])
 
         def make() -> list[Scores]:

@@ -30,7 +30,8 @@ def main() -> None:
     setting = read_setting(COMMON, Path(__file__).with_suffix(".yaml"), kind=SpeakerSetting, quick=options.quick)
     laboratory = Laboratory(options, setting)
     alone = {"steps": setting.steps}
-    results = laboratory.compare({"tokens alone": alone, "tokens and speaker": alone | {"speaker": setting.speaker}})
+    told = alone | {"entries": {"speaker": setting.speaker}}
+    results = laboratory.compare({"tokens alone": alone, "tokens and speaker": told})
     facts = f"Vocoders of {setting.steps} steps. {laboratory.facts()}"
     write_results(options.output, "speaker", results, axis="decoded from", series="vocoder given", facts=facts)
 

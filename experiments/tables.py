@@ -88,6 +88,16 @@ def write_results(
     print(text)
 
 
+def print_means(scores: Mapping[str, Mapping[str, Sequence[float]]], error: str) -> None:
+    """Rows of means over clips, and of `errors` over all `words` in percent, under the name of that error."""
+    measures = list(dict.fromkeys(name for row in scores.values() for name in row if name not in ("errors", "words")))
+    print(f"| | {' | '.join([*measures, error])} |\n|---|{'---:|' * (len(measures) + 1)}")
+    for name, values in scores.items():
+        cells = [f"{np.nanmean(values[measure]):.2f}" if measure in values else "-" for measure in measures]
+        cells.append(f"{100 * sum(values['errors']) / sum(values['words']):.1f} %" if values.get("words") else "-")
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
 def _summary(seeds: Sequence[Mapping[str, float]]) -> Summary:
     return {
         metric: {

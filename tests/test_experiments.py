@@ -46,6 +46,7 @@ def speech(tmp_path_factory):
         ("embeddings.py", {("centroids", "layer 1"), ("random", "all")}),
         ("speaker.py", {("tokens alone", "layer 1"), ("tokens and speaker", "all")}),
         ("harmonic.py", {("phases alone", "layer 1"), ("phases of a pitch", "all")}),
+        ("room.py", {("as common", "layer 1"), ("larger, as many steps", "all"), ("larger, as much time", "all")}),
         ("codebook_size.py", {("layer 1", "4"), ("all layers", "8")}),
         ("domain.py", {("LibriSpeech", "EmoDB"), ("EmoDB", "EmoDB"), ("speechocean762", "LibriSpeech")}),
     ],
@@ -140,3 +141,26 @@ def test_information_of_tokens_is_told_in_three_tables(speech, run_script):
     bits = dict(decoded)
     assert bits["continuous features of all layers"] == ""
     assert float(bits["all layers, 4 x K = 8"]) == 12 * len(tokenizer.layers)
+
+
+def test_voice_conversion_is_compared_with_the_target_and_the_source(tmp_path, run_script):
+    names = [f"{number}{CLIPS[number % 3].suffix}" for number in range(4)]
+    for number, name in enumerate(names):
+        shutil.copy(CLIPS[number % 3], tmp_path / name)
+    # the last is another copy of the first, so that what is told of its speaker is the judged recording itself
+    speakers = {names[0]: "ann", names[3]: "ann", names[1]: "bob", names[2]: "bob"}
+    rows = [f"{name},{speaker}" for name, speaker in speakers.items()]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,speaker", *rows[:3]]))
+    arguments = ("experiments/voice_conversion.py", "--clips", tmp_path)
+    with pytest.raises(SystemExit, match="nobody to convert between"):
+        run_script(*arguments)
+
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,speaker", *rows]))
+    printed = run_script(*arguments, "--output", tmp_path / "converted")
+    layers = ", ".join(map(str, Tokenizer.from_pretrained("tiny").layers))
+    found = dict(re.findall(r"^\| (.+?) \| (.+) \|$", printed, re.M))
+    assert float(found["source"].split(" | ")[1]) == 1
+    assert found["the recording whose voice was told"].endswith("| - | - | -")
+    assert {f"layers {layers}, the target's voice", "layer 7, no voice", "layer 7, the target's voice"} < set(found)
+    assert "4 recordings" in printed and "2 targets" in printed
+    assert len(list((tmp_path / "converted").iterdir())) == 4
