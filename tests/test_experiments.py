@@ -13,8 +13,15 @@ import pytest
 from helpers import CLIPS, ROOT
 
 from semtok import Tokenizer
+from semtok.evaluation import metrics
 
 EXPERIMENTS = ROOT / "experiments"
+
+
+@pytest.fixture(autouse=True)
+def without_dnsmos(monkeypatch):
+    """It would take most of the time; the tests of `semtok.evaluation` have it."""
+    monkeypatch.setattr(metrics, "dnsmos", lambda output: 3.0)
 
 
 @pytest.fixture(scope="module")
