@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from semtok.evaluation.speakers import RESEMBLYZER, SpeakerModel, load_speaker_m
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus, load_corpus
+
+if TYPE_CHECKING:
+    from semtok.evaluation.recognizers import Recognizer
 
 COMMON = Path(__file__).with_suffix(".yaml")
 
@@ -57,6 +60,24 @@ def parse_options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/experiments"))
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
     return parser.parse_args()
+
+
+def add_judge_options(parser: argparse.ArgumentParser) -> None:
+    """What experiments that listen to words have in common: the recognizer, and where the waveforms go."""
+    parser.add_argument("--recognizer", help="Whisper or CTC model of transformers: folder or hub id")
+    parser.add_argument("--recognizer-dtype", default="float32", help="bfloat16 is faster and changes some words")
+    parser.add_argument("--output", type=Path, help="folder for the waveforms")
+
+
+def prepare_judge(options: argparse.Namespace) -> Recognizer | None:
+    """The recognizer of `add_judge_options`, if one is given; the folder is made."""
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+    if options.recognizer is None:
+        return None
+    from semtok.evaluation.recognizers import load_recognizer
+
+    return load_recognizer(options.recognizer, dtype=options.recognizer_dtype)
 
 
 def read_setting(*files: Path, kind: type[Config], quick: bool) -> Config:

@@ -16,6 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common import Scores, add_judge_options, prepare_judge
 from tables import print_means
 
 from semtok import load_audio, save_audio
@@ -34,29 +35,20 @@ def main() -> None:
     for name in ("enhance", "tts"):
         command = commands.add_parser(name)
         command.add_argument("--model", required=True, help="bundled name, folder or hub id")
-        command.add_argument("--recognizer", help="Whisper or CTC model of transformers: folder or hub id")
-        command.add_argument("--recognizer-dtype", default="float32", help="bfloat16 is faster and changes some words")
-        command.add_argument("--output", type=Path, help="folder for the waveforms")
+        add_judge_options(command)
         command.add_argument("--limit", type=int, default=60, help="clips or texts at most")
     commands.choices["enhance"].add_argument("--pairs", type=Path, required=True)
     commands.choices["tts"].add_argument("--texts", type=Path, required=True)
     commands.choices["tts"].add_argument("--speakers", nargs="+", help="the first three of the model by default")
     commands.choices["tts"].add_argument("--layers", nargs="+", type=int, help="decode these of the layers made")
     options = parser.parse_args()
-    recognizer = None
-    if options.recognizer:
-        from semtok.evaluation.recognizers import load_recognizer
-
-        recognizer = load_recognizer(options.recognizer, dtype=options.recognizer_dtype)
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-    (measure_enhancer if options.command == "enhance" else measure_speech)(options, recognizer)
+    (measure_enhancer if options.command == "enhance" else measure_speech)(options, prepare_judge(options))
 
 
 def measure_enhancer(options: argparse.Namespace, recognizer: Recognizer | None) -> None:
     """Enhanced speech between its bounds: the noisy input, and the clean recording's own tokens decoded."""
     model = SpeechEnhancer.from_pretrained(options.model)
-    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    scores: dict[str, Scores] = defaultdict(lambda: defaultdict(list))
     with options.pairs.open(newline="") as file:
         pairs = list(csv.DictReader(file))[: options.limit]
     for pair in pairs:
@@ -94,7 +86,7 @@ def measure_speech(options: argparse.Namespace, recognizer: Recognizer | None) -
     speakers = options.speakers or model.speakers[:3]
     with options.texts.open(newline="") as file:
         texts = [text for row in csv.DictReader(file) if normalize(text := row.get("text") or "", upper=True)]
-    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    scores: dict[str, Scores] = defaultdict(lambda: defaultdict(list))
     left_out = 0
     for number, text in enumerate(texts[: options.limit]):
         for speaker in speakers:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from common import Scores, add_judge_options, prepare_judge
 from tables import print_means
 from torch import Tensor
 
@@ -31,12 +32,8 @@ from semtok.training.data.sources import find_rows, read_rows
 if TYPE_CHECKING:
     from semtok.evaluation.recognizers import Recognizer
 
-
 Clips: TypeAlias = Sequence[tuple[str, str, metrics.Waveform]]
 """Path, speaker and waveform [samples] of each."""
-
-Scores: TypeAlias = dict[str, dict[str, list[float]]]
-"""Of each row of the table, and of each measure, the value of every clip."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +56,9 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder of speech with a manifest")
     parser.add_argument("--checkpoint", default="tiny")
     parser.add_argument("--speaker-model", default=RESEMBLYZER, help="folder or hub id of an x-vector model")
-    parser.add_argument("--recognizer", help="Whisper or CTC model of transformers: folder or hub id")
-    parser.add_argument("--recognizer-dtype", default="float32", help="bfloat16 is faster and changes some words")
-    parser.add_argument("--output", type=Path, help="folder for the converted waveforms")
+    add_judge_options(parser)
     options = parser.parse_args()
-    recognizer = None
-    if options.recognizer:
-        from semtok.evaluation.recognizers import load_recognizer
-
-        recognizer = load_recognizer(options.recognizer, dtype=options.recognizer_dtype)
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-    convert(options, recognizer)
+    convert(options, prepare_judge(options))
 
 
 def convert(options: argparse.Namespace, recognizer: Recognizer | None) -> None:
@@ -81,7 +69,7 @@ def convert(options: argparse.Namespace, recognizer: Recognizer | None) -> None:
     targets = find_targets(clips, vocoder, judge)
     sources = [clip for clip in clips if recognizer is None or recognizer.other_language(clip[2]) is None]
 
-    scores: Scores = defaultdict(lambda: defaultdict(list))
+    scores: dict[str, Scores] = defaultdict(lambda: defaultdict(list))
     turns = cycle(targets)
     for step, _ in steps_with_progress(0, len(sources), "converting"):
         name, speaker, waveform = sources[step - 1]
@@ -94,8 +82,10 @@ def convert(options: argparse.Namespace, recognizer: Recognizer | None) -> None:
     scores["the recording whose voice was told"]["similarity to the target"] = [
         metrics.speaker_similarity(target.others, target.told) for target in targets
     ]
-    print(f"{len(sources)} recordings of {options.clips}, {len(targets)} targets; {options.checkpoint}, ", end="")
-    print(f"tokenizer {tokenizer.fingerprint}; {judge.name}{f'; {recognizer.name}' if recognizer else ''}\n")
+    left_out = len(clips) - len(sources)
+    print(f"{len(sources)} recordings of {options.clips}, {left_out} left out as of another language; ", end="")
+    print(f"{len(targets)} targets; {options.checkpoint}, tokenizer {tokenizer.fingerprint}; ", end="")
+    print(f"{judge.name}{f'; {recognizer.name}' if recognizer else ''}\n")
     print_means(scores, "dWER")
 
 
@@ -118,7 +108,7 @@ def compare(
     target: Target,
     judge: SpeakerModel,
     recognizer: Recognizer | None,
-    scores: Scores,
+    scores: dict[str, Scores],
 ) -> None:
     """Adds what is heard in each output; the first is the source."""
     voices = [judge.embed(output) for output in outputs.values()]

@@ -154,7 +154,6 @@ def test_voice_conversion_is_compared_with_the_target_and_the_source(tmp_path, r
     names = [f"{number}{CLIPS[number % 3].suffix}" for number in range(4)]
     for number, name in enumerate(names):
         shutil.copy(CLIPS[number % 3], tmp_path / name)
-    # the last is another copy of the first, so that what is told of its speaker is the judged recording itself
     speakers = {names[0]: "ann", names[3]: "ann", names[1]: "bob", names[2]: "bob"}
     rows = [f"{name},{speaker}" for name, speaker in speakers.items()]
     (tmp_path / "manifest.csv").write_text("\n".join(["path,speaker", *rows[:3]]))
@@ -166,8 +165,10 @@ def test_voice_conversion_is_compared_with_the_target_and_the_source(tmp_path, r
     printed = run_script(*arguments, "--output", tmp_path / "converted")
     layers = ", ".join(map(str, Tokenizer.from_pretrained("tiny").layers))
     found = dict(re.findall(r"^\| (.+?) \| (.+) \|$", printed, re.M))
-    assert float(found["source"].split(" | ")[1]) == 1
+    to_source = {name: values.split(" | ")[1] for name, values in found.items()}
+    assert float(to_source["source"]) == 1
+    assert float(to_source[f"layers {layers}, the target's voice"]) > float(to_source["layer 7, the target's voice"])
     assert found["the recording whose voice was told"].endswith("| - | - | -")
     assert {f"layers {layers}, the target's voice", "layer 7, no voice", "layer 7, the target's voice"} < set(found)
-    assert "4 recordings" in printed and "2 targets" in printed
+    assert "4 recordings" in printed and "0 left out" in printed and "2 targets" in printed
     assert len(list((tmp_path / "converted").iterdir())) == 4
