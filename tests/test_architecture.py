@@ -14,6 +14,7 @@ SEMTOK = Path(semtok.__file__).parent
 FLOORS = [
     {"errors", "support", "__version__"},
     {"audio"},
+    {"speech"},
     {"codebooks"},
     {"networks"},
     {"encoder"},
