@@ -35,6 +35,9 @@ Speech: TypeAlias = AudioInput | Tokens
 
 Self = TypeVar("Self", bound="DownstreamModel")
 
+TASKS: dict[str, type[DownstreamModel]] = {}
+"""The models of all tasks, by the name that `config.json` and `semtok train` have for a task."""
+
 _WEIGHTS = "model.safetensors"
 # Bounds memory: frames that are run at a time, padding included.
 _BATCH_FRAMES = 6000
@@ -73,7 +76,8 @@ class TaskNetwork(nn.Module):
 class DownstreamModel(Pretrained):
     """A frozen network of a task, on the tokens of one tokenizer.
 
-    A task is a subclass with `task`, its name; `Config`, the dataclass of its head; and `build_head`.
+    A task is a subclass with `task`, its name, by which `TASKS` lists it; `Config`, the dataclass of its head; and
+    `build_head`.
 
     Attributes:
         config: what `config.json` says.
@@ -84,6 +88,10 @@ class DownstreamModel(Pretrained):
     Config: ClassVar[type[Any]]
     config: DownstreamConfig
     network: TaskNetwork
+
+    def __init_subclass__(cls) -> None:
+        if "task" in vars(cls):
+            TASKS[cls.task] = cls
 
     def __init__(self, config: DownstreamConfig, network: TaskNetwork, *, tokenizer: Tokenizer | None = None) -> None:
         super().__init__(config, network)
@@ -131,8 +139,6 @@ class DownstreamModel(Pretrained):
                 is of another task or the tokenizer another one.
             ConfigError: `config.json` has unknown, missing or ill-typed entries, or some that contradict each other.
         """
-        from semtok.downstream import TASKS
-
         source = resolve(
             name,
             revision=revision,

@@ -21,6 +21,7 @@ from semtok.checkpoints.config import config_entries, read_config
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import CheckpointError, ConfigError, TokensError
 from semtok.language.durations import runs, split_long_runs
+from semtok.language.embeddings import extend_embeddings
 from semtok.language.layouts import BEGIN, END, FOREIGN, LAYOUTS, Layout, Reading
 from semtok.support.atomic import atomic_write
 from semtok.tokens import Tokens, take_tokens
@@ -313,9 +314,8 @@ class UnitVocabulary:
         hf_tokenizer.add_tokens([AddedToken(name, normalized=False) for name in self.names])
         vocabulary = self.located_in(hf_tokenizer)
         if model is not None:
-            from semtok.language.embeddings import extend_embeddings
-
-            extend_embeddings(model, vocabulary, centroids_of)
+            ids = range(vocabulary.first_id, vocabulary.end_id + 1)
+            extend_embeddings(model, ids, vocabulary.codebooks, centroids_of)
         return vocabulary
 
     def located_in(self, hf_tokenizer: PreTrainedTokenizerBase) -> UnitVocabulary:
