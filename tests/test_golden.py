@@ -1,4 +1,4 @@
-"""The bundled checkpoint answers what it did when it was made: its codes to the number, its speech to a quality."""
+"""The bundled models answer what they did when they were made: the same codes, the same waveforms, clear speech."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from helpers import DATA, ROOT
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
+from semtok.downstream import TextToSpeech
 
 GOLDEN = DATA / "golden"
 CLIPS = {
@@ -44,3 +45,39 @@ def test_speech_of_all_layers_stays_intelligible():
     samples = min(len(waveform), len(decoded))
     assert torch.isfinite(decoded).all()
     assert stoi(waveform[:samples].numpy(), decoded[:samples].numpy(), 16000) > 0.85
+
+
+def golden_waveform(name):
+    return load_audio(GOLDEN / f"{name}.flac")
+
+
+@pytest.mark.parametrize("name, layers", [("all_layers", None), ("layers_7_3", [7, 3])])
+def test_speech_is_the_golden_one(name, layers):
+    tokens = Tokens.load(GOLDEN / "speech.safetensors").cut(0, 60)
+    decoded = Vocoder.from_pretrained("tiny").decode(tokens, layers=layers)[0]
+    torch.testing.assert_close(decoded, golden_waveform(name), atol=1e-4, rtol=0)
+
+
+def test_speech_in_another_voice_is_the_golden_one():
+    vocoder = Vocoder.from_pretrained("tiny")
+    tokens = Tokens.load(GOLDEN / "speech.safetensors").cut(0, 60)
+    decoded = vocoder.decode(tokens, speaker=vocoder.speaker(CLIPS["arctic_axb_a0004"]))[0]
+    torch.testing.assert_close(decoded, golden_waveform("other_voice"), atol=1e-4, rtol=0)
+    assert (decoded - golden_waveform("all_layers")).abs().max() > 0.01
+
+
+def test_tiny_tts_speaks_the_golden_tokens(run, tmp_path):
+    golden = Tokens.load(GOLDEN / "tiny-tts.safetensors")
+    model = TextToSpeech.from_pretrained("tiny-tts")
+    tokens = model.speak_tokens("Hello world.")
+    assert (tokens.fingerprint, tokens.names) == (golden.fingerprint, golden.names)
+    assert tokens.lengths.tolist() == golden.lengths.tolist()  # the sum of the durations
+    differs = tokens.codes != golden.codes
+    assert differs.float().mean() < 1e-2  # near ties, and what follows from one within its frame
+    torch.testing.assert_close(model.vocoder.decode(golden)[0], golden_waveform("tiny-tts"), atol=1e-4, rtol=0)
+    code, _, errors = run("speak", "Hello world.", "-o", tmp_path / "spoken.wav")
+    assert code == 0, errors
+    spoken = load_audio(tmp_path / "spoken.wav")
+    assert len(spoken) == len(golden_waveform("tiny-tts"))
+    if not differs.any():
+        torch.testing.assert_close(spoken, golden_waveform("tiny-tts"), atol=1e-4, rtol=0)
