@@ -18,6 +18,7 @@ from pathlib import Path
 import datasets
 import fsspec
 import helpers
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -461,6 +462,44 @@ def test_old_leftovers_are_removed(tokenizer, audio, out):
             os.utime(path, (mtime, mtime))
     corpus.encode_corpus(tokenizer, audio, out)
     assert [name for name in files_in(out / "data") if name.endswith("tmp")] == [".part-00000.parquet.new.tmp"]
+
+
+def test_leftovers_that_others_rename_meanwhile(tokenizer, audio, out, monkeypatch):
+    corpus.encode_corpus(tokenizer, audio, out)
+    leftover = out / "data/.part-00000.parquet.renamed.tmp"
+    leftover.touch()
+    os.utime(leftover, (1e9, 1e9))
+    stat = Path.stat
+
+    def rename_then_stat(path, **options):
+        if path == leftover:
+            leftover.unlink(missing_ok=True)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", rename_then_stat)
+    assert corpus.encode_corpus(tokenizer, audio, out).shards == 0
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_disk_without_hard_links(tokenizer, other_folder, audio, out, monkeypatch, reason):
+    def link(*paths, **options):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "link", link)
+    corpus.encode_corpus(tokenizer, audio, out)
+    assert_holds(out, tokenizer, dict(zip(NAMES, CLIPS, strict=True)))
+    with refuses("begun with fingerprint"):
+        corpus.encode_corpus(Tokenizer.from_pretrained(other_folder), audio, out)
+    assert [path for path in files_in(out) if "lock" in path] == []
+
+
+def test_numbers_of_numpy_are_numbers(tokenizer, audio, out):
+    corpus.encode_corpus(tokenizer, audio, out, layers=np.array([4, 1]), num_shards=np.int64(2), shards=np.arange(2))
+    assert json.loads((out / "run.json").read_text())["num_shards"] == 2
+    assert corpus.read(out).codebooks.layers == (4, 1)
+    for number in (2.0, True, "2"):
+        with refuses("num_shards must be a whole number", repr(number)):
+            corpus.encode_corpus(tokenizer, audio, out, num_shards=number)
 
 
 def test_verify_sees_other_tokens_and_lost_clips(tokenizer, other_folder, audio, out):

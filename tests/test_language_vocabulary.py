@@ -167,6 +167,12 @@ def test_names_that_cannot_be_are_refused():
         UnitVocabulary.of(tokens, layout="tree")
 
 
+def test_numbers_of_numpy_are_saved_as_numbers(tmp_path):
+    vocabulary = UnitVocabulary.of(make_tokens(TWO_FRAMES), layers=np.array([7]), max_duration=np.int64(4))
+    vocabulary.save(tmp_path / "vocabulary.json")
+    assert UnitVocabulary.load(tmp_path / "vocabulary.json") == vocabulary
+
+
 def test_a_vocabulary_is_saved_and_loaded(tmp_path):
     vocabulary = UnitVocabulary.of(make_tokens(TWO_FRAMES), layout="delay", max_duration=2)
     vocabulary.save(tmp_path / "vocabulary.json")

@@ -7,6 +7,8 @@ import types
 import typing
 from typing import Any, TypeVar
 
+import numpy as np
+
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import ConfigError, check_positive
 from semtok.networks.config import VocoderConfig
@@ -126,7 +128,8 @@ def config_entries(config: Any) -> dict[str, Any]:
             value = value.select(sorted(value.layers), owner="the config")
             entries |= zip(_CODEBOOKS, (value.layers, value.sizes, value.stages), strict=True)
         elif value is not None:
-            entries[field.name] = config_entries(value) if dataclasses.is_dataclass(value) else value
+            plain = value.item() if isinstance(value, np.generic) else value
+            entries[field.name] = config_entries(plain) if dataclasses.is_dataclass(plain) else plain
     return entries
 
 

@@ -6,8 +6,9 @@ import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 from semtok.checkpoints.hub import BUNDLED
@@ -24,7 +25,8 @@ from semtok.tokenizer import Tokenizer
 CLIPS_A_SHARD = 2000
 """Unless somebody says how many shards there are: enough for full batches, few enough to lose little in a crash."""
 
-# What a process that was killed left half-written is removed once it can be nobody's any more.
+# What a process that was killed left half-written, in these folders, is removed once it can be nobody's any more.
+_WRITTEN = (".", "data", "errors")
 _LEFTOVER_SECONDS = 24 * 3600
 
 
@@ -130,8 +132,8 @@ def begin_run(
     if num_shards is None:
         size = CLIPS_A_SHARD if source.rows_are_clips else 1
         num_shards = default_num_shards(rows, size) if there is None else there.num_shards
-    if num_shards < 1:
-        raise CorpusError(f"num_shards must be at least 1, got {num_shards}")
+    if isinstance(num_shards, bool) or not isinstance(num_shards, Integral) or num_shards < 1:
+        raise CorpusError(f"num_shards must be a whole number of at least 1, got {num_shards!r}")
     run = CorpusRun(
         fingerprint=tokenizer.fingerprint,
         layers=codebooks.layers,
@@ -142,7 +144,7 @@ def begin_run(
         dtype=str(tokenizer.dtype).removeprefix("torch."),
         plan=plan,
         rows=rows,
-        num_shards=num_shards,
+        num_shards=int(num_shards),
         columns=columns,
         rows_are_clips=source.rows_are_clips,
         source=name,
@@ -153,9 +155,9 @@ def begin_run(
 
 def check_shards(shards: Sequence[int], num_shards: int) -> list[int]:
     """Refuses numbers of shards that there are not."""
-    if wrong := [shard for shard in shards if not 0 <= shard < num_shards]:
-        raise CorpusError(f"there is no shard {wrong[0]}: this corpus has {num_shards}, numbered from 0")
-    return list(shards)
+    if wrong := [shard for shard in shards if shard not in range(num_shards)]:
+        raise CorpusError(f"there is no shard {wrong[0]!r}: this corpus has {num_shards}, numbered from 0")
+    return list(map(int, shards))
 
 
 def _checkpoint_name(tokenizer: Tokenizer) -> str | None:
@@ -166,9 +168,10 @@ def _checkpoint_name(tokenizer: Tokenizer) -> str | None:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what processes that were killed long ago left half-written."""
-    for path in folder.rglob(".*.tmp"):
-        if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-            path.unlink(missing_ok=True)
+    for path in (path for place in _WRITTEN for path in (folder / place).glob(".*.tmp")):
+        with suppress(FileNotFoundError):  # its writer renamed it, or another process removed it
+            if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                path.unlink()
 
 
 @contextmanager

@@ -8,6 +8,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import SoftFileLease
 
 # With the rest of a temporary name, fewer than the 143 that the strictest file system in use (eCryptfs) allows.
 _STEM_BYTES = 100
@@ -33,17 +37,29 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def write_once(path: Path, text: str) -> bool:
     """Writes a text file, whole or not at all, unless there is one: whether it did. Of several writers one succeeds."""
-    temporary = _temporary(path)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.link(temporary, path)  # which, unlike a rename, fails if there is one
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
+    with lease(path):
+        if path.exists():
+            return False
+        with atomic_write(path) as aside:
+            aside.write_text(text, encoding="utf-8")
     return True
 
 
+def lease(path: Path) -> SoftFileLease:
+    """A lock on the work of writing `path`, as a context, for one process of all that see the folder.
+
+    The lock is the file `.NAME.lock`, which every file system can make once, even one without hard links and locks of
+    its own. The owner renews it while it lives. The lock of a process that was killed goes to the next that wants it,
+    at once on the same machine and after half a minute on another.
+    """
+    from filelock import SoftFileLease
+
+    return SoftFileLease(path.with_name(f".{_stem(path)}.lock"), thread_local=False)
+
+
 def _temporary(path: Path) -> Path:
-    stem = os.fsencode(path.name)[:_STEM_BYTES].decode(errors="ignore")
-    return path.with_name(f".{stem}.{secrets.token_hex(8)}.tmp")
+    return path.with_name(f".{_stem(path)}.{secrets.token_hex(8)}.tmp")
+
+
+def _stem(path: Path) -> str:
+    return os.fsencode(path.name)[:_STEM_BYTES].decode(errors="ignore")
