@@ -56,13 +56,11 @@ def write_results(
     axis: str,
     series: str,
     facts: str,
-    against: str | None = None,
 ) -> None:
     """Writes `NAME.md`, `.json` and `.png`, and prints the table.
 
     Args:
         axis, series: what the points and the series are, for the headings.
-        against: the metric on the figure's horizontal axis, instead of the points.
         facts: what else is to be known of the setting.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +82,7 @@ def write_results(
     with atomic_write(folder / f"{name}.json") as aside:
         aside.write_text(json.dumps({"about": about, "command": command, "rows": record}, indent=2) + "\n")
     with atomic_write(folder / f"{name}.png") as aside:
-        _plot(rows, [c for c in shown if c != "kbit_s"], axis, series, against, aside)
+        _plot(rows, [c for c in shown if c != "kbit_s"], axis, series, aside)
     print(text)
 
 
@@ -127,7 +125,6 @@ def _plot(
     metrics: Sequence[str],
     axis: str,
     series: str,
-    against: str | None,
     path: Path,
 ) -> None:
     """A panel a metric: its mean and standard deviation over the axis, a line a series."""
@@ -140,24 +137,17 @@ def _plot(
         for number, label in enumerate(dict.fromkeys(label for label, _, _ in rows)):
             own = [(point, summary) for of, point, summary in rows if of == label]
             panel.errorbar(
-                [summary[against]["mean"] if against else point for point, summary in own],
+                [point for point, _ in own],
                 [summary[metric]["mean"] for _, summary in own],
                 yerr=[summary[metric]["std"] for _, summary in own],
                 marker="osD^vP"[number % 6],
-                linestyle="" if against else "-",
                 capsize=3,
                 label=label,
             )
-            if against:
-                for point, summary in own:
-                    place = summary[against]["mean"], summary[metric]["mean"]
-                    panel.annotate(point, place, xytext=(4, 4), textcoords="offset points", fontsize="x-small")
         heading = _COLUMNS[metric][0]
         panel.set_title(heading.replace("↑", "(higher is better)").replace("↓", "(lower is better)"))
-        panel.set_xlabel(_COLUMNS[against][0] if against else axis)
+        panel.set_xlabel(axis)
         panel.grid(alpha=0.3)
-        if against:
-            panel.margins(x=0.2, y=0.12)
     for panel in figure.axes[len(metrics) :]:
         panel.remove()
     legend = figure.axes[0].get_legend_handles_labels()

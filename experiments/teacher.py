@@ -25,9 +25,9 @@ from tables import cpu_name
 
 from semtok import Tokenizer, load_audio
 from semtok.analysis import information, probe, pwcca
+from semtok.analysis.alignments import frame_times
 from semtok.analysis.clips import PHONES, SPEAKER, StudyClip, read_clips
 from semtok.errors import SemtokError
-from semtok.evaluation.alignments import frame_times
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import track
 from semtok.training.encoder.config import Teacher

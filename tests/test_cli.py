@@ -485,7 +485,7 @@ def test_an_unexpected_error_keeps_its_traceback(checkpoint, tmp_path, monkeypat
 
 
 LEVELS = ["", "encode", "decode", "resynth", "info", "models", "train", "train encoder", "transcribe", "evaluate"]
-LEVELS += ["evaluate resynthesis", "evaluate tokens", "import", "import kmeans", "import speechbrain"]
+LEVELS += ["evaluate resynthesis", "import", "import kmeans", "import speechbrain"]
 HELP = """
 import sys, typer
 before = set(sys.modules)

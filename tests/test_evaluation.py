@@ -122,7 +122,6 @@ def test_every_metric_has_its_own_name_and_can_be_had():
         **{name: np.ones(16000, np.float32) for name in ("reference", "output")},
         **{name: ["a"] for name in ("text", "words", "reference_words")},
         **{name: np.ones(1, np.float32) for name in ("voice", "reference_voice")},
-        "counts": np.ones((2, 2), np.int64),
     }
     assert list(metrics.measure(evidence)) == names
     assert list(metrics.measure({"words": ["a"], "text": ["b"]})) == ["wer"]

@@ -70,20 +70,6 @@ def test_an_experiment_writes_table_numbers_and_figure(script, table, speech, ru
     assert {path: path.stat().st_mtime_ns for path in (output / "runs").iterdir()} == runs
 
 
-def test_the_choice_of_layers_starts_with_the_best_layer(speech, run_script):
-    output = speech / "output"
-    printed = run_script("experiments/layers.py", "--quick", "--test", speech / "test", "--output", output)
-
-    layers = [str(layer) for layer in Tokenizer.from_pretrained("tiny").layers]
-    rows = check_results(output, "layers.py", printed, {("all", ", ".join(layers))})
-    alone = {layer: rows["each alone", layer] for layer in layers}
-    best = max(alone, key=lambda layer: alone[layer]["stoi"]["mean"])
-    (pair,) = [point for series, point in rows if series == "greedy choice" and "," in point]
-    assert ("greedy choice", best) in rows
-    assert best in pair.split(", ")
-    assert rows["greedy choice", pair]["kbit_s"]["mean"] > alone[best]["kbit_s"]["mean"] > 0
-
-
 def check_results(output, script, printed, expected):
     """Rows by series and point, once they stand in all three files."""
     name = Path(script).stem

@@ -264,13 +264,3 @@ def test_wrong_input_for_speechbrain(run, wavlm, istft_folder, tmp_path):
         assert (code, out, err.count("\n")) == (1, "", 1)
         assert message in err
         assert not (tmp_path / "out").exists()
-
-
-def test_the_names_of_version_0_1_still_lead_there():
-    from semtok import importing, interop
-    from semtok.checkpoints import importing as imports
-    from semtok.checkpoints import untrusted
-
-    assert importing.import_kmeans is imports.import_kmeans
-    assert importing.import_speechbrain is imports.import_speechbrain
-    assert all(getattr(interop, name) is getattr(untrusted, name) for name in untrusted.__all__)

@@ -16,11 +16,11 @@ from task_models import make_model
 
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
 from semtok.analysis import Study, Table, compare, fit_tokenizers, recommend, write_report
+from semtok.analysis.alignments import frame_times
 from semtok.analysis.clips import read_clips
 from semtok.checkpoints.hub import Repository
 from semtok.cli import main
 from semtok.errors import AudioError, SemtokError
-from semtok.evaluation.alignments import frame_times
 
 
 @pytest.fixture(scope="module")

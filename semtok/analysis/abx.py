@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from semtok.analysis.clips import PHONES, SPEAKER, StudyClip
+from semtok.analysis.contingency import Integers
 from semtok.analysis.frames import Frames
-from semtok.evaluation.contingency import Integers
 
 FrameDistance: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[np.floating[Any]]]
 """Examples [pairs, frames, dim] twice -> distances of their frames [pairs, frames, frames]."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semtok.evaluation.contingency import Integers, entropy
+from semtok.analysis.contingency import Integers, entropy
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from semtok.analysis.alignments import frame_times
 from semtok.analysis.clips import StudyClip
+from semtok.analysis.contingency import Integers
 from semtok.audio.mel import log_mel, mel_bank
 from semtok.audio.recordings import open_recordings
 from semtok.codebooks.codebooks import Codebooks
@@ -27,8 +29,6 @@ from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError
-from semtok.evaluation.alignments import frame_times
-from semtok.evaluation.contingency import Integers
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from semtok.evaluation.contingency import (
+from semtok.analysis.contingency import (
     Integers,
     cluster_purity,
     contingency,

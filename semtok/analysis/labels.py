@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from semtok.analysis.clips import SPEAKER, StudyClip
+from semtok.analysis.contingency import Integers
 from semtok.analysis.frames import Frames
 from semtok.errors import SemtokError
-from semtok.evaluation.contingency import Integers
 
 # A word, or a label of clips, that occurs in fewer clips cannot be counted in some and predicted in others.
 _LEAST_CLIPS = 2

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from semtok.analysis.contingency import Integers, entropy
 from semtok.analysis.information import held_out_information
-from semtok.evaluation.contingency import Integers, entropy
 
 Subset = tuple[int, ...]
 Value = Callable[[Subset], float]

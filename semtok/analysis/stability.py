@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from semtok.evaluation.contingency import Integers
+from semtok.analysis.contingency import Integers
 from semtok.tokenizer import Tokenizer
 
 Waveform: TypeAlias = npt.NDArray[np.float32]

@@ -12,7 +12,6 @@ import typer
 from semtok.cli.options import (
     Checkpoint,
     Device,
-    Layers,
     LocalFilesOnly,
     Revision,
     load_tokenizer,
@@ -175,40 +174,6 @@ def resynthesis(
         report, *others = write_report(result, output, checkpoint=checkpoint, command=command)
     typer.echo(report.read_text())
     typer.echo("written: " + ", ".join(map(str, [report, *others])))
-
-
-@evaluate.command()
-def tokens(
-    audio: Annotated[Path, typer.Option(metavar="FOLDER", exists=True, file_okay=False, help="Speech.")],
-    alignments: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help='JSON lines {"path": ..., "phones": [[name, start, duration], ...]}, in seconds.',
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the report.")],
-    checkpoint: Checkpoint = "tiny",
-    layers: Layers = None,
-    device: Device = "cpu",
-    revision: Revision = None,
-    local_files_only: LocalFilesOnly = False,
-) -> None:
-    """Encode aligned speech, and write how much each row of tokens says of the phones: PNMI and purity."""
-    chosen = parse_layers(layers)
-    with needs_extra("eval"):
-        from semtok.evaluation import evaluate_tokens, write_token_report
-
-        tokenizer = load_tokenizer(
-            checkpoint, layers=chosen, device=device, revision=revision, local_files_only=local_files_only
-        )
-        result = evaluate_tokens(tokenizer, audio, alignments)
-        command = shlex.join(["semtok", *sys.argv[1:]])
-        report, data = write_token_report(result, output, checkpoint=checkpoint, command=command)
-    typer.echo(report.read_text())
-    typer.echo(f"written: {report}, {data}")
 
 
 def _train(step: str, config: Path, changes: list[str] | None) -> None:

@@ -2,17 +2,15 @@
 
 `evaluate_resynthesis` encodes a folder of speech, decodes it from several subsets of the layers and measures each by
 `METRICS`, some with the judges of `load_judges`; `write_report` turns the result into a table (Markdown and JSON) and a
-plot of quality over bitrate. `evaluate_tokens` measures how well each row of tokens tells phones apart, and
-`write_token_report` writes that.
+plot of quality over bitrate. What tokens say of phones is measured by `semtok.analysis`.
 """
 
 from __future__ import annotations
 
 from semtok.evaluation.judges import Judges, load_judges
 from semtok.evaluation.metrics import METRICS, Metric
-from semtok.evaluation.report import write_report, write_token_report
+from semtok.evaluation.report import write_report
 from semtok.evaluation.resynthesis import Clip, Resynthesis, Row, default_subsets, evaluate_resynthesis, find_clips
-from semtok.evaluation.tokens import TokenQuality, TokenRow, evaluate_tokens
 
 __all__ = [
     "METRICS",
@@ -21,13 +19,9 @@ __all__ = [
     "Metric",
     "Resynthesis",
     "Row",
-    "TokenQuality",
-    "TokenRow",
     "default_subsets",
     "evaluate_resynthesis",
-    "evaluate_tokens",
     "find_clips",
     "load_judges",
     "write_report",
-    "write_token_report",
 ]

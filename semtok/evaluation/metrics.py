@@ -1,4 +1,4 @@
-"""The metrics: `METRICS` lists them, each a function of waveforms, words, voices or counts.
+"""The metrics: `METRICS` lists them, each a function of waveforms, words or voices.
 
 Waveforms are float32 [samples] at 16 kHz in [-1, 1]; `reference` and `output` are aligned and equally long. Where a
 metric is not defined (a clip too short, a silent output) the answer is NaN, never a made-up number.
@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from semtok.downstream.text import edit_distance
 from semtok.errors import SemtokError
-from semtok.evaluation.contingency import cluster_purity, phone_purity, pnmi, pnmi_bias
 
 SAMPLE_RATE = 16000
 Waveform: TypeAlias = npt.NDArray[np.float32]
@@ -162,7 +161,7 @@ class Metric:
         better: "higher" or "lower".
         needs: what `function` takes, in this order, of "reference" and "output", waveforms; "reference_voice" and
             "voice", speaker embeddings; "text", the words of the text, "reference_words" and "words", those that the
-            recognizer heard; "counts" [phones, codes]. The metric is left out where one of them is not there.
+            recognizer heard. The metric is left out where one of them is not there.
         function: gives a float, of which the report has the mean over clips, or `WordErrors`, which it adds up.
         decimals: that are shown.
         unit: "" or "%", which shows a hundred times the score.
@@ -203,10 +202,6 @@ METRICS = (
     Metric("speaker_similarity", "speaker similarity", "higher", ("reference_voice", "voice"), speaker_similarity),
     Metric("wer", "WER", "lower", ("text", "words"), word_errors, decimals=1, unit="%"),
     Metric("dwer", "dWER", "lower", ("reference_words", "words"), word_errors, decimals=1, unit="%"),
-    Metric("pnmi", "PNMI", "higher", ("counts",), pnmi),
-    Metric("pnmi_bias", "its bias", "lower", ("counts",), pnmi_bias),
-    Metric("phone_purity", "phone purity", "higher", ("counts",), phone_purity),
-    Metric("cluster_purity", "cluster purity", "higher", ("counts",), cluster_purity),
 )
 """Every metric, in the order of the columns. A new one is a function and its line here."""
 

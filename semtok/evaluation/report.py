@@ -17,7 +17,6 @@ from typing import Any
 from semtok import __version__
 from semtok.evaluation.metrics import METRICS, Metric
 from semtok.evaluation.resynthesis import Resynthesis, Row
-from semtok.evaluation.tokens import TokenQuality
 from semtok.support.atomic import atomic_write
 
 _PACKAGES = ("torch", "transformers", "pystoi", "pesq", "speechmos")
@@ -47,41 +46,6 @@ def write_report(
         numbers.write_text(json.dumps(facts | {"rows": rows}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         _plot(result, checkpoint, picture)
     return markdown, data, plot
-
-
-def write_token_report(
-    result: TokenQuality, folder: str | os.PathLike[str], *, checkpoint: str, command: str
-) -> tuple[Path, Path]:
-    """Write `tokens.md` and `tokens.json` into a folder; arguments as in `write_report`, both paths are returned."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    markdown, data = (folder / f"tokens.{suffix}" for suffix in ("md", "json"))
-    columns = [metric for metric in METRICS if metric.name in result.rows[0].scores]
-    headings = ["row", "K", "used", *(column.heading for column in columns)]
-    table = [
-        [row.name, str(row.codebook_size), str(row.used), *(column.cell(row.scores[column.name]) for column in columns)]
-        for row in result.rows
-    ]
-    facts = provenance(checkpoint, result.fingerprint, command, _PACKAGES)
-    lines = [
-        f"# Tokens of {checkpoint}",
-        "",
-        f"| {' | '.join(headings)} |",
-        "|---" * len(headings) + "|",
-        *(f"| {' | '.join(cells)} |" for cells in table),
-        "",
-        f"- {result.frames} frames of {result.clips} aligned clips, {len(result.phones)} phones. All grow with K: "
-        "compare equal ones. PNMI is the plug-in estimate; its bias is estimated from the cells that are not empty "
-        "(Miller, 1955).",
-        *(f"- {note}" for note in result.notes),
-        *_origin(facts),
-    ]
-    rows = [_finite(dataclasses.asdict(row)) for row in result.rows]
-    facts |= {"clips": result.clips, "frames": result.frames, "phones": result.phones, "notes": result.notes}
-    with atomic_write(markdown) as text, atomic_write(data) as numbers:
-        text.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        numbers.write_text(json.dumps(facts | {"rows": rows}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    return markdown, data
 
 
 def _facts(result: Resynthesis, checkpoint: str, command: str) -> dict[str, Any]:

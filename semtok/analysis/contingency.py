@@ -30,19 +30,6 @@ def cluster_purity(counts: Integers) -> float:
     return _share(counts.max(axis=1).sum(), counts)
 
 
-def pnmi(counts: Integers) -> float:
-    """Mutual information of label and code by the entropy of the label, 0 to 1; NaN where there is one label only.
-
-    The plug-in estimate, too high by about `pnmi_bias`.
-    """
-    return _ratio(mutual_information(counts), entropy(counts.sum(axis=1)))
-
-
-def pnmi_bias(counts: Integers) -> float:
-    """By how much the finite number of frames raises `pnmi`: `mutual_information_bias` by the entropy of the label."""
-    return _ratio(mutual_information_bias(counts), entropy(counts.sum(axis=1)))
-
-
 def mutual_information(counts: Integers) -> float:
     """Of label and code, in nats: the plug-in estimate, too high by about `mutual_information_bias`."""
     return entropy(counts.sum(axis=1)) + entropy(counts.sum(axis=0)) - entropy(counts)
