@@ -38,6 +38,10 @@ class CorpusError(SemtokError, ValueError):
     """Raised when a corpus of tokens, or what it is made of, cannot be read, written or extended."""
 
 
+class TrainingError(SemtokError, ValueError):
+    """Raised when a training cannot go on: its loss is not finite, or its state cannot be written, read or used."""
+
+
 class ConfigError(SemtokError, ValueError):
     """Raised when a config file has an unknown, missing or ill-typed entry."""
 

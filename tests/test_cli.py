@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,38 @@ def test_an_interrupted_encode_leaves_whole_files_only(run, checkpoint, speech, 
     assert (code, out) == (130, "")
     assert "Traceback" not in err
     assert [Path(name).suffix for name in files_in(tmp_path / "tokens")] == [".safetensors"]
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    """While a command still tidies up after the first one."""
+    code = """
+import time
+from semtok.cli import app, main
+
+@app.command()
+def wait():
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        print("ending", flush=True)
+        time.sleep(60)
+
+main(["wait"])
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # where the tests run in the background of a script, its shell has their children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    for line in ("begun", "ending"):
+        assert process.stdout.readline().strip() == line
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
 
 
 def test_the_bar_is_drawn_on_stderr_and_in_a_terminal_only(run, checkpoint, tmp_path, monkeypatch):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
-from helpers import CLIPS, ROOT, TESTS, copy_clips, run_python
+from helpers import CLIPS, ROOT, TESTS, copy_clips, refuses, run_python
 from safetensors.torch import load_file
 from torch import nn
 
 from semtok import Tokenizer, Vocoder
+from semtok.errors import TrainingError
 from semtok.training.__main__ import main, train
+from semtok.training.encoder.config import EncoderConfig, Regression
 from semtok.training.run import Run
+from semtok.training.run import train as run_trainer
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +102,100 @@ def test_the_last_states_and_the_best_are_kept(tmp_path):
     assert not again.is_best(1.5) and again.is_best(0.5)
     assert sorted(path.name[-1] for path in (tmp_path / "states").iterdir()) == ["2", "4"]
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+
+
+class LinearTrainer:
+    """Trains a linear map of `size` inputs; what it exports is a text file of the step."""
+
+    def __init__(self, run, size=2, diverges_at=None):
+        self.run, self.diverges_at, self.last = run, diverges_at, 0
+        model = nn.Linear(size, 1)
+        self.model, self.optimizer = run.accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
+
+    def step(self, step):
+        self.last = step
+        return {"loss": torch.tensor(float("nan") if step == self.diverges_at else 1.0 / step)}
+
+    def validate(self, step):
+        return {"valid_loss": 1.0 / step}
+
+    def export(self, folder):
+        folder.mkdir(exist_ok=True)
+        (folder / "step.txt").write_text(str(self.last))
+
+
+def train_linear(folder, *, steps, size=2, diverges_at=None):
+    """A run of `LinearTrainer` that is logged every third step and saved every second."""
+    config = EncoderConfig(
+        folder=str(folder),
+        data=[],
+        model={"hidden_size": size},
+        batch_seconds=1,
+        crop_seconds=1,
+        regressions=[Regression(1, "mel", 1.0)],
+        steps=steps,
+        learning_rate=0.1,
+        warmup_steps=1,
+        validation_clips=1,
+        save_every=2,
+        log_every=3,
+    )
+    run = Run(folder)
+    run_trainer(run, LinearTrainer(run, size, diverges_at), config, step_name="linear", product="product")
+
+
+@pytest.mark.parametrize("step, steps", [(3, 4), (4, 6), (5, 5)])
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, step, steps):
+    with refuses(TrainingError, f"nan at step {step}", "diverged", "learning_rate"):
+        train_linear(tmp_path, steps=steps, diverges_at=step)
+    assert (tmp_path / "best" / "step.txt").read_text() == str((step - 1) // 2 * 2)
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+    train_linear(tmp_path, steps=steps)
+    assert (tmp_path / "best" / "step.txt").read_text() == str(steps)
+
+
+def test_a_folder_of_another_run_says_what_differs(tmp_path):
+    train_linear(tmp_path, steps=2)
+    with refuses(TrainingError, "model.hidden_size is 2 there and 3 now", "another `folder`", str(tmp_path / "states")):
+        train_linear(tmp_path, steps=4, size=3)
+    train_linear(tmp_path, steps=4)
+    assert Run(tmp_path / "new").resume() == 0
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "best.json"])
+def test_a_damaged_state_is_named(tmp_path, name):
+    train_linear(tmp_path, steps=2)
+    state = tmp_path / "states" / "step-000000002"
+    whole = (state / name).read_bytes()
+    (state / name).write_bytes(whole[: len(whole) // 2])
+    with refuses(TrainingError, "cannot go on from", str(state), "start anew"):
+        train_linear(tmp_path, steps=4)
+
+
+def test_a_run_goes_on_without_tensorboard(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # which makes its import fail
+    train_linear(tmp_path, steps=4)
+    assert "TensorBoard cannot be imported" in caplog.text
+    assert not (tmp_path / "tensorboard").exists()
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [2, 3, 4]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_full_disk_is_told_as_such(tmp_path):
+    """torch and safetensors do not say so themselves."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        train_linear(disk / "run", steps=2)
+        (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - (8 << 10)))
+        with refuses(TrainingError, str(disk), "is full"):
+            train_linear(disk / "run", steps=8)
+        (disk / "ballast").unlink()
+        train_linear(disk / "run", steps=8)
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_run_killed_while_it_saves_resumes_from_a_whole_state(tmp_path):

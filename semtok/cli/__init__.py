@@ -6,9 +6,13 @@ Torch and the library are imported inside the commands, so that help comes at on
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
@@ -77,7 +81,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     try:
-        app(arguments, prog_name="semtok")
+        with _second_interrupt_ends():
+            app(arguments, prog_name="semtok")
     except (SemtokError, OSError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+@contextmanager
+def _second_interrupt_ends() -> Iterator[None]:
+    """A first Ctrl-C raises `KeyboardInterrupt`; another one, while the command ends, ends the process at once."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # whoever runs this process deals with Ctrl-C itself
+        return
+
+    def end(number: int, frame: Any) -> None:
+        os._exit(130)
+
+    def interrupt(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, end)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -19,6 +18,7 @@ from semtok.corpus.sources import Source, open_source
 from semtok.corpus.table import shard_is_done
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import CorpusError
+from semtok.support.disks import full_disk
 from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
 
@@ -74,7 +74,7 @@ def encode_corpus(
         LayerError: layers that the tokenizer lacks.
     """
     folder, name = Path(folder), os.fspath(source)
-    with _full_disk(folder):
+    with full_disk(folder, CorpusError):
         opened = open_source(name, skip=folder)
         partly = shards is not None or is_one_of_several()
         run = begin_run(tokenizer, opened, name, folder, layers=layers, num_shards=num_shards, listed=partly)
@@ -172,16 +172,3 @@ def remove_leftovers(folder: Path) -> None:
         with suppress(FileNotFoundError):  # its writer renamed it, or another process removed it
             if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
                 path.unlink()
-
-
-@contextmanager
-def _full_disk(folder: Path) -> Iterator[None]:
-    """A clear error for a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CorpusError(
-                f"the disk of {folder} is full. What was written is whole: make room, run again, and it goes on"
-            ) from error
-        raise

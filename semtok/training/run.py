@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
+import math
 import os
+import pickle
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from semtok.errors import TrainingError
 from semtok.support.atomic import atomic_write
+from semtok.support.disks import full_disk
 from semtok.support.progress import steps_with_progress
 from semtok.training.config import PRECISIONS, GradientConfig
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+logger = logging.getLogger(__name__)
+
+_SETTINGS = "config.json"
+# Entries of a config that a run may go on with other values of.
+_FREE = ("folder", "steps", "save_every", "log_every", "keep")
 
 
 class Run:
@@ -51,6 +65,7 @@ class Run:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.first = 0
+        self._writer = _import_writer() if self.is_main else None
         self._best: tuple[float, int] | None = None
 
     @property
@@ -83,19 +98,23 @@ class Run:
             yield
 
     @cached_property
-    def board(self) -> SummaryWriter:
-        """TensorBoard's writer, for the main process; what an earlier run wrote after `first` is dropped."""
-        from torch.utils.tensorboard import SummaryWriter
+    def board(self) -> SummaryWriter | None:
+        """TensorBoard's writer, which drops what an earlier run wrote after step `first`.
 
-        return SummaryWriter(self.folder / "tensorboard", purge_step=self.first + 1)
+        There is none in other processes than the main one, nor where TensorBoard cannot be imported.
+        """
+        if self._writer is None:
+            return None
+        return self._writer(self.folder / "tensorboard", purge_step=self.first + 1)
 
     def log(self, step: int, **numbers: float) -> None:
         """One line of `log.jsonl` and a TensorBoard scalar for each number."""
         if self.is_main:
-            with (self.folder / "log.jsonl").open("a") as log:
+            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps({"step": step, "time": round(time.time(), 1), **numbers}) + "\n")
-            for name, number in numbers.items():
-                self.board.add_scalar(name, number, step)
+            if self.board is not None:
+                for name, number in numbers.items():
+                    self.board.add_scalar(name, number, step)
 
     def mean(self, numbers: dict[str, Tensor]) -> dict[str, float]:
         """The mean of each number over the processes."""
@@ -111,10 +130,11 @@ class Run:
         tensors: list[Tensor] = torch.load(path, mmap=True, weights_only=True)
         return tensors
 
-    def save(self, step: int, loss: float, *, keep: int) -> None:
+    def save(self, step: int, loss: float, *, keep: int, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Saves all that was prepared or registered with the accelerator, and the random state of every process.
 
         The state appears whole, by a rename, before older ones go: all but the last `keep` and the one of least loss.
+        `settings`, the entries of the config, are saved with the state.
         """
         states = self.folder / "states"
         aside = states / f".{_name(step)}"
@@ -125,7 +145,8 @@ class Run:
             if self.is_best(loss):
                 self._best = (loss, step)
             assert self._best is not None
-            (aside / "best.json").write_text(json.dumps(self._best))
+            (aside / "best.json").write_text(json.dumps(self._best), encoding="utf-8")
+            (aside / _SETTINGS).write_text(json.dumps(dict(settings)), encoding="utf-8")
             os.replace(aside, states / _name(step))
             kept = {_name(self._best[1]), *[state.name for state in sorted(states.glob("step-*"))[-keep:]]}
             for state in states.glob("step-*"):
@@ -134,16 +155,35 @@ class Run:
                     os.replace(state, states / f".{state.name}")
             self._remove_leftovers()
 
-    def resume(self) -> int:
-        """Restores the last saved state into what was prepared or registered; returns its step, 0 without one."""
+    def resume(self, settings: Mapping[str, Any] = MappingProxyType({})) -> int:
+        """Restores the last saved state into what was prepared or registered; returns its step, 0 without one.
+
+        Raises:
+            TrainingError: the state is damaged, or of a run with other `settings` that it does not fit.
+        """
         states = self.folder / "states"
         if self.is_main:
             self._remove_leftovers()
         self.accelerator.wait_for_everyone()
         if saved := sorted(states.glob("step-*")):
-            self.accelerator.load_state(str(saved[-1]))
-            self.first = int(saved[-1].name.removeprefix("step-"))
-            loss, step = json.loads((saved[-1] / "best.json").read_text())
+            state = saved[-1]
+            try:
+                self.accelerator.load_state(str(state))
+                loss, step = json.loads((state / "best.json").read_text(encoding="utf-8"))
+            except (
+                RuntimeError,
+                ValueError,
+                LookupError,
+                OSError,
+                EOFError,
+                pickle.UnpicklingError,
+                SafetensorError,
+            ) as error:
+                raise TrainingError(
+                    f"cannot go on from {state}: {_differences(state, settings) or _first_words(error)}. Run with the "
+                    f"config that it was begun with, or start anew: give another `folder`, or delete {states}"
+                ) from error
+            self.first = int(state.name.removeprefix("step-"))
             self._best = (loss, step)
         if self.is_main:
             self._forget_later_lines()
@@ -166,9 +206,13 @@ class Run:
         """Drops from the log what an earlier run did after the state that this one resumes from."""
         log = self.folder / "log.jsonl"
         if log.exists():
-            lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            # not str.splitlines, which also splits at characters that JSON strings may hold
+            with log.open(encoding="utf-8") as file:
+                lines = [line for line in file if line.endswith("\n")]
             with atomic_write(log) as aside:
-                aside.write_text("".join(line for line in lines if json.loads(line)["step"] <= self.first))
+                aside.write_text(
+                    "".join(line for line in lines if json.loads(line)["step"] <= self.first), encoding="utf-8"
+                )
 
 
 class Trainer(Protocol):
@@ -186,34 +230,92 @@ class Trainer(Protocol):
 
 def train(run: Run, trainer: Trainer, config: GradientConfig, *, step_name: str, product: str) -> None:
     """Runs a trainer from where it stopped to `config.steps`; its product is in `<folder>/<product>`, the best of all
-    validated ones in `<folder>/best`."""
+    validated ones in `<folder>/best`.
+
+    Raises:
+        TrainingError: the loss is no longer a finite number; the disk is full; the saved state is damaged or does not
+            fit the config. States that were saved before stay as they are.
+    """
     since = time.monotonic()
     devices = [run.device] if run.device.type == "cuda" else []
+    settings = dataclasses.asdict(config)
     with torch.random.fork_rng(devices):  # the caller's random state stays as it is
         torch.manual_seed(config.seed + run.accelerator.process_index)
-        for step, show in steps_with_progress(run.resume(), config.steps, step_name, visible=run.is_main):
+        for step, show in steps_with_progress(run.resume(settings), config.steps, step_name, visible=run.is_main):
             numbers = trainer.step(step)
-            if step % config.log_every == 0:
+            log, save = step % config.log_every == 0, step % config.save_every == 0 or step == config.steps
+            if log or save:
                 reported = run.mean(numbers)
+                _check_finite(run, step, reported)
+            if log:
                 show(**reported)
                 run.log(step, **reported, steps_per_second=config.log_every / (time.monotonic() - since))
                 since = time.monotonic()
-            if step % config.save_every == 0 or step == config.steps:
-                _validate_and_save(run, trainer, config, step, product)
+            if save:
+                with full_disk(run.folder, TrainingError):
+                    _validate_and_save(run, trainer, config, settings, step, product)
                 since = time.monotonic()
 
 
-def _validate_and_save(run: Run, trainer: Trainer, config: GradientConfig, step: int, product: str) -> None:
+def _validate_and_save(
+    run: Run, trainer: Trainer, config: GradientConfig, settings: Mapping[str, Any], step: int, product: str
+) -> None:
     loss = 0.0
     if run.is_main:
         numbers = trainer.validate(step)
-        run.log(step, **numbers)
         loss = next(iter(numbers.values()))
+        _check_finite(run, step, numbers)
+        run.log(step, **numbers)
         trainer.export(run.folder / product)
         if run.is_best(loss):
             trainer.export(run.folder / "best")
-        run.board.flush()
-    run.save(step, loss, keep=config.keep)
+        if run.board is not None:
+            run.board.flush()
+    run.save(step, loss, keep=config.keep, settings=settings)
+
+
+def _check_finite(run: Run, step: int, numbers: Mapping[str, float]) -> None:
+    """Refuses to go on once the loss, the first of the numbers, is NaN or infinite."""
+    name, loss = next(iter(numbers.items()))
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"{name} is {loss} at step {step}: the training has diverged. What was saved before is whole, see "
+            f"{run.folder}/best; lower `learning_rate` or lengthen `warmup_steps`, and run again from the last state"
+        )
+
+
+def _import_writer() -> type[SummaryWriter] | None:
+    """TensorBoard's writer; None, with a warning, where it cannot be imported."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except Exception as error:  # of a broken installation: ImportError, or what protobuf and numpy raise
+        logger.warning("TensorBoard cannot be imported, so the numbers are in log.jsonl alone: %s", error)
+        return None
+    return SummaryWriter
+
+
+def _differences(state: Path, settings: Mapping[str, Any]) -> str:
+    """The entries that differ between the config of a state and the one given, such as "dim is 8 there and 16 now"."""
+    try:
+        before = json.loads((state / _SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    now, earlier = _flat(json.loads(json.dumps(dict(settings)))), _flat(before)
+    names = (now.keys() | earlier.keys()) - {*_FREE}
+    differing = sorted(name for name in names if now.get(name) != earlier.get(name))
+    return ", ".join(f"{name} is {earlier.get(name)} there and {now.get(name)} now" for name in differing)
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in entries.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _first_words(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ": ".join([type(error).__name__, *lines[:2]])
 
 
 def _name(step: int) -> str:

@@ -240,6 +240,8 @@ class VocoderTrainer:
 
     def _show(self, name: str, waveform: Tensor, step: int) -> None:
         """A waveform [1, samples] and its log-mel spectrogram on TensorBoard."""
+        if self.run.board is None:
+            return
         self.run.board.add_audio(name, waveform[0].clamp(-1, 1), step, self.tokenizer.sample_rate)
         bands = self.sample_mel.log_mel(Spectra(waveform), _SAMPLE_WINDOW)[0].T.flip(0)
         self.run.board.add_image(
