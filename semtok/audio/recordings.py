@@ -45,6 +45,11 @@ class Recording(ABC):
     name: str
 
     @property
+    def held_bytes(self) -> int:
+        """How much of an encoded file is in memory already."""
+        return 0
+
+    @property
     @abstractmethod
     def samples(self) -> int:
         """How many samples it has; of a file an estimate, from its header alone.
@@ -102,6 +107,10 @@ class FileRecording(Recording):
     @cached_property
     def _file(self) -> AudioFile:
         return copy_once(self._given, self.name)
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._given) if isinstance(self._given, bytes) else 0
 
     @cached_property
     def samples(self) -> int:

@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 from semtok.corpus.plan import Plan, id_hash
 from semtok.corpus.reading import TokenCorpus, read
 from semtok.corpus.run import CorpusRun, read_run
-from semtok.corpus.sources import open_source
-from semtok.corpus.sources.source import Row
 from semtok.corpus.table import read_columns, shard_is_done, shard_path
 from semtok.corpus.worker import read_errors
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError, CorpusError
+from semtok.speech.clip import Clip
+from semtok.speech.sources import open_source
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
 
@@ -120,16 +120,16 @@ def verify(
     wanted, shards = _sample(corpus, clips, random.Random(seed))
     windows = tokenizer.encoder.framing.windows(CHUNK_SECONDS, CONTEXT_SECONDS)
     compared = codes = equal = 0
-    for clip in opened.clips(_rows(folder, run, shards, wanted), tokenizer.sample_rate):
-        if (there := wanted.pop(clip.row.id, None)) is None:
+    for clip, recording in opened.recordings(_rows(folder, run, shards, wanted), tokenizer.sample_rate):
+        if (there := wanted.pop(clip.id, None)) is None:
             continue
-        if isinstance(clip.recording, AudioError):
-            raise clip.recording
-        ((_, outcome),) = run_each(Clips(tokenizer.network, [clip.recording], run.layers, windows))
+        if isinstance(recording, AudioError):
+            raise recording
+        ((_, outcome),) = run_each(Clips(tokenizer.network, [recording], run.layers, windows))
         if isinstance(outcome, AudioError):
             raise outcome
         if outcome.shape != there.codes.shape[1:]:
-            raise CorpusError(f"{clip.row.id} has {there.codes.shape[2]} frames, now it gives {outcome.shape[1]}")
+            raise CorpusError(f"{clip.id} has {there.codes.shape[2]} frames, now it gives {outcome.shape[1]}")
         compared += 1
         codes += outcome.numel()
         equal += int((outcome.cpu() == there.codes[0]).sum())
@@ -167,7 +167,7 @@ def _sample(corpus: TokenCorpus, clips: int, choice: random.Random) -> tuple[dic
     return {clip.id: clip.tokens for clip in map(part.__getitem__, chosen)}, shards
 
 
-def _rows(folder: Path, run: CorpusRun, shards: Sequence[int], wanted: dict[str, Tokens]) -> Iterator[Row]:
+def _rows(folder: Path, run: CorpusRun, shards: Sequence[int], wanted: dict[str, Tokens]) -> Iterator[Clip]:
     """The rows of the plan that hold the wanted clips."""
     names = set(wanted)
     for shard in shards:

@@ -14,10 +14,10 @@ from semtok.checkpoints.hub import BUNDLED
 from semtok.corpus.card import write_card
 from semtok.corpus.plan import write_plan
 from semtok.corpus.run import CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
-from semtok.corpus.sources import Source, open_source
 from semtok.corpus.table import shard_is_done
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import CorpusError
+from semtok.speech.sources import Source, open_source
 from semtok.support.disks import full_disk
 from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
@@ -58,7 +58,7 @@ def encode_corpus(
 
     Args:
         tokenizer: on the device where it is to run.
-        source: as `semtok.corpus.sources.open_source` takes it.
+        source: as `semtok.speech.sources.open_source` takes it.
         folder: of the corpus; made if need be.
         layers: of the tokenizer, in the order of the columns; all by default.
         num_shards: into how many files; by default that of `run.json`, else as many as a Slurm array has tasks, else

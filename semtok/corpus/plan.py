@@ -16,8 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semtok.corpus.sources.source import RESERVED, Row, Source, fit
 from semtok.errors import AudioError, CorpusError
+from semtok.speech.clip import Clip
+from semtok.speech.columns import RESERVED, fit
+from semtok.speech.sources import Source
 from semtok.support.atomic import atomic_write
 
 _GROUP_ROWS = 1000
@@ -39,7 +41,7 @@ class Plan:
     def path(self, folder: Path) -> Path:
         return folder / f"plan-{self.digest}.parquet"
 
-    def read(self, folder: Path, start: int, stop: int) -> Iterator[Row]:
+    def read(self, folder: Path, start: int, stop: int) -> Iterator[Clip]:
         """Rows `start` ... `stop` - 1 of the plan that lies in a folder.
 
         Raises:
@@ -98,9 +100,9 @@ def _records(source: Source) -> Iterator[dict[str, Any]]:
         yield {"id": row.id, "path": row.path, "start": row.start, "duration": row.duration, **passed}
 
 
-def _to_row(record: dict[str, Any]) -> Row:
+def _to_row(record: dict[str, Any]) -> Clip:
     named = {name: record.pop(name) for name in RESERVED[:4]}
-    return Row(**named, columns=record)
+    return Clip(**named, columns=record)
 
 
 def id_hash(name: str) -> int:

@@ -17,10 +17,10 @@ import numpy as np
 from semtok.corpus.card import write_card
 from semtok.corpus.encoding import Encoded, begin_run, remove_leftovers
 from semtok.corpus.run import read_run
-from semtok.corpus.sources import is_path, open_source
 from semtok.corpus.table import shard_is_done
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import needs_extra
+from semtok.speech.sources import is_path, open_source
 from semtok.tokenizer import Tokenizer
 
 

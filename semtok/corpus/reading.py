@@ -17,9 +17,9 @@ import torch
 
 from semtok.codebooks.codebooks import Codebooks
 from semtok.corpus.run import CorpusRun, read_run
-from semtok.corpus.sources.source import RESERVED
 from semtok.corpus.table import shard_is_done, shard_path
 from semtok.errors import CorpusError
+from semtok.speech.columns import RESERVED
 from semtok.tokens import Tokens
 
 

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from semtok.codebooks.codebooks import code_type
 from semtok.corpus.run import CorpusRun
-from semtok.corpus.sources.source import Row, fit
 from semtok.errors import CorpusError
+from semtok.speech.clip import Clip
+from semtok.speech.columns import fit
 from semtok.support.atomic import atomic_write
 
 _METADATA = b"semtok"
@@ -24,7 +25,7 @@ _METADATA = b"semtok"
 class EncodedClip(NamedTuple):
     """A clip and its codes, [rows, frames], of so many samples at the tokenizer's rate."""
 
-    row: Row
+    clip: Clip
     num_samples: int
     codes: np.ndarray
 
@@ -110,9 +111,9 @@ def _to_table(clips: Sequence[EncodedClip], run: CorpusRun, schema: pa.Schema) -
     frames = np.array([clip.codes.shape[1] for clip in clips], np.int32)
     offsets = np.concatenate([[0], np.cumsum(frames)]).astype(np.int32)
     columns: dict[str, Any] = {
-        "id": [clip.row.id for clip in clips],
-        "path": [clip.row.path for clip in clips],
-        "start": [clip.row.start or 0.0 for clip in clips],
+        "id": [encoded.clip.id for encoded in clips],
+        "path": [encoded.clip.path for encoded in clips],
+        "start": [encoded.clip.start or 0.0 for encoded in clips],
         "duration": [clip.num_samples / run.sample_rate for clip in clips],
         "num_samples": [clip.num_samples for clip in clips],
         "num_frames": frames,
@@ -122,7 +123,7 @@ def _to_table(clips: Sequence[EncodedClip], run: CorpusRun, schema: pa.Schema) -
         values = np.concatenate(codes) if codes else np.zeros(0, code_type(size))
         columns[name] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
     for name, kind in run.columns.items():
-        columns[name] = [fit(clip.row.columns.get(name), kind) for clip in clips]
+        columns[name] = [fit(encoded.clip.columns.get(name), kind) for encoded in clips]
     return pa.table(columns, schema=schema)
 
 

@@ -15,11 +15,12 @@ from semtok.audio.recordings import Recording
 from semtok.codebooks.codebooks import code_type
 from semtok.corpus.plan import Plan
 from semtok.corpus.run import CorpusRun
-from semtok.corpus.sources.source import Clip, Row, Source
 from semtok.corpus.table import EncodedClip, ShardWriter
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError
+from semtok.speech.clip import Clip
+from semtok.speech.sources import Opened, Source
 from semtok.support.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
 
@@ -63,7 +64,7 @@ def encode_shard(
     """
     errors: list[dict[str, Any]] = []
     rows = Plan(run.plan, run.rows).read(folder, *run.slice(shard))
-    clips = _unique(source.clips(rows, tokenizer.sample_rate))
+    clips = _unique(source.recordings(rows, tokenizer.sample_rate))
     with ShardWriter(folder, run, shard) as writer:
         for group in _ahead(_groups(clips)):
             encoded: dict[int, EncodedClip] = {}
@@ -72,7 +73,7 @@ def encode_shard(
                     encoded[number] = outcome
                     report(ClipDone(outcome.num_samples / run.sample_rate))
                 else:
-                    errors.append(_error_row(group[number].row, outcome))
+                    errors.append(_error_row(group[number][0], outcome))
                     report(ClipDone(0, outcome))
             writer.write([encoded[number] for number in sorted(encoded)])
         # before the shard, which says that both are done
@@ -112,14 +113,16 @@ class _Counted(Recording):
         self.counted = counted
 
 
-def _encode(tokenizer: Tokenizer, run: CorpusRun, group: list[Clip]) -> Iterator[tuple[int, EncodedClip | AudioError]]:
+def _encode(
+    tokenizer: Tokenizer, run: CorpusRun, group: list[Opened]
+) -> Iterator[tuple[int, EncodedClip | AudioError]]:
     """The number in the group of each clip, and what came of it, as they are done."""
     readable = {}
-    for number, clip in enumerate(group):
-        if isinstance(clip.recording, AudioError):
-            yield number, clip.recording
+    for number, (_, recording) in enumerate(group):
+        if isinstance(recording, AudioError):
+            yield number, recording
         else:
-            readable[number] = _Counted(clip.recording)
+            readable[number] = _Counted(recording)
     numbers, recordings = list(readable), list(readable.values())
     windows = tokenizer.encoder.framing.windows(CHUNK_SECONDS, CONTEXT_SECONDS)
     dtype = code_type(max(run.codebook_sizes))
@@ -128,26 +131,26 @@ def _encode(tokenizer: Tokenizer, run: CorpusRun, group: list[Clip]) -> Iterator
         if isinstance(outcome, AudioError):
             yield number, outcome
         else:
-            yield number, EncodedClip(group[number].row, recording.counted, outcome.cpu().numpy().astype(dtype))
+            yield number, EncodedClip(group[number][0], recording.counted, outcome.cpu().numpy().astype(dtype))
 
 
-def _unique(clips: Iterable[Clip]) -> Iterator[Clip]:
+def _unique(clips: Iterable[Opened]) -> Iterator[Opened]:
     """The same, but a clip whose id was there before is an error: a tar, or a dataset, may name two alike."""
     seen = set()
-    for clip in clips:
-        if clip.row.id in seen:
-            yield Clip(clip.row, AudioError(f"another clip before it has the id {clip.row.id!r}"))
+    for clip, recording in clips:
+        if clip.id in seen:
+            yield clip, AudioError(f"another clip before it has the id {clip.id!r}")
         else:
-            seen.add(clip.row.id)
-            yield clip
+            seen.add(clip.id)
+            yield clip, recording
 
 
-def _groups(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
-    group: list[Clip] = []
+def _groups(clips: Iterable[Opened]) -> Iterator[list[Opened]]:
+    group: list[Opened] = []
     held = 0
-    for clip in clips:
-        group.append(clip)
-        held += clip.held
+    for clip, recording in clips:
+        group.append((clip, recording))
+        held += recording.held_bytes if isinstance(recording, Recording) else 0
         if len(group) >= _GROUP_CLIPS or held >= _GROUP_BYTES:
             yield group
             group, held = [], 0
@@ -164,8 +167,8 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
             yield item
 
 
-def _error_row(row: Row, error: AudioError) -> dict[str, Any]:
-    return {"id": row.id, "path": row.path, "start": row.start, "duration": row.duration, "error": str(error)}
+def _error_row(clip: Clip, error: AudioError) -> dict[str, Any]:
+    return {"id": clip.id, "path": clip.path, "start": clip.start, "duration": clip.duration, "error": str(error)}
 
 
 def _write_errors(path: Path, errors: list[dict[str, Any]]) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from semtok.audio.recordings import FileRecording
-from semtok.corpus.sources.cuts import passed, span
-from semtok.corpus.sources.source import Clip, Row, Source, common_types
 from semtok.errors import AudioError, needs_extra
+from semtok.speech.clip import Clip
+from semtok.speech.columns import common_types
+from semtok.speech.sources.cuts import passed, span
+from semtok.speech.sources.source import Opened, Source
 
 
 class Shar(Source):
@@ -45,10 +47,10 @@ class Shar(Source):
     def columns(self) -> Mapping[str, str]:
         return common_types(passed(cut) for name in self._shards for cut in self._cuts(name))
 
-    def rows(self) -> Iterator[Row]:
-        return (Row(name, name) for name in self._shards)
+    def rows(self) -> Iterator[Clip]:
+        return (Clip(name, name) for name in self._shards)
 
-    def clips(self, rows: Iterable[Row], sample_rate: int) -> Iterator[Clip]:
+    def recordings(self, rows: Iterable[Clip], sample_rate: int) -> Iterator[Opened]:
         for row in rows:
             yield from self._read(row, sample_rate)
 
@@ -60,7 +62,7 @@ class Shar(Source):
         except (AttributeError, AssertionError, KeyError, TypeError, ValueError, OSError) as error:
             raise AudioError(f"{self._folder / name} is no list of cuts: {error!r}") from error
 
-    def _read(self, row: Row, sample_rate: int) -> Iterator[Clip]:
+    def _read(self, row: Clip, sample_rate: int) -> Iterator[Opened]:
         with needs_extra("export"):
             from lhotse import Recording
             from lhotse.shar.readers.tar import iterate_tarfile_pairwise
@@ -69,17 +71,17 @@ class Shar(Source):
                 pairs = zip(self._cuts(row.path), iterate_tarfile_pairwise(tar), strict=True)
                 for cut, ((content, file), (description, _)) in pairs:
                     recording = None if description is None else Recording.from_dict(json.loads(description))
-                    yield _clip(cut, recording, content, f"{row.path}/{cut.id}{file.suffix}", sample_rate)
+                    yield _open(cut, recording, content, f"{row.path}/{cut.id}{file.suffix}", sample_rate)
         # lhotse raises RuntimeError for a tar that ends within a pair of files, zip ValueError where one is shorter
         except (AudioError, tarfile.TarError, OSError, EOFError, RuntimeError, ValueError) as error:
-            yield Clip(row, AudioError(f"{self._folder / row.path} cannot be read to its end: {error}"))
+            yield row, AudioError(f"{self._folder / row.path} cannot be read to its end: {error}")
 
 
-def _clip(cut: Any, recording: Any, content: bytes, path: str, sample_rate: int) -> Clip:
-    row = Row(cut.id, path, columns=passed(cut))
+def _open(cut: Any, recording: Any, content: bytes, path: str, sample_rate: int) -> Opened:
+    clip = Clip(cut.id, path, columns=passed(cut))
     if recording is None or recording.num_channels != 1:
-        return Clip(row, AudioError(f"cut {cut.id} has no recording of one channel"))
-    return Clip(row, FileRecording(content, path, sample_rate, **span(cut, recording)), held=len(content))
+        return clip, AudioError(f"cut {cut.id} has no recording of one channel")
+    return clip, FileRecording(content, path, sample_rate, **span(cut, recording))
 
 
 def shards_of(folder: Path) -> list[Path]:

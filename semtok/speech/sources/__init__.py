@@ -1,21 +1,21 @@
-"""Everything that a corpus can be made of; `open_source` tells which it is."""
+"""Everything that clips can come from; `open_source` tells which it is."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from semtok.audio.files import AUDIO_SUFFIXES
-from semtok.corpus.sources.cuts import SUFFIXES as CUTS
-from semtok.corpus.sources.cuts import Cuts
-from semtok.corpus.sources.files import MANIFESTS, Folder, Manifest
-from semtok.corpus.sources.hub import PREFIX, HubDataset
-from semtok.corpus.sources.places import Place
-from semtok.corpus.sources.shar import Shar, shards_of
-from semtok.corpus.sources.source import Clip, Row, Source
-from semtok.corpus.sources.tars import Tars
 from semtok.errors import AudioError
+from semtok.speech.sources.cuts import SUFFIXES as CUTS
+from semtok.speech.sources.cuts import Cuts
+from semtok.speech.sources.files import MANIFESTS, Folder, Manifest
+from semtok.speech.sources.hub import PREFIX, HubDataset
+from semtok.speech.sources.places import Place
+from semtok.speech.sources.shar import Shar, shards_of
+from semtok.speech.sources.source import Opened, Source
+from semtok.speech.sources.tars import Tars
 
-__all__ = ["Clip", "Row", "Source", "is_path", "open_source"]
+__all__ = ["Opened", "Source", "is_path", "open_source"]
 
 
 def is_path(name: str) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from semtok.audio.files import AUDIO_SUFFIXES
 from semtok.audio.recordings import FileRecording
-from semtok.corpus.sources.places import Place
-from semtok.corpus.sources.source import Clip, Row, Source
 from semtok.errors import AudioError
+from semtok.speech.clip import Clip
+from semtok.speech.sources.places import Place
+from semtok.speech.sources.source import Opened, Source
 
 _TEXTS = ("txt", "json")
 
@@ -36,37 +37,35 @@ class Tars(Source):
     def columns(self) -> Mapping[str, str]:
         return dict.fromkeys(_TEXTS, "string")
 
-    def rows(self) -> Iterator[Row]:
-        return (Row(name, name) for name in self._names)
+    def rows(self) -> Iterator[Clip]:
+        return (Clip(name, name) for name in self._names)
 
-    def clips(self, rows: Iterable[Row], sample_rate: int) -> Iterator[Clip]:
+    def recordings(self, rows: Iterable[Clip], sample_rate: int) -> Iterator[Opened]:
         for row in rows:
             yield from self._read(row, sample_rate)
 
-    def _read(self, row: Row, sample_rate: int) -> Iterator[Clip]:
+    def _read(self, row: Clip, sample_rate: int) -> Iterator[Opened]:
         try:
             with (self._root / row.path).open() as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-                yield from _clips(tar, row.path, sample_rate)
+                yield from _open_all(tar, row.path, sample_rate)
         except (AudioError, tarfile.TarError, OSError, EOFError) as error:
-            yield Clip(row, AudioError(f"{row.path} cannot be read to its end: {error}"))
+            yield row, AudioError(f"{row.path} cannot be read to its end: {error}")
 
 
-def _clips(tar: tarfile.TarFile, name: str, sample_rate: int) -> Iterator[Clip]:
+def _open_all(tar: tarfile.TarFile, name: str, sample_rate: int) -> Iterator[Opened]:
     files = (member for member in tar if member.isfile() and not _base(member).startswith("."))
     for key, members in itertools.groupby(files, _key):
         parts = {_base(member).partition(".")[2].lower(): _read(tar, member) for member in members}
-        row = Row(
+        clip = Clip(
             f"{name.removesuffix('.tar')}/{key}",
             f"{name}/{key}",
             columns={text: parts[text].decode(errors="replace") for text in _TEXTS if text in parts},
         )
         audio = [part for part in parts if f".{part.rpartition('.')[2]}" in AUDIO_SUFFIXES]
         if len(audio) == 1:
-            recording = FileRecording(parts[audio[0]], f"{row.path}.{audio[0]}", sample_rate)
-            yield Clip(row, recording, held=len(parts[audio[0]]))
+            yield clip, FileRecording(parts[audio[0]], f"{clip.path}.{audio[0]}", sample_rate)
         else:
-            wrong = f"{row.path} has {len(audio)} files of audio among {sorted(parts)}: expected one"
-            yield Clip(row, AudioError(wrong))
+            yield clip, AudioError(f"{clip.path} has {len(audio)} files of audio among {sorted(parts)}: expected one")
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from semtok.audio.recordings import FileRecording
-from semtok.corpus.sources.places import Place
-from semtok.corpus.sources.source import Clip, Row, Source
 from semtok.errors import AudioError, needs_extra
+from semtok.speech.clip import Clip
+from semtok.speech.sources.places import Place
+from semtok.speech.sources.source import Opened, Source
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -65,23 +66,23 @@ class HubDataset(Source):
             self._name, options["config"], split=options["split"], revision=options["revision"], streaming=True
         )
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Clip]:
         for number in range(self._dataset.num_shards):
             name = f"{self._options['split']}-{number:05}"
-            yield Row(name, name)
+            yield Clip(name, name)
 
-    def clips(self, rows: Iterable[Row], sample_rate: int) -> Iterator[Clip]:
+    def recordings(self, rows: Iterable[Clip], sample_rate: int) -> Iterator[Opened]:
         for file in rows:
             number = int(file.id.rpartition("-")[2])
             with self._clear_errors():
                 dataset = self._dataset.shard(num_shards=self._dataset.num_shards, index=number)
                 for index, record in enumerate(dataset):
-                    yield self._clip(record, f"{file.id}-{index:07}", sample_rate)
+                    yield self._open(record, f"{file.id}-{index:07}", sample_rate)
 
-    def _clip(self, record: Mapping[str, Any], number: str, sample_rate: int) -> Clip:
+    def _open(self, record: Mapping[str, Any], number: str, sample_rate: int) -> Opened:
         audio = record[self._audio] or {}
         path = audio.get("path") or number
-        row = Row(
+        clip = Clip(
             str(record[self._id]) if self._has_ids else number,
             path,
             columns={name: record[name] for name in self.columns},
@@ -89,8 +90,8 @@ class HubDataset(Source):
         try:
             content = Place(path).read() if audio.get("bytes") is None else audio["bytes"]
         except AudioError as error:
-            return Clip(row, error)
-        return Clip(row, FileRecording(content, f"{number} ({path})", sample_rate), held=len(content))
+            return clip, error
+        return clip, FileRecording(content, f"{number} ({path})", sample_rate)
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:

@@ -15,9 +15,11 @@ from typing import Any
 
 from semtok.audio.files import AUDIO_SUFFIXES, Entry, Listing, list_audio
 from semtok.audio.recordings import FileRecording
-from semtok.corpus.sources.places import Place
-from semtok.corpus.sources.source import RESERVED, Clip, Row, Source, common_types
 from semtok.errors import AudioError, needs_extra
+from semtok.speech.clip import Clip
+from semtok.speech.columns import RESERVED, common_types
+from semtok.speech.sources.places import Place
+from semtok.speech.sources.source import Opened, Source
 
 MANIFESTS = (".csv", ".jsonl", ".parquet")
 # Files behind a URL that are fetched at a time.
@@ -34,7 +36,7 @@ class FileSource(Source):
     def columns(self) -> Mapping[str, str]:
         return common_types(map(_passed, self._records()))
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Clip]:
         for number, record in enumerate(self._records(), start=1):
             yield _row(record, f"row {number} of {self}")
 
@@ -42,15 +44,14 @@ class FileSource(Source):
     def _records(self) -> Iterable[dict[str, Any]]:
         """What is known of each clip, by column."""
 
-    def clips(self, rows: Iterable[Row], sample_rate: int) -> Iterator[Clip]:
+    def recordings(self, rows: Iterable[Clip], sample_rate: int) -> Iterator[Opened]:
         for path, segments in _read_ahead(itertools.groupby(rows, lambda row: row.path), self._root):
-            for row in segments:
+            for clip in segments:
                 if isinstance(path, AudioError):
-                    yield Clip(row, path)
+                    yield clip, path
                     continue
-                start, duration = (0.0, None) if row.start is None else (row.start, row.duration)
-                recording = FileRecording(path, row.path, sample_rate, start=start, duration=duration)
-                yield Clip(row, recording, held=len(path) if isinstance(path, bytes) else 0)
+                start, duration = (0.0, None) if clip.start is None else (clip.start, clip.duration)
+                yield clip, FileRecording(path, clip.path, sample_rate, start=start, duration=duration)
 
 
 class Folder(FileSource):
@@ -128,12 +129,12 @@ def _parquet_records(file: Any) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _row(record: Mapping[str, Any], where: str) -> Row:
+def _row(record: Mapping[str, Any], where: str) -> Clip:
     if not isinstance(record, Mapping) or not (path := record.get("path")):
         raise AudioError(f"{where} names no audio: each row needs a `path`, got {record!r}")
     start, duration = (_seconds(record.get(name), name, where) for name in ("start", "duration"))
     name = str(path) if start is None else f"{path}#{start:g}" + ("" if duration is None else f"-{start + duration:g}")
-    return Row(str(record.get("id") or name), str(path), start, duration, _passed(record))
+    return Clip(str(record.get("id") or name), str(path), start, duration, _passed(record))
 
 
 def _seconds(value: Any, name: str, where: str) -> float | None:
@@ -157,11 +158,11 @@ def _below(path: Path, folder: Path) -> str:
 
 
 def _read_ahead(
-    files: Iterable[tuple[str, Iterable[Row]]], root: Place
-) -> Iterator[tuple[Path | bytes | AudioError, list[Row]]]:
+    files: Iterable[tuple[str, Iterable[Clip]]], root: Place
+) -> Iterator[tuple[Path | bytes | AudioError, list[Clip]]]:
     """Paths on disk as they are; what is behind a URL, by threads, as bytes."""
 
-    def fetch(file: tuple[Place, list[Row]]) -> tuple[Path | bytes | AudioError, list[Row]]:
+    def fetch(file: tuple[Place, list[Clip]]) -> tuple[Path | bytes | AudioError, list[Clip]]:
         place, rows = file
         if place.path is not None:
             return place.path, rows

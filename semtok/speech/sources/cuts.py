@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from semtok.corpus.sources.files import FileSource
-from semtok.corpus.sources.places import Place
 from semtok.errors import AudioError, needs_extra
+from semtok.speech.sources.files import FileSource
+from semtok.speech.sources.places import Place
 
 SUFFIXES = (".jsonl.gz",)
 _SUPERVISION = ("text", "speaker", "language", "gender")
