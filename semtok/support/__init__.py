@@ -1,1 +1,1 @@
-"""What every room needs: files that appear whole or not at all, and the progress bar."""
+"""What every room needs: files that appear whole or not at all, JSON of strangers, and the progress bar."""
