@@ -56,6 +56,14 @@ def test_codes_that_are_the_labels_tell_all(generator):
     assert told.held_out == pytest.approx(told.entropy, rel=0.01)
 
 
+def test_information_is_normalized_by_the_entropy_of_the_labels(generator):
+    """PNMI is 1 where the codes know the label, however much else they know."""
+    labels = generator.integers(4, size=FRAMES)
+    codes = 8 * labels + generator.integers(8, size=FRAMES)
+    assert information(labels, codes, GROUPS).normalized == pytest.approx(1)
+    assert information(codes, labels, GROUPS).normalized == pytest.approx(2 / 5, rel=0.01)
+
+
 def test_independent_codes_tell_nothing_but_the_bias(generator):
     labels, codes = generator.integers(40, size=FRAMES), generator.integers(50, size=FRAMES)
     told = information(labels, codes, GROUPS)
@@ -82,6 +90,16 @@ def test_information_given_another_label(generator):
     assert bits == pytest.approx(2, abs=0.01)
     bits, bias = conditional_information(speakers, phones, phones)
     assert bits == bias == 0
+
+
+def test_information_given_another_label_is_averaged_over_frames():
+    """Of three frames in four, whose phone is 0, the code tells the speaker; of the others it tells nothing."""
+    phones = np.repeat([0, 1], [96, 32])
+    speakers = np.arange(128) % 2
+    bits, bias = conditional_information(speakers, np.where(phones == 0, speakers, 0), phones)
+    assert bits == pytest.approx(3 / 4)
+    # Miller: 2 cells less 2 labels less 2 codes and 1, by twice 96 frames, in nats; none of the others
+    assert bias == pytest.approx(3 / 4 * (2 - 2 - 2 + 1) / (2 * 96 * math.log(2)))
 
 
 def test_two_codes_of_which_only_both_together_tell_the_label(generator):
@@ -157,6 +175,13 @@ def test_knee():
     assert knee(choices(0.0, -0.1)).layers == (1,)
 
 
+def test_the_knee_is_that_of_the_bitrate_not_of_the_number_of_layers():
+    choices = [Choice((1,), 0.6, 100.0), Choice((1, 2), 0.9, 110.0), Choice((1, 2, 3), 1.0, 1000.0)]
+    assert knee(choices) == choices[1]
+    choices = [Choice((1,), 0.6, 100.0), Choice((1, 2), 0.9, 900.0), Choice((1, 2, 3), 1.0, 1000.0)]
+    assert knee(choices) == choices[0]
+
+
 def test_edit_distances(generator):
     lengths = list(itertools.product((0, 1, 7, 20), repeat=2))
     one = [generator.integers(3, size=length) for length, _ in lengths]
@@ -186,6 +211,27 @@ def test_abx_of_separable_and_of_random_tokens(generator):
         assert abx_error(triplets, random, angle) == pytest.approx(0.5, abs=0.06)
         assert abx_error(triplets, same, angle) == 0.5, "ties count half"
     assert math.isnan(abx_error(draw_triplets(examples[:1], across=False), random, angle))
+
+
+def gap(first, second):
+    """Distance of numbers, [pairs, frames, 1] twice."""
+    return np.abs(first - second.transpose(0, 2, 1))
+
+
+def test_abx_errors_are_averaged_over_contexts_then_speakers_then_phones():
+    points = [np.array([[float(value)]]) for value in (0, 1, 5)]
+    right, wrong = (0, 2, 1), (2, 0, 1)  # A, B and X: 1 is nearer to 0 than to 5
+    of_cells = {
+        (("a", "b"), "r", ("x", "x")): [right, right, right],
+        (("a", "b"), "r", ("y", "y")): [wrong],
+        (("a", "b"), "s", ("x", "x")): [wrong],
+        (("b", "a"), "r", ("x", "x")): [right, right],
+    }
+    triplets = [triplet for some in of_cells.values() for triplet in some]
+    cells = [cell for cell, some in of_cells.items() for _ in some]
+    error = abx_error(Triplets(np.array(triplets), cells), points, gap)
+    # ((0 + 1) / 2 + 1) / 2 of the first pair of phones, 0 of the other
+    assert error == pytest.approx((0.75 + 0) / 2)
 
 
 @pytest.mark.parametrize("across", [False, True])
@@ -222,6 +268,12 @@ def test_time_is_warped():
     pairs = np.array([[0, 1], [0, 2], [0, 0]])
     # 2 is like 2: at best 0-2, 1-1, 2-1, two right angles (half of pi) in three steps
     assert dtw_distances(points, pairs, angle).tolist() == [0, pytest.approx(1 / 3), 0]
+
+
+def test_a_warped_distance_is_the_mean_along_its_path():
+    """0-0, 0-0, 4-4, 4-5: four steps, though either side has three frames."""
+    points = [np.array(values, float)[:, None] for values in ([0, 0, 4], [0, 4, 5])]
+    assert dtw_distances(points, np.array([[0, 1], [1, 0]]), gap).tolist() == [1 / 4, 1 / 4]
 
 
 def test_pwcca(generator):

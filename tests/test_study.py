@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+import soxr
 from encoders import tiny_model
 from helpers import CLIPS, copy_clips, refuses
 from task_models import make_model
 
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
-from semtok.analysis import Study, Table, compare, fit_tokenizers, recommend, write_report
+from semtok.analysis import Study, Table, compare, fit_tokenizers, recommend, stability, write_report
 from semtok.analysis.alignments import frame_times
 from semtok.analysis.clips import read_clips
 from semtok.checkpoints.hub import Repository
 from semtok.cli import main
+from semtok.downstream.text import edit_distance
 from semtok.errors import AudioError, SemtokError
 
 
@@ -334,3 +337,18 @@ def test_more_features_than_memory_holds_are_clustered_in_parts(tmp_path, monkey
     (tokenizer,) = fit_tokenizers(source, folder, tmp_path / "cache", codebook_sizes=[8], layers=[2], normalize=False)
     (row,) = Study(tokenizer, folder, tmp_path / "report").codes().rows
     assert row["used"] == 1 and row["unexplained"] < 0.9
+
+
+def test_of_faster_speech_the_runs_are_compared(study, tokenizer):
+    """Frame by frame it would differ by the frames that it lacks alone."""
+    wavs = [load_audio(clip.path).numpy() for clip in study.clips]
+    edits, runs = np.zeros(3), np.zeros(3)
+    for wav in wavs:
+        fast = soxr.resample(wav, 16000 * 1.1, 16000)
+        slow, fast = (
+            [[code for code, _ in itertools.groupby(row)] for row in tokenizer.encode(one).codes[0].tolist()]
+            for one in (wav, fast)
+        )
+        edits += [edit_distance(*rows) for rows in zip(slow, fast, strict=True)]
+        runs += [len(row) for row in slow]
+    assert stability(tokenizer, wavs)["speed"] == pytest.approx((edits / runs).tolist())
