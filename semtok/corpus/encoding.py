@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -18,16 +17,13 @@ from semtok.corpus.table import shard_is_done
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import CorpusError
 from semtok.speech.sources import Source, open_source
+from semtok.support.atomic import remove_leftovers
 from semtok.support.disks import full_disk
 from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
 
 CLIPS_A_SHARD = 2000
 """Unless somebody says how many shards there are: enough for full batches, few enough to lose little in a crash."""
-
-# What a process that was killed left half-written, in these folders, is removed once it can be nobody's any more.
-_WRITTEN = (".", "data", "errors")
-_LEFTOVER_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ def encode_corpus(
         partly = shards is not None or is_one_of_several()
         run = begin_run(tokenizer, opened, name, folder, layers=layers, num_shards=num_shards, listed=partly)
         mine = check_shards(own_shards(run.num_shards) if shards is None else shards, run.num_shards)
-        remove_leftovers(folder)
+        remove_leftovers(*written_folders(folder))
         started, clips, failed, seconds, written = time.monotonic(), 0, 0, 0.0, 0
         missing = [shard for shard in mine if not shard_is_done(folder, run, shard)]
         total = sum(stop - start for start, stop in map(run.slice, missing)) if run.rows_are_clips else None
@@ -153,6 +149,11 @@ def begin_run(
     return run.lock(folder)
 
 
+def written_folders(folder: Path) -> list[Path]:
+    """Where the files of a corpus are written."""
+    return [folder, folder / "data", folder / "errors"]
+
+
 def check_shards(shards: Sequence[int], num_shards: int) -> list[int]:
     """Refuses numbers of shards that there are not."""
     if wrong := [shard for shard in shards if shard not in range(num_shards)]:
@@ -164,11 +165,3 @@ def _checkpoint_name(tokenizer: Tokenizer) -> str | None:
     """The name by which it is loaded: of a bundled one not its folder, which is elsewhere on other machines."""
     source = tokenizer.source
     return Path(source).name if source is not None and Path(source).parent == BUNDLED else source
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes what processes that were killed long ago left half-written."""
-    for path in (path for place in _WRITTEN for path in (folder / place).glob(".*.tmp")):
-        with suppress(FileNotFoundError):  # its writer renamed it, or another process removed it
-            if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                path.unlink()

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from semtok.corpus.card import write_card
-from semtok.corpus.encoding import Encoded, begin_run, remove_leftovers
+from semtok.corpus.encoding import Encoded, begin_run, written_folders
 from semtok.corpus.run import read_run
 from semtok.corpus.table import shard_is_done
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import needs_extra
 from semtok.speech.sources import is_path, open_source
+from semtok.support.atomic import remove_leftovers
 from semtok.tokenizer import Tokenizer
 
 
@@ -90,7 +91,7 @@ def encode_corpus_with_ray(
     run = begin_run(
         tokenizer, open_source(name, skip=folder), name, folder, layers=layers, num_shards=num_shards, listed=False
     )
-    remove_leftovers(folder)
+    remove_leftovers(*written_folders(folder))
     missing = [shard for shard in range(run.num_shards) if not shard_is_done(folder, run, shard)]
     counts: list[dict[str, Any]] = []
     if missing:

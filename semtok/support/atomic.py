@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # With the rest of a temporary name, fewer than the 143 that the strictest file system in use (eCryptfs) allows.
 _STEM_BYTES = 100
+# What a process that was killed left half-written is removed once it can be nobody's any more.
+_LEFTOVER_SECONDS = 24 * 3600
 
 
 @contextmanager
@@ -55,6 +58,14 @@ def lease(path: Path) -> SoftFileLease:
     from filelock import SoftFileLease
 
     return SoftFileLease(path.with_name(f".{_stem(path)}.lock"), thread_local=False)
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Removes what processes that were killed long ago left half-written in these folders."""
+    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
+        with suppress(FileNotFoundError):  # its writer renamed it, or another process removed it
+            if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                path.unlink()
 
 
 def _temporary(path: Path) -> Path:

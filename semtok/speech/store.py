@@ -1,0 +1,323 @@
+"""The store: arrays that are made of clips, on disk in shards that appear whole, whatever the arrays are.
+
+A part of the clips becomes a shard: one file, whose name is a digest of what made it (the maker's identity) and of what
+it was made of (the part's identity). So a recording that was replaced, or another maker, gives another file, and a run
+that was stopped goes on with the shards that are missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from semtok.errors import AudioError, SemtokError
+from semtok.speech.clip import Clip
+from semtok.support.atomic import atomic_write, remove_leftovers
+from semtok.support.disks import full_disk
+from semtok.support.progress import progress_bar
+
+# Of the format, so that what a later version writes in another one is another file.
+_VERSION = 1
+# A shard ends with the length and the checksum of its index, and these letters.
+_TRAILER = struct.Struct("<QI4s")
+_LETTERS = b"SEMT"
+_ALIGNMENT = 8
+# Waveforms that a maker is given together: ten minutes at 16 kHz.
+_BLOCK_SAMPLES = 600 * 16000
+
+Array: TypeAlias = npt.NDArray[Any]
+Copies: TypeAlias = Sequence[Mapping[str, Array]]
+"""What a maker makes of one clip: its arrays by name, [rows, *shape] each; then those of each changed copy of it."""
+
+
+class Form(NamedTuple):
+    """The type of an array, and the shape of one of its rows; how many rows there are depends on the clip."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] = ()
+
+
+class Maker(Protocol):
+    """Makes arrays of waveforms, always the same of the same waveform."""
+
+    @property
+    def identity(self) -> Any:
+        """All that decides the arrays beside the waveform, as JSON."""
+
+    @property
+    def forms(self) -> Mapping[str, Form]:
+        """The form of each array, by its name."""
+
+    def make(self, waveforms: Sequence[Tensor]) -> Iterable[tuple[int, Copies | AudioError]]:
+        """The number of each waveform [samples], in any order, and what was made of it or why it is left out."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips that are stored together.
+
+    Args:
+        identity: of all that decides their waveforms, as JSON.
+        read: gives each clip and its waveform [samples], or why it cannot be read.
+        clips: those that `read` gives, in that order; empty where no one knows them before they are read.
+    """
+
+    identity: Any
+    read: Callable[[], Iterable[tuple[Clip, Tensor | AudioError]]]
+    clips: Sequence[Clip] = ()
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that make a store together, each a share of its shards; `wait` returns once all have called it."""
+
+    index: int = 0
+    count: int = 1
+    wait: Callable[[], None] = lambda: None
+
+
+ALONE = Processes()
+
+
+class Values:
+    """One array of every clip, memory-mapped: `values[clip, copy, start:stop]` is [rows, *shape], read-only.
+
+    `values[clip]` is all of copy 0, which is the clip itself.
+    """
+
+    def __init__(self, form: Form, blocks: Sequence[Array], spans: Sequence[Sequence[tuple[int, int, int]]]) -> None:
+        """`spans` has for each clip and copy: its block of bytes, where it begins there, and how many rows it has."""
+        self._form, self._blocks = form, blocks
+        self._spans = np.array([span for copies in spans for span in copies], np.int64).reshape(-1, 3)
+        self._firsts = np.cumsum([0, *map(len, spans)])
+
+    def __len__(self) -> int:
+        return len(self._firsts) - 1
+
+    def __getitem__(self, place: int | tuple[int, int] | tuple[int, int, slice]) -> Array:
+        clip, copy, rows = (*place, slice(None))[:3] if isinstance(place, tuple) else (place, 0, slice(None))
+        block, offset, count = self._spans[self._span(clip, copy)].tolist()
+        size = self._form.dtype.itemsize * int(np.prod(self._form.shape))
+        content = self._blocks[block][offset : offset + count * size]
+        values: Array = content.view(self._form.dtype).reshape(count, *self._form.shape)[rows]
+        return values
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Rows of each clip itself, [clips]."""
+        lengths: npt.NDArray[np.int64] = self._spans[self._firsts[:-1], 2]
+        return lengths
+
+    def length(self, clip: int, copy: int) -> int:
+        """Rows of a copy of a clip."""
+        return int(self._spans[self._span(clip, copy), 2])
+
+    def copies(self, clip: int) -> int:
+        """How many copies of a clip there are, itself among them."""
+        return int(self._firsts[clip + 1] - self._firsts[clip])
+
+    def _span(self, clip: int, copy: int) -> int:
+        if not (0 <= clip < len(self) and 0 <= copy < self.copies(clip)):
+            raise IndexError(f"there is no copy {copy} of clip {clip} among {len(self)} clips")
+        return int(self._firsts[clip]) + copy
+
+
+class Store:
+    """The arrays of clips, by name: `store["codes"][clip, copy, start:stop]`.
+
+    Attributes:
+        clips: those that arrays were made of, in the order of the parts.
+        left_out: why, by id, for each clip that could not be read or that nothing could be made of.
+        digest: of the maker and the clips: another digest is another store.
+    """
+
+    def __init__(self, forms: Mapping[str, Form], shards: Sequence[_Shard]) -> None:
+        self.clips: list[Clip] = []
+        self.left_out: dict[str, str] = {}
+        self.digest = _digest([shard.digest for shard in shards])
+        self._shards, self._ends = shards, []
+        spans: dict[str, list[list[tuple[int, int, int]]]] = {name: [] for name in forms}
+        for number, shard in enumerate(shards):
+            index = shard.index()
+            if index is None:
+                raise SemtokError(f"{shard.path} was removed or changed while it was read: run again")
+            for entry in index["clips"]:
+                self.clips.append(shard.clip(entry))
+                for name in forms:
+                    spans[name].append([(number, *span) for span in entry["spans"][name]])
+            self.left_out |= {shard.clip(entry).id: entry["reason"] for entry in index["left_out"]}
+            self._ends.append(len(self.clips))
+        blocks = [np.memmap(shard.path, np.uint8, "r").view(np.ndarray) for shard in shards]
+        self._values = {name: Values(form, blocks, spans[name]) for name, form in forms.items()}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, name: str) -> Values:
+        return self._values[name]
+
+    def parts(self, waveform: Callable[[int], Tensor]) -> list[Part]:
+        """The parts of a store that is made of this one; `waveform` gives that of the clip of a number, [samples]."""
+
+        def part(digest: str, first: int, end: int) -> Part:
+            clips = self.clips[first:end]
+            return Part(digest, lambda: zip(clips, map(waveform, range(first, end)), strict=True), clips)
+
+        starts = [0, *self._ends][:-1]
+        return [part(shard.digest, *edges) for shard, *edges in zip(self._shards, starts, self._ends, strict=True)]
+
+
+def open_store(
+    parts: Sequence[Part],
+    maker: Maker,
+    folder: Path,
+    *,
+    processes: Processes = ALONE,
+    description: str = "making",
+) -> Store:
+    """What a maker makes of clips: from `folder` what is there already, the rest is made there first.
+
+    A process that is stopped loses the shard that it was making. Clips that are left out are counted and listed with
+    their reasons in `folder/left_out.json`. Other stores may share the folder.
+
+    Args:
+        parts: of the clips; each is a shard.
+        maker: of the arrays.
+        folder: made if need be.
+        processes: all of those that open this store now, each with the same parts and an equal maker.
+        description: beside the progress bar.
+
+    Raises:
+        AudioError: a part cannot be read as a whole.
+        SemtokError: the disk is full; what was written is whole.
+    """
+    forms = dict(maker.forms)
+    made_by = _digest([_VERSION, maker.identity, {name: [str(dtype), shape] for name, (dtype, shape) in forms.items()}])
+    shards = [_Shard(folder / made_by, _digest([made_by, part.identity]), part) for part in parts]
+    missing = [shard for shard in shards[processes.index :: processes.count] if shard.index() is None]
+    is_main = processes.index == 0
+    if missing:
+        (folder / made_by).mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder / made_by)
+    with (
+        full_disk(folder, SemtokError),
+        progress_bar(description, len(missing), visible=is_main and bool(missing)) as bar,
+    ):
+        for shard in missing:
+            shard.write(maker, forms)
+            bar.advance()
+        processes.wait()
+        store = Store(forms, shards)
+        if is_main:
+            _write_if_new(folder / "left_out.json", json.dumps(store.left_out, indent=1, ensure_ascii=False))
+        reasons = f", the reasons are in {folder / 'left_out.json'}" if store.left_out else ""
+        bar.print(f"{len(store)} clips, {len(store.left_out)} left out{reasons}")
+    return store
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A file: the arrays of clips one after the other, then an index of them as JSON, then `_TRAILER`."""
+
+    folder: Path
+    digest: str
+    part: Part
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.digest}.shard"
+
+    def index(self) -> dict[str, Any] | None:
+        """Where everything is, or None if there is no such file, or one that was cut."""
+        try:
+            with self.path.open("rb") as file:
+                end = file.seek(-_TRAILER.size, 2)
+                length, checksum, letters = _TRAILER.unpack(file.read())
+                file.seek(end - length)
+                text = file.read(length)
+        except (OSError, ValueError):
+            return None
+        if letters != _LETTERS or zlib.crc32(text) != checksum:
+            return None
+        index: dict[str, Any] = json.loads(text)
+        return index if index["bytes"] == end - length else None
+
+    def clip(self, entry: Mapping[str, Any]) -> Clip:
+        """The clip of an entry of the index, with what is known of it now where it is listed."""
+        return self.part.clips[entry["number"]] if self.part.clips else Clip(**entry["clip"])
+
+    def write(self, maker: Maker, forms: Mapping[str, Form]) -> None:
+        """Makes the shard; the file appears once it is whole."""
+        entries: list[dict[str, Any]] = []
+        with atomic_write(self.path) as aside, aside.open("wb") as file:
+            for number, clip, outcome in _make(maker, self.part.read()):
+                entry: dict[str, Any] = {"number": number, "clip": dataclasses.asdict(clip)}
+                if isinstance(outcome, AudioError):
+                    entry["reason"] = str(outcome)
+                else:
+                    entry["spans"] = {
+                        name: [_write(file, copy[name], form) for copy in outcome] for name, form in forms.items()
+                    }
+                entries.append(entry)
+            entries.sort(key=lambda entry: int(entry["number"]))
+            index = {
+                "bytes": file.tell(),
+                "clips": [entry for entry in entries if "spans" in entry],
+                "left_out": [entry for entry in entries if "reason" in entry],
+            }
+            text = json.dumps(index, default=str).encode()
+            file.write(text + _TRAILER.pack(len(text), zlib.crc32(text), _LETTERS))
+
+
+def _make(
+    maker: Maker, clips: Iterable[tuple[Clip, Tensor | AudioError]]
+) -> Iterator[tuple[int, Clip, Copies | AudioError]]:
+    """The number of each clip, the clip, and what was made of it or why nothing was, block by block."""
+    block: list[tuple[int, Clip, Tensor]] = []
+
+    def make_block() -> Iterator[tuple[int, Clip, Copies | AudioError]]:
+        for place, outcome in maker.make([waveform for *_, waveform in block]):
+            yield *block[place][:2], outcome
+        block.clear()
+
+    for number, (clip, waveform) in enumerate(clips):
+        if isinstance(waveform, AudioError):
+            yield number, clip, waveform
+            continue
+        block.append((number, clip, waveform))
+        if sum(len(waveform) for *_, waveform in block) >= _BLOCK_SAMPLES:
+            yield from make_block()
+    if block:
+        yield from make_block()
+
+
+def _write(file: IO[bytes], array: Array, form: Form) -> tuple[int, int]:
+    """Where an array begins in a file, and how many rows it has."""
+    if array.dtype != form.dtype or array.shape[1:] != form.shape:
+        raise TypeError(f"expected {form.dtype} [rows, *{form.shape}], a maker made {array.dtype} {array.shape}")
+    start = file.tell()
+    content = array.tobytes()
+    file.write(content + bytes(-len(content) % _ALIGNMENT))
+    return start, len(array)
+
+
+def _digest(identity: Any) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _write_if_new(path: Path, text: str) -> None:
+    """Leaves a file alone that says the same, as a store may lie where nothing can be written."""
+    if not (path.exists() and path.read_text(encoding="utf-8") == text):
+        with atomic_write(path) as aside:
+            aside.write_text(text, encoding="utf-8")
