@@ -331,6 +331,13 @@ def test_the_registry_names_every_task():
         ("Grüße, Welt!", False, "Grüße Welt"),
         ("a-b\tc\n42", True, "A B C 42"),
         ("''", True, ""),
+        ("co\u00adoperate a\u2060b \u200eword\u200f", False, "cooperate ab word"),  # soft hyphen, joiner, directions
+        ("col·lega, a · b·", False, "col·lega a b"),
+        # Sinhala with a joiner, Persian with a non-joiner
+        ("\u0dc1\u0dca\u200d\u0dbb\u0dd3 \u200d", False, "\u0dc1\u0dca\u200d\u0dbb\u0dd3"),
+        ("\u0645\u06cc\u200c\u062e\u0648", False, "\u0645\u06cc\u200c\u062e\u0648"),
+        ("สวัสดี\u200bครับ", False, "สวัสดี ครับ"),  # a zero-width space is one
+        ("👩\u200d🔬 ok", True, "OK"),
     ],
 )
 def test_normalized_text(text, upper, expected):

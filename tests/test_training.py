@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import DATA, ROOT, copy_clips
+from helpers import DATA, ROOT, copy_clips, refuses
 from safetensors.torch import load_file
 
 from semtok import Tokenizer, Vocoder
@@ -16,6 +17,7 @@ from semtok.errors import CheckpointError, ConfigError, LayerError
 from semtok.networks.generators import GeneratorConfig, ISTFTConfig
 from semtok.training.__main__ import main
 from semtok.training.config import load_config
+from semtok.training.config_yaml import parse_yaml
 from semtok.training.encoder.config import EncoderConfig, Target
 from semtok.training.encoder.targets import FEATURES
 from semtok.training.encoder.trainer import draw_mask, train_encoder
@@ -291,6 +293,41 @@ def test_config_errors_name_the_file_and_the_key(tmp_path):
             load_config(path, KMeansConfig)
     with pytest.raises(ConfigError, match="there is no config file"):
         load_config(tmp_path / "none.yaml", KMeansConfig)
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        *[("1e-3", 0.001), ("1E6", 1e6), ("-.5", -0.5), ("2.", 2.0), ("1_000.5", 1000.5), ("-.inf", -math.inf)],
+        *[("010", 10), ("1_000", 1000), ("+3", 3), ("08", 8), ("1:30", "1:30"), ("0x10", "0x10")],
+        *[("no", "no"), ("on", "on"), ("true", True), ("False", False), ("2024-01-02", "2024-01-02")],
+        *[("~", None), ("null", None), ("", None), ("'1e-3'", "1e-3"), ("1e", "1e"), ("e5", "e5"), (".", ".")],
+    ],
+)
+def test_numbers_of_a_config_are_numbers_and_words_are_words(text, value):
+    parsed = parse_yaml(f"entry: [{text}]" if text else "entry: [~]", "it")["entry"][0]
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+def test_configs_of_other_editors(tmp_path):
+    config = tmp_path / "config.yaml"
+    text = (ROOT / "configs/smoke/kmeans.yaml").read_text()
+    config.write_text(text + "\n# \u00fcber", encoding="utf-8-sig")
+    assert load_config(config, KMeansConfig) == load_config(ROOT / "configs/smoke/kmeans.yaml", KMeansConfig)
+    config.write_text(text + "\n# \u00fcber", encoding="latin-1")
+    with refuses(ConfigError, config, "UTF-8"):
+        load_config(config, KMeansConfig)
+    config.write_text(text + "\nseed: 1\nseed: 2\n")
+    with refuses(ConfigError, config, "['seed']", "more than once"):
+        load_config(config, KMeansConfig)
+
+
+def test_whole_numbers_may_be_written_as_floats():
+    config = load_config(ROOT / "configs/smoke/vocoder.yaml", VocoderTrainingConfig, ["steps=1e4", "learning_rate=1"])
+    assert (config.steps, type(config.steps)) == (10_000, int)
+    assert (config.learning_rate, type(config.learning_rate)) == (1.0, float)
+    with refuses(ConfigError, "steps", "expected int", "1.5"):
+        load_config(ROOT / "configs/smoke/vocoder.yaml", VocoderTrainingConfig, ["steps=1.5"])
 
 
 def test_entries_are_set_on_the_command_line():

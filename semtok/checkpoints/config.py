@@ -167,6 +167,8 @@ def _convert(value: Any, expected: Any, where: str) -> Any:
             )
     if expected is float and type(value) is int:
         return float(value)
+    if expected is int and type(value) is float and value.is_integer():  # 1e4 is a number of steps too
+        return int(value)
     if type(value) is (origin or expected):
         return value
     raise ConfigError(f"{where}: expected {getattr(expected, '__name__', expected)}, got {value!r}")

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from semtok.errors import ConfigError, TextError
 
+# Part of a word's spelling between its letters, and nothing at its ends.
+_INSIDE_WORDS = "'\N{MIDDLE DOT}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Subwords
 
@@ -111,15 +114,23 @@ class TextCodec:
 
 
 def normalize(text: str, *, upper: bool) -> str:
-    """Words with a space between them: punctuation becomes spaces, but for apostrophes inside words.
+    """Words with a space between them: punctuation becomes spaces, but for signs that are part of a word's spelling.
 
-    `upper` makes capitals of all letters.
+    Inside words stay apostrophes, the middle dot of Catalan, and the zero-width joiners of Persian and Indic scripts.
+    Other characters that are not seen, such as soft hyphens, are removed. `upper` makes capitals of all letters.
     """
     text = unicodedata.normalize("NFC", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    kept = "".join(c if c == "'" or unicodedata.category(c)[0] not in "PSZC" else " " for c in text)
-    words = (word.strip("'") for word in kept.split())
+    words = (word.strip(_INSIDE_WORDS) for word in "".join(map(_spell, text)).split())
     joined = " ".join(word for word in words if word)
     return joined.upper() if upper else joined
+
+
+def _spell(character: str) -> str:
+    """A character as it is part of a word's spelling, or a space where it ends a word."""
+    category = unicodedata.category(character)
+    if character in _INSIDE_WORDS or category[0] not in "PSZC":
+        return character
+    return "" if category == "Cf" and character != "\N{ZERO WIDTH SPACE}" else " "
 
 
 def edit_distance(reference: Sequence[object], hypothesis: Sequence[object]) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from semtok.errors import ConfigError
+from semtok.training.config_yaml import parse_yaml
 
 
 def apply_change(change: str, entries: Any) -> None:
@@ -14,22 +14,17 @@ def apply_change(change: str, entries: Any) -> None:
     Raises:
         ConfigError: if the change is no such pair, or leads through what is no section.
     """
-    import yaml
-
     name, equals, text = change.partition("=")
     *sections, last = name.split(".")
     try:
-        value = yaml.safe_load(text)
-        if isinstance(value, str):  # YAML 1.1 takes 1e-4 for text
-            with suppress(ValueError):
-                value = float(value)
+        value = parse_yaml(text, repr(text))
         for section in sections:
             entries = entries[int(section)] if isinstance(entries, list) else entries.setdefault(section, {})
         if isinstance(entries, list):
             entries[int(last)] = value
         else:
             entries[last] = value
-    except (AttributeError, IndexError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ConfigError(f"--set {change}: {name} cannot be set, {error}") from error
     if not equals:
         raise ConfigError(f"--set {change}: expected key=value or section.key=value")

@@ -9,6 +9,7 @@ from pathlib import Path
 from semtok.checkpoints.config import Config, read_config
 from semtok.errors import ConfigError
 from semtok.training.changes import apply_change
+from semtok.training.config_yaml import parse_yaml
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """What accelerate calls them."""
@@ -76,14 +77,13 @@ def load_config(path: str | Path, kind: type[Config], changes: Sequence[str] = (
         ConfigError: if the file is missing or not YAML, has unknown, missing or ill-typed entries, or a change is no
             such pair.
     """
-    import yaml
-
     try:
-        entries = yaml.safe_load(Path(path).read_text())
+        text = Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except FileNotFoundError as error:
         raise ConfigError(f"there is no config file {path} (looked from {Path.cwd()})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no text in UTF-8: {error}") from error
+    entries = parse_yaml(text, str(path))
     for change in changes:
         apply_change(change, entries)
     return read_config(entries, kind, str(path) if not changes else f"{path} with --set {' '.join(changes)}")
