@@ -154,8 +154,7 @@ def print_gpu(vocoders: dict[str, Vocoder], options: Any) -> None:
 def random_tokens(vocoder: Vocoder, batch: int, frames: int) -> Tokens:
     codebooks = vocoder.codebooks
     codes = torch.stack([torch.randint(size, (batch, frames)) for size in codebooks.sizes], dim=1)
-    lengths = torch.full((batch,), frames)
-    return Tokens.unchecked(codes, lengths, codebooks, vocoder.frame_rate, vocoder.fingerprint)
+    return Tokens.of(list(codes), codebooks, vocoder.frame_rate, vocoder.fingerprint)
 
 
 def random_vocoder(generator: GeneratorConfig, dim: int = DIM) -> Vocoder:

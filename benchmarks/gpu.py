@@ -94,8 +94,7 @@ def speed(model: Tokenizer | Vocoder, clip: Tensor, batch: int, repeats: int) ->
     else:
         frames = round(len(clip) / model.hop_length)
         codes = torch.stack([torch.randint(size, (batch, frames)) for size in model.codebooks.sizes], dim=1)
-        lengths = torch.full((batch,), frames)
-        tokens = Tokens.unchecked(codes, lengths, model.codebooks, model.frame_rate, model.fingerprint)
+        tokens = Tokens.of(list(codes), model.codebooks, model.frame_rate, model.fingerprint)
         tokens = tokens.to(model.device)
         run = lambda: model.decode(tokens)  # noqa: E731
     times = []

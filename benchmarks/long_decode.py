@@ -43,8 +43,8 @@ def measure(folder: Path, minutes: float, way: str, threads: int) -> tuple[float
     vocoder = Vocoder.from_pretrained(folder)
     frames = round(60 * minutes * vocoder.frame_rate)
     codebooks = vocoder.codebooks
-    codes = torch.cat([torch.randint(size, (1, 1, frames)) for size in codebooks.sizes], dim=1)
-    tokens = Tokens.unchecked(codes, torch.tensor([frames]), codebooks, vocoder.frame_rate, vocoder.fingerprint)
+    codes = torch.stack([torch.randint(size, (frames,)) for size in codebooks.sizes])
+    tokens = Tokens.of([codes], codebooks, vocoder.frame_rate, vocoder.fingerprint)
     start = time.perf_counter()
     if way == "into memory":
         vocoder.decode(tokens)

@@ -91,8 +91,7 @@ def compare_tokens(tokenizer: Tokenizer, clip: Tensor, wanted: Tensor) -> list[d
 
 def compare_waveforms(vocoder: Vocoder, codes: Tensor, wanted: dict[tuple[int, ...], Tensor]) -> list[dict[str, Any]]:
     """For each subset of layers: the largest difference from `wanted` [samples], for codes [layers, frames]."""
-    lengths = torch.tensor([codes.shape[1]])
-    tokens = Tokens.unchecked(codes[None], lengths, vocoder.codebooks, 50.0, vocoder.fingerprint)
+    tokens = Tokens.of([codes], vocoder.codebooks, 50.0, vocoder.fingerprint)
     return [
         {
             "layers": layers,

@@ -172,9 +172,9 @@ class Laboratory:
         for clip, (first, last) in enumerate(zip(speech.frame_starts[:-1], speech.frame_starts[1:], strict=True)):
             frames = min(last - first, round(self.setting.clip_seconds * tokenizer.frame_rate))
             waveform = speech.corpus.waveform(clip, 0, int(frames) * tokenizer.hop_length).numpy()
-            row = torch.from_numpy(codes[first : first + frames].T.astype(np.int64))[None]
-            described = tokenizer.layers, tokenizer.frame_rate, tokenizer.codebook_sizes, tokenizer.fingerprint
-            clips.append((waveform, Tokens(row, torch.tensor([frames]), *described)))
+            rows = torch.from_numpy(codes[first : first + frames].T.astype(np.int64))
+            tokens = Tokens.of([rows], tokenizer.codebooks, tokenizer.frame_rate, tokenizer.fingerprint)
+            clips.append((waveform, tokens))
         return clips
 
     def explained(self, codebooks: Codebooks, layers: Sequence[int], folders: Sequence[str] = ()) -> float:

@@ -352,9 +352,7 @@ class Tokenizer(Pretrained):
 
     def _tokens(self, layers: tuple[int, ...], codes: Sequence[Tensor]) -> Tokens:
         """Tokens of clips with these codes, int64 [rows, frames] each."""
-        frames = torch.tensor([clip.shape[1] for clip in codes], device=self.device)
-        padded = pad_sequence([clip.T for clip in codes], batch_first=True, padding_value=-1).transpose(1, 2)
-        return Tokens.unchecked(padded.contiguous(), frames, self._select(layers), self.frame_rate, self.fingerprint)
+        return Tokens.of(codes, self._select(layers), self.frame_rate, self.fingerprint)
 
     def embed(self, tokens: Tokens) -> Tensor:
         """The centroids that tokens stand for: float32 [batch, layers, frames, dim], 0 past each utterance's length.

@@ -1,4 +1,4 @@
-"""`Tokens`: what a tokenizer makes of speech and a vocoder takes, with all that is needed to read it."""
+"""`Tokens`: the codes of utterances, with the layers, codebook sizes, frame rate and tokenizer that they belong to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
 from semtok.codebooks.codebooks import Codebooks
@@ -26,68 +27,96 @@ _VERSION = "1"
 _PADDING = -1
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Tokens:
-    """Discrete speech tokens of a batch of utterances: one code a layer and frame, or one a residual stage of a layer.
+    """Discrete speech tokens of a batch of utterances: one code for each layer and frame, or one for each residual
+    stage of a layer.
 
-    `len(tokens)` is the batch; `tokens[i]`, a slice, and iteration give utterances as `Tokens` again, cut to the
-    longest of them.
+    `len(tokens)` is the number of utterances. `tokens[i]`, a slice, and iteration give utterances as `Tokens` again,
+    cut to the longest of them.
 
     Args:
         codes: int64 [batch, rows, frames]; in 0 ... codebook_size - 1, and -1 past an utterance's length. A row is a
-            layer, or where residual k-means has several stages one of them, those of a layer together.
+            layer, or one of the residual stages of a layer; the rows of a layer stand together.
         lengths: int64 [batch], frames of each utterance, on the device of the codes.
         layers: encoder layer numbers, in the order of the codes.
         frame_rate: frames a second.
-        codebook_sizes: of each row.
-        fingerprint: of the tokenizer that made them; only its vocoder can decode them.
-        stages: of each layer; one each if none are given.
+        codebook_sizes: codebook size of each row.
+        fingerprint: of the tokenizer that made the codes; only a vocoder of the same tokenizer can decode them.
+        stages: residual stages of each layer; one each by default.
+
+    Attributes:
+        codebooks: `layers`, `codebook_sizes` and `stages` in one value.
 
     Raises:
-        TokensError: any of that does not hold.
+        TokensError: an argument of another type or shape, or arguments that contradict each other.
     """
 
     codes: Tensor
     lengths: Tensor
-    layers: tuple[int, ...]
+    codebooks: Codebooks
     frame_rate: float
-    codebook_sizes: tuple[int, ...]
     fingerprint: str
-    stages: tuple[int, ...] = ()
-    _codebooks: Codebooks = field(init=False)
 
-    def __post_init__(self) -> None:
-        if self.stages == ():
-            object.__setattr__(self, "stages", (1,) * len(self.layers))
+    def __init__(
+        self,
+        codes: Tensor,
+        lengths: Tensor,
+        layers: Sequence[int],
+        frame_rate: float,
+        codebook_sizes: Sequence[int],
+        fingerprint: str,
+        stages: Sequence[int] = (),
+    ) -> None:
+        try:
+            codebooks = Codebooks.from_rows(layers, codebook_sizes, stages)
+        except ConfigError as error:
+            raise TokensError(str(error)) from None
+        self._set(codes, lengths, codebooks, frame_rate, fingerprint)
         self._check_description()
         self._check_tensors()
         self._check_codes()
 
     @classmethod
-    def unchecked(
-        cls, codes: Tensor, lengths: Tensor, codebooks: Codebooks, frame_rate: float, fingerprint: str
-    ) -> Tokens:
-        """Tokens that semtok itself made: what the constructor checks is taken to hold."""
+    def of(cls, codes: Sequence[Tensor], codebooks: Codebooks, frame_rate: float, fingerprint: str) -> Tokens:
+        """Tokens of utterances whose codes semtok itself made, which are not checked.
+
+        Args:
+            codes: int64 [rows, frames] of each utterance, all on one device, at least one.
+            codebooks: of the rows.
+            frame_rate: frames a second.
+            fingerprint: of the tokenizer.
+        """
+        lengths = torch.tensor([utterance.shape[1] for utterance in codes], device=codes[0].device)
+        padded = pad_sequence([utterance.T for utterance in codes], batch_first=True, padding_value=_PADDING)
         tokens = object.__new__(cls)
-        tokens.__dict__.update(
-            codes=codes,
-            lengths=lengths,
-            layers=codebooks.layers,
-            frame_rate=frame_rate,
-            codebook_sizes=codebooks.sizes,
-            fingerprint=fingerprint,
-            stages=codebooks.stages,
-            _codebooks=codebooks,
-        )
+        tokens._set(padded.transpose(1, 2).contiguous(), lengths, codebooks, frame_rate, fingerprint)
+        return tokens
+
+    def _set(self, codes: Tensor, lengths: Tensor, codebooks: Codebooks, frame_rate: float, fingerprint: str) -> None:
+        values = {"codes": codes, "lengths": lengths, "codebooks": codebooks}
+        self.__dict__.update(values, frame_rate=frame_rate, fingerprint=fingerprint)
+
+    def _with(self, codes: Tensor, lengths: Tensor, codebooks: Codebooks | None = None) -> Tokens:
+        """Tokens of the same tokenizer, not checked."""
+        tokens = object.__new__(Tokens)
+        tokens._set(codes, lengths, codebooks or self.codebooks, self.frame_rate, self.fingerprint)
         return tokens
 
     @property
-    def codebooks(self) -> Codebooks:
-        """Layers, in the order of the codes, and the codebook sizes of their stages."""
-        return self._codebooks
+    def layers(self) -> tuple[int, ...]:
+        """Encoder layer numbers, in the order of the codes."""
+        return self.codebooks.layers
 
-    def _with(self, codes: Tensor, lengths: Tensor, codebooks: Codebooks | None = None) -> Tokens:
-        return Tokens.unchecked(codes, lengths, codebooks or self.codebooks, self.frame_rate, self.fingerprint)
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Codebook size of each row."""
+        return self.codebooks.sizes
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Residual stages, and so rows, of each layer."""
+        return self.codebooks.stages
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -121,7 +150,7 @@ class Tokens:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of each row of the codes: "3" for a layer, "1.1" and "1.2" for the stages of a layer that has two."""
+        """The name of each row of the codes: "3" for a layer, "1.1" and "1.2" for the stages of a layer with two."""
         return self.codebooks.names
 
     @property
@@ -131,11 +160,11 @@ class Tokens:
 
     @property
     def bitrate(self) -> float:
-        """Bits a second of all layers together: the frame rate times the log2 of each codebook size, summed."""
+        """Bits a second of all layers together: the frame rate times the sum of the log2 of each codebook size."""
         return self.frame_rate * self.codebooks.bits
 
     def select(self, layers: Iterable[int]) -> Tokens:
-        """The tokens of some layers, in the order asked; `LayerError` if one is not there or asked for twice."""
+        """The tokens of some layers, in the order asked for; `LayerError` if a layer is missing or asked for twice."""
         codebooks = self.codebooks.select(layers, owner="this Tokens")
         rows = self.codebooks.rows
         return self._with(
@@ -143,7 +172,7 @@ class Tokens:
         )
 
     def cut(self, start: int, stop: int) -> Tokens:
-        """Frames start ... stop - 1 of every utterance, as far as it reaches; possibly none."""
+        """Frames start ... stop - 1 of every utterance; an utterance that ends before `start` keeps no frame."""
         lengths = self.lengths.clamp(max=stop) - self.lengths.clamp(max=start)
         return self._with(self.codes[:, :, start : start + int(lengths.max())], lengths)
 
@@ -153,14 +182,14 @@ class Tokens:
 
     @staticmethod
     def cat(batches: Sequence[Tokens]) -> Tokens:
-        """Join batches of one tokenizer, with the same layers, into one batch, padded to the most frames.
+        """Joins batches of one tokenizer, with the same layers, into one batch, padded to the most frames.
 
         Raises:
-            TokensError: nothing to join, or batches that differ in more than their utterances.
+            TokensError: nothing to join, or batches of different tokenizers, codebooks or frame rates.
         """
         if not batches or not all(isinstance(batch, Tokens) for batch in batches):
             raise TokensError(f"cat joins a list of Tokens, got {[type(batch).__name__ for batch in batches]}")
-        for name in ("fingerprint", "layers", "stages", "codebook_sizes", "frame_rate"):
+        for name in ("fingerprint", "layers", "codebooks", "frame_rate"):
             values = list(dict.fromkeys(getattr(batch, name) for batch in batches))
             if len(values) > 1:
                 raise TokensError(f"cannot join batches that differ in their {name}: {values[0]!r} and {values[1]!r}")
@@ -169,7 +198,7 @@ class Tokens:
         return batches[0]._with(torch.cat(codes), torch.cat([batch.lengths for batch in batches]))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file, whole or not at all; `TokensError` if its folder does not exist."""
+        """Writes one safetensors file, whole or not at all; `TokensError` if the folder of `path` does not exist."""
         path = Path(path)
         if not path.parent.is_dir():
             raise TokensError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
@@ -178,18 +207,16 @@ class Tokens:
         metadata = {
             "format": _FORMAT,
             "version": _VERSION,
-            "layers": json.dumps(self.layers),
             "frame_rate": json.dumps(self.frame_rate),
-            "codebook_sizes": json.dumps(self.codebook_sizes),
-            "stages": json.dumps(self.stages),
             "fingerprint": self.fingerprint,
+            **{name: json.dumps(values) for name, values in self.codebooks.entries.items()},
         }
         with atomic_write(path) as aside:
             aside.write_bytes(save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Tokens:
-        """Read a file that `save` wrote.
+        """Reads a file that `save` wrote.
 
         Raises:
             TokensError: no such file, a truncated one, one that holds something else, or one of another version.
@@ -210,11 +237,11 @@ class Tokens:
             tokens = cls(
                 codes=tensors["codes"].long(),
                 lengths=tensors["lengths"],
-                layers=tuple(json.loads(metadata["layers"])),
+                layers=json.loads(metadata["layers"]),
                 frame_rate=json.loads(metadata["frame_rate"]),
-                codebook_sizes=tuple(json.loads(metadata["codebook_sizes"])),
+                codebook_sizes=json.loads(metadata["codebook_sizes"]),
                 fingerprint=metadata["fingerprint"],
-                stages=tuple(json.loads(metadata.get("stages", "[]"))),
+                stages=json.loads(metadata.get("stages", "[]")),
             )
         except KeyError as error:
             raise TokensError(f"cannot read tokens from {path}: it lacks {error}") from error
@@ -223,15 +250,6 @@ class Tokens:
         return tokens.to(device)
 
     def _check_description(self) -> None:
-        numbers = (("layers", self.layers, 0), ("codebook_sizes", self.codebook_sizes, 1), ("stages", self.stages, 1))
-        for name, values, lowest in numbers:
-            if not isinstance(values, tuple) or not all(type(value) is int and value >= lowest for value in values):
-                raise TokensError(f"{name} must be a tuple of integers of at least {lowest}, got {values!r}")
-        try:
-            codebooks = Codebooks.from_rows(self.layers, self.codebook_sizes, self.stages)
-        except ConfigError as error:
-            raise TokensError(str(error)) from None
-        object.__setattr__(self, "_codebooks", codebooks)
         if not isinstance(self.frame_rate, (int, float)) or not 0 < self.frame_rate < math.inf:
             raise TokensError(f"frame_rate must be a number above 0, got {self.frame_rate!r}")
         if not isinstance(self.fingerprint, str):
@@ -242,9 +260,10 @@ class Tokens:
             if not isinstance(value, Tensor) or value.dtype != torch.int64:
                 arrived = value.dtype if isinstance(value, Tensor) else type(value).__name__
                 raise TokensError(f"{name} must be an int64 tensor, got {arrived}")
-        if self.codes.ndim != 3 or self.codes.shape[1] != sum(self.stages) or len(self.codes) == 0:
+        rows = len(self.codebook_sizes)
+        if self.codes.ndim != 3 or self.codes.shape[1] != rows or len(self.codes) == 0:
             raise TokensError(
-                f"codes must be [batch >= 1, {sum(self.stages)} rows, frames], with a row a layer and stage, "
+                f"codes must be [batch >= 1, {rows} rows, frames], with a row a layer and stage, "
                 f"got {list(self.codes.shape)}"
             )
         if self.lengths.shape != self.codes.shape[:1]:
@@ -274,11 +293,18 @@ class Tokens:
 def take_tokens(
     tokens: Tokens, codebooks: Codebooks, fingerprint: str, *, owner: str, layers: Iterable[int] | None = None
 ) -> Tokens:
-    """The tokens of the layers asked for, or all, once they are known to be of a tokenizer and its codebooks.
+    """Some layers of tokens, or all, if the tokens are of the tokenizer with this fingerprint and these codebooks.
+
+    Args:
+        tokens: to be checked.
+        codebooks: of `owner`, who takes the tokens.
+        fingerprint: of the tokenizer whose tokens `owner` takes.
+        owner: for the error messages, e.g. "this vocoder".
+        layers: in the order asked for; all layers of the tokens by default.
 
     Raises:
-        TokensError: no tokens, another tokenizer's, or of codebooks of other sizes.
-        LayerError: a layer that the tokens or `owner` lack, or twice the same.
+        TokensError: no tokens, tokens of another tokenizer, or of codebooks of other sizes.
+        LayerError: a layer that the tokens or `owner` lack, or a layer twice.
     """
     if not isinstance(tokens, Tokens):
         raise TokensError(f"expected Tokens as Tokenizer.encode gives them, got {type(tokens).__name__}")
@@ -291,8 +317,5 @@ def take_tokens(
         tokens = tokens.select(layers)
     expected = codebooks.select(tokens.layers, owner=owner)
     if tokens.codebooks != expected:
-        raise TokensError(
-            f"these tokens of layers {tokens.layers} with stages {tokens.stages} have codebook_sizes "
-            f"{tokens.codebook_sizes}, {owner} has {expected.sizes}"
-        )
+        raise TokensError(f"these tokens have {tokens.codebooks}, {owner} has {expected}")
     return tokens

@@ -12,11 +12,19 @@ from typing import Any
 
 import pytest
 
+from semtok import Tokens
+
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 DATA = TESTS / "data"
 CLIPS = sorted(DATA.glob("*.flac"))
 """Three recordings of speech at 16 kHz, 2 to 4 s each."""
+
+
+def changed_tokens(tokens: Tokens, **changes: Any) -> Tokens:
+    """Tokens with other values of some arguments of the constructor, which checks them all."""
+    facts = {"frame_rate": tokens.frame_rate, "fingerprint": tokens.fingerprint, **tokens.codebooks.entries}
+    return Tokens(**{"codes": tokens.codes, "lengths": tokens.lengths, **facts, **changes})
 
 
 def refuses(kind: type[Exception], *parts: object) -> Any:

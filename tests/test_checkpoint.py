@@ -333,9 +333,9 @@ HIFIGAN = {
         (["tokenizer", "layers"], [1, 3, "4"], ["tokenizer: layers[2]: expected int, got '4'"]),
         (["tokenizer"], [], ["tokenizer: expected keys and values, got []"]),
         (["tokenizer", "layers"], [1, 4, 3], ["tokenizer: layers must be ascending", "got [1, 4, 3]"]),
-        (["tokenizer", "layers"], [1, 3, 3], ["tokenizer: layers must be ascending numbers from 0, none twice"]),
-        (["tokenizer", "layers"], [-1, 3, 4], ["tokenizer: layers must be ascending numbers from 0"]),
-        (["tokenizer", "layers"], [], ["tokenizer: layers must be ascending numbers from 0"]),
+        (["tokenizer", "layers"], [1, 3, 3], ["tokenizer: each layer can have its codebooks once"]),
+        (["tokenizer", "layers"], [-1, 3, 4], ["tokenizer: layers must be a list of integers of at least 0"]),
+        (["tokenizer", "layers"], [], ["tokenizer: layers [] need as many stages"]),
         (
             ["tokenizer", "codebook_sizes"],
             [40, 30],

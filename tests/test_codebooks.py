@@ -47,15 +47,22 @@ def test_names_and_order():
     [
         (((), ()), r"layers \[\] need as many stages"),
         (((1, 1), (5, 5)), "each layer can have its codebooks once"),
-        (((-1,), (5,)), "codebooks need layers, numbered from 0"),
+        (((-1,), (5,)), "layers must be a list of integers of at least 0"),
         (((1, 2), (5, 5), (1,)), r"layers \[1, 2\] need as many stages"),
         (((1, 2), (5, 5), (1, 2)), "need 3 codebook_sizes, got"),
-        (((1,), (0,)), "codebook sizes of at least 1"),
+        (((1,), (0,)), "codebook_sizes must be a list of integers of at least 1"),
     ],
 )
 def test_what_is_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         Codebooks.from_rows(*arguments)
+
+
+def test_sizes_by_layer_are_checked_too():
+    with pytest.raises(ConfigError, match="codebooks need layers, numbered from 0"):
+        Codebooks({-1: [5]})
+    with pytest.raises(ConfigError, match="codebook sizes of at least 1"):
+        Codebooks({1: [0]})
 
 
 def test_layers_that_are_not_there():

@@ -27,7 +27,7 @@ import torch
 from helpers import CLIPS, TESTS, copy_clips, files_in, run_python
 
 from semtok import Tokenizer, Vocoder, corpus, load_audio, save_audio
-from semtok.corpus.run import default_num_shards, is_one_of_several, own_shards
+from semtok.corpus.run import default_num_shards, is_one_of_several, own_shards, read_run
 from semtok.errors import AudioError, CorpusError, LayerError
 from semtok.support.progress import ProgressBar
 
@@ -421,6 +421,21 @@ def test_sources_that_are_none(tokenizer, tmp_path, out):
         corpus.encode_corpus(tokenizer, "nosuch://bucket/list.csv", out)
     with refuses("is no corpus of tokens: it has no run.json"):
         corpus.status(tmp_path)
+
+
+def test_a_run_keeps_its_file_and_its_digest(tmp_path):
+    """Shards carry the digest: with another one, corpora that were begun by version 0.2.0 could not be finished."""
+    run = {
+        "fingerprint": "print", "layers": [7, 1], "stages": [1, 2], "codebook_sizes": [10, 5, 4], "frame_rate": 50.0,
+        "sample_rate": 16000, "dtype": "float32", "plan": "plan", "rows": 3, "num_shards": 2,
+        "columns": {"text": "string"}, "rows_are_clips": True, "source": "clips", "checkpoint": None, "semtok": "0.2.0",
+    }  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    there = read_run(tmp_path)
+    assert there.digest == "c7c29958183272b8"
+    (tmp_path / "again").mkdir()
+    there.lock(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "run.json").read_text()) == run
 
 
 def test_a_full_disk_stops_the_run_and_harms_nothing(tokenizer, audio, out, monkeypatch):

@@ -201,8 +201,8 @@ class FakeTokenizer:
         assert sample_rate == self.sample_rate and layers == self.layers
         FakeTokenizer.waveform = torch.as_tensor(audio)
         frames = (len(audio) - 400) // self.hop_length + 1
-        codes = torch.zeros(1, len(layers), frames, dtype=torch.int64)
-        return Tokens.unchecked(codes, torch.tensor([frames]), self.codebooks, self.frame_rate, self.fingerprint)
+        codes = torch.zeros(len(layers), frames, dtype=torch.int64)
+        return Tokens.of([codes], self.codebooks, self.frame_rate, self.fingerprint)
 
 
 class FakeVocoder:

@@ -62,7 +62,7 @@ def test_durations_as_tokens():
 @given(any_tokens(), st.sampled_from(sorted(LAYOUTS)), st.sampled_from([0, 1, 3]), st.sampled_from([0, 17]))
 def test_ids_go_back_to_the_same_tokens(tokens, layout, max_duration, first_id):
     vocabulary = UnitVocabulary(
-        tokens.layers, tokens.codebook_sizes, 50.0, "print", tokens.stages,
+        tokens.codebooks, 50.0, "print",
         layout=layout, max_duration=max_duration, first_id=first_id,
     )  # fmt: skip
     sequences = vocabulary.to_ids(tokens)

@@ -6,7 +6,6 @@ import logging
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ import torch
 import transformers
 from checkpoints import CODEBOOK_SIZES, ENCODER_LAYERS, make_tokenizer
 from encoders import tiny_model
-from helpers import CLIPS, refuses
+from helpers import CLIPS, changed_tokens, refuses
 
 from semtok import SemtokError, Tokenizer, Tokens, Vocoder, load_audio
 from semtok.encoder import batches
@@ -339,10 +338,8 @@ def test_tokens_that_embed_refuses(tokenizer, other_folder, istft_folder):
         other.embed(tokens)
     with refuses(LayerError, "this tokenizer has no layers [3, 4], only [1]"):
         Tokenizer.from_pretrained(istft_folder, layers=[1]).embed(tokens)
-    with refuses(
-        TokensError, "with stages (1, 1, 1) have codebook_sizes (50, 30, 12), this tokenizer has (40, 30, 12)"
-    ):
-        tokenizer.embed(replace(tokens, codebook_sizes=(50, 30, 12)))
+    with refuses(TokensError, "have Codebooks({1: (50,)", "this tokenizer has Codebooks({1: (40,)"):
+        tokenizer.embed(changed_tokens(tokens, codebook_sizes=(50, 30, 12)))
     with refuses(TokensError, "expected Tokens as Tokenizer.encode gives them, got Tensor"):
         tokenizer.embed(tokens.codes)
 
@@ -424,7 +421,7 @@ def test_tokens_are_checked_once(tokenizer, istft_folder, monkeypatch):
     checked = []
     check = Tokens._check_codes
     monkeypatch.setattr(Tokens, "_check_codes", lambda self: checked.append(1) or check(self))
-    again = replace(tokens, codes=tokens.codes.clone())
+    again = changed_tokens(tokens, codes=tokens.codes.clone())
     vocoder.decode(again.select([3, 1]).cut(0, 20).to("cpu"))
     with vocoder.stream() as stream:
         stream.push(again[0])

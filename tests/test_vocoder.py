@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
 from checkpoints import CODEBOOK_SIZES, GENERATORS, draw_tokens
-from helpers import CLIPS, refuses
+from helpers import CLIPS, changed_tokens, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,7 +127,7 @@ def test_an_absent_layer_takes_no_part(vocoder, speech):
     expected = vocoder.decode(speech, layers=[4, 1])
     changed = speech.codes.clone()
     changed[:, 1] = torch.where(changed[:, 1] >= 0, (changed[:, 1] + 7) % 30, -1)
-    assert torch.equal(vocoder.decode(replace(speech, codes=changed), layers=[4, 1]), expected)
+    assert torch.equal(vocoder.decode(changed_tokens(speech, codes=changed), layers=[4, 1]), expected)
 
     other = copy.deepcopy(vocoder)
     other.network.selector.embeddings[1].weight.fill_(torch.nan)
@@ -159,9 +158,11 @@ def test_tokens_of_another_tokenizer(vocoder, other_folder):
 
 def test_codes_out_of_range(vocoder, speech):
     with refuses(TokensError, "code 12 of layer 4 (utterance 0, frame 0) is not allowed: expected 0 ... 11"):
-        replace(speech, codes=speech.codes.clone().index_fill_(1, torch.tensor([2]), 12))
-    with refuses(TokensError, "have codebook_sizes (40, 30, 13), this vocoder has (40, 30, 12)"):
-        vocoder.decode(replace(speech, codebook_sizes=(40, 30, 13)))
+        changed_tokens(speech, codes=speech.codes.clone().index_fill_(1, torch.tensor([2]), 12))
+    with refuses(
+        TokensError, "these tokens have Codebooks({", "4: (13,)}), this vocoder has Codebooks({", "4: (12,)})"
+    ):
+        vocoder.decode(changed_tokens(speech, codebook_sizes=(40, 30, 13)))
 
 
 def test_no_tokens(vocoder, speech):
@@ -185,7 +186,7 @@ def test_layers_that_are_refused(vocoder, speech, layers, parts):
 
 
 def test_layers_that_only_the_tokens_have(vocoder, speech):
-    more = replace(
+    more = changed_tokens(
         speech,
         codes=torch.cat([speech.codes, speech.codes[:, :1]], dim=1),
         layers=(*LAYERS, 9),

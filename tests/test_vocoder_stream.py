@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from checkpoints import GENERATORS, draw_tokens
-from helpers import CLIPS, refuses
+from helpers import CLIPS, changed_tokens, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,7 +111,7 @@ def test_windows_bound_what_the_network_takes(vocoder, monkeypatch):
 
 def test_joints_of_windows_cannot_be_heard(tiny, speech, monkeypatch):
     """A click is a jump between two samples that the recording does not have there."""
-    tokens = replace(speech, codes=speech.codes.repeat(1, 1, 4), lengths=4 * speech.lengths)
+    tokens = changed_tokens(speech, codes=speech.codes.repeat(1, 1, 4), lengths=4 * speech.lengths)
     whole = tiny.decode(tokens)[0]
     monkeypatch.setattr("semtok.networks.decoding._WINDOW_FRAMES", WINDOW)
     windowed = tiny.decode(tokens)[0]
@@ -218,7 +217,7 @@ def test_what_a_stream_refuses_is_not_taken(vocoder):
     with vocoder.stream() as stream:
         answers = [stream.push(tokens.cut(0, 40))]
         with refuses(TokensError, "these tokens are of tokenizer another"):
-            stream.push(replace(tokens, fingerprint="another"))
+            stream.push(changed_tokens(tokens, fingerprint="another"))
         with refuses(TokensError, "a stream takes the tokens of one utterance, got a batch of 2"):
             stream.push(Tokens.cat([tokens, tokens]))
         with refuses(TokensError, "differ in their layers: (1, 3, 4) and (1, 3)"):

@@ -18,9 +18,6 @@ CONFIG = "config.json"
 ENCODER = "encoder"
 """The folder of a tokenizer's encoder, where it has no hub id of its own."""
 
-# The entries that a section has for its `Codebooks`.
-_CODEBOOKS = ("layers", "codebook_sizes", "stages")
-
 Config = TypeVar("Config")
 
 
@@ -31,8 +28,7 @@ class TokenizerConfig:
     Args:
         encoder: a hub id, or "encoder" for the folder of that name beside `config.json`.
         normalize: whether the encoder takes input of zero mean and unit variance.
-        codebooks: of which layers; in the file as `layers`, ascending, `codebook_sizes`, of each row, and `stages`, of
-            each layer where any has several.
+        codebooks: of the layers; the file has the lists of `Codebooks.entries` in its place, with ascending layers.
         dim: of the encoder's features and so of the centroids.
         sample_rate: of the waveforms, Hz.
         hop_length: samples a frame.
@@ -78,6 +74,11 @@ class CheckpointConfig:
     model_type: str | None = None
 
     def __post_init__(self) -> None:
+        for name, part in (("tokenizer", self.tokenizer), ("vocoder", self.vocoder)):
+            if part and list(part.layers) != sorted(part.layers):
+                raise ConfigError(f"{name}: layers must be ascending, got {list(part.layers)}")
+            if part and min(part.codebooks.sizes) < 2:
+                raise ConfigError(f"{name}: codebook_sizes must be each at least 2, got {list(part.codebooks.sizes)}")
         if self.tokenizer and self.vocoder and self.tokenizer.fingerprint != self.vocoder.fingerprint:
             raise ConfigError(
                 f"tokenizer {self.tokenizer.fingerprint} and a vocoder of tokenizer {self.vocoder.fingerprint} "
@@ -103,9 +104,9 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
     with_codebooks = hints.get("codebooks") is Codebooks
     if with_codebooks:
         del hints["codebooks"]
-        hints |= dict.fromkeys(_CODEBOOKS, tuple[int, ...])
-        required = required - {"codebooks"} | set(_CODEBOOKS[:2])
-    known = hints.keys() & (fields.keys() | set(_CODEBOOKS))
+        hints |= dict.fromkeys(Codebooks.ENTRIES, tuple[int, ...])
+        required = required - {"codebooks"} | {"layers", "codebook_sizes"}
+    known = hints.keys() & (fields.keys() | set(Codebooks.ENTRIES))
     if unknown := sorted(map(str, entries.keys() - known)):
         raise ConfigError(f"{where}: unknown keys {unknown}; known are {sorted(known)}")
     if missing := sorted(required - entries.keys()):
@@ -113,7 +114,8 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
     values = {name: _convert(value, hints[name], f"{where}: {name}") for name, value in entries.items()}
     try:
         if with_codebooks:
-            values["codebooks"] = _codebooks(*(values.pop(name, ()) for name in _CODEBOOKS))
+            lists = {name: values.pop(name) for name in Codebooks.ENTRIES if name in values}
+            values["codebooks"] = Codebooks.from_rows(**lists)
         return kind(**values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
@@ -125,20 +127,11 @@ def config_entries(config: Any) -> dict[str, Any]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if isinstance(value, Codebooks):
-            value = value.select(sorted(value.layers), owner="the config")
-            entries |= zip(_CODEBOOKS, (value.layers, value.sizes, value.stages), strict=True)
+            entries |= value.entries
         elif value is not None:
             plain = value.item() if isinstance(value, np.generic) else value
             entries[field.name] = config_entries(plain) if dataclasses.is_dataclass(plain) else plain
     return entries
-
-
-def _codebooks(layers: tuple[int, ...], sizes: tuple[int, ...], stages: tuple[int, ...]) -> Codebooks:
-    if not layers or layers[0] < 0 or list(layers) != sorted(set(layers)):
-        raise ConfigError(f"layers must be ascending numbers from 0, none twice, got {list(layers)}")
-    if sizes and min(sizes) < 2:
-        raise ConfigError(f"codebook_sizes must be each at least 2, got {list(sizes)}")
-    return Codebooks.from_rows(layers, sizes, stages)
 
 
 def _convert(value: Any, expected: Any, where: str) -> Any:

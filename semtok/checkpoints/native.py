@@ -81,6 +81,8 @@ def write_tokenizer(
     Raises:
         CheckpointError: the folder holds a vocoder of another tokenizer. Nothing is written then.
     """
+    ascending = section.codebooks.select(sorted(section.layers), owner="the tokenizer")
+    section = dataclasses.replace(section, codebooks=ascending)
     config = add_to_config(folder, section)
     folder.mkdir(parents=True, exist_ok=True)
     write_centroids(folder, centroids, section.fingerprint)

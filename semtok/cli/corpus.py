@@ -122,7 +122,7 @@ def verify(
         raise CorpusError(f"{folder} does not say of which checkpoint it is: give --checkpoint")
     tokenizer = load_tokenizer(
         name,
-        layers=run.layers,
+        layers=run.codebooks.layers,
         device=device,
         dtype=run.dtype,
         revision=revision or None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from semtok.errors import ConfigError, LayerError
 
 
 class Codebooks(Mapping[int, tuple[int, ...]]):
-    """Layers -> codebook sizes of their residual stages, in the order that was asked for.
+    """Which layers have codebooks: layer number -> codebook size of each residual stage, in a chosen order.
 
-    Each stage has a row in codes; those of a layer stand together. The order is part of the value: the same layers in
-    another order are other codebooks.
+    Each stage has a row in codes, and the rows of a layer stand together. The order is part of the value: the same
+    layers in another order are other codebooks.
+
+    Files hold codebooks as three lists, `layers`, `stages` and `codebook_sizes`: see `entries` and `from_rows`.
 
     Args:
         sizes: by encoder layer, one codebook size for each stage; a plain k-means has one stage.
@@ -24,6 +26,9 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
     Raises:
         ConfigError: no layers, a layer below 0, a layer without stages, or a codebook of less than one code.
     """
+
+    ENTRIES: ClassVar = ("layers", "stages", "codebook_sizes")
+    """Names of the lists that files hold."""
 
     def __init__(self, sizes: Mapping[int, Sequence[int]]) -> None:
         self._sizes = {layer: tuple(stages) for layer, stages in sizes.items()}
@@ -33,22 +38,35 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
             raise ConfigError(f"each layer needs codebook sizes of at least 1, one for each stage, got {wrong}")
 
     @classmethod
-    def from_rows(cls, layers: Sequence[int], sizes: Sequence[int], stages: Sequence[int] = ()) -> Codebooks:
-        """From how files list them: layers, the codebook size of each row, and stages of each layer (one by default).
+    def from_rows(cls, layers: Sequence[int], codebook_sizes: Sequence[int], stages: Sequence[int] = ()) -> Codebooks:
+        """Codebooks as files list them.
+
+        Args:
+            layers: encoder layer numbers, none twice.
+            codebook_sizes: of each row.
+            stages: of each layer; one each by default.
 
         Raises:
-            ConfigError: layers twice, or numbers of stages or sizes that do not fit the layers.
+            ConfigError: anything but lists of integers, or lists that do not fit each other.
         """
+        for name, values, lowest in (
+            ("layers", layers, 0),
+            ("codebook_sizes", codebook_sizes, 1),
+            ("stages", stages, 1),
+        ):
+            if not isinstance(values, (list, tuple)) or not all(type(v) is int and v >= lowest for v in values):
+                raise ConfigError(f"{name} must be a list of integers of at least {lowest}, got {values!r}")
         stages = tuple(stages) or (1,) * len(layers)
         if len(set(layers)) < len(layers):
             raise ConfigError(f"each layer can have its codebooks once, got layers {list(layers)}")
-        if len(stages) != len(layers) or min(stages, default=0) < 1:
+        if len(stages) != len(layers) or not layers:
             raise ConfigError(f"layers {list(layers)} need as many stages, each at least 1, got {list(stages)}")
-        if len(sizes) != sum(stages):
+        if len(codebook_sizes) != sum(stages):
             raise ConfigError(
-                f"layers {list(layers)} with stages {list(stages)} need {sum(stages)} codebook_sizes, got {list(sizes)}"
+                f"layers {list(layers)} with stages {list(stages)} need {sum(stages)} codebook_sizes, "
+                f"got {list(codebook_sizes)}"
             )
-        rows = iter(sizes)
+        rows = iter(codebook_sizes)
         return cls({layer: [next(rows) for _ in range(count)] for layer, count in zip(layers, stages, strict=True)})
 
     def __getitem__(self, layer: int) -> tuple[int, ...]:
@@ -68,6 +86,11 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
 
     def __repr__(self) -> str:
         return f"Codebooks({self._sizes})"
+
+    @property
+    def entries(self) -> dict[str, tuple[int, ...]]:
+        """The three lists that files hold, by name: the arguments of `from_rows`."""
+        return dict(zip(self.ENTRIES, (self.layers, self.stages, self.sizes), strict=True))
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -94,7 +117,7 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of each row: "3" for a layer of one stage; "1.1", "1.2" for the stages of one that has two."""
+        """The name of each row: "3" for a layer of one stage; "1.1", "1.2" for the stages of a layer that has two."""
         return tuple(
             str(layer) if len(stages) == 1 else f"{layer}.{stage}"
             for layer, stages in self._sizes.items()
@@ -103,34 +126,34 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The rows' names as those of columns in tables, where dots mean something: "l3", or "l1_s1", "l1_s2"."""
+        """The name of each row's column in a table, where dots have another meaning: "l3", or "l1_s1", "l1_s2"."""
         return tuple("l" + name.replace(".", "_s") for name in self.names)
 
     @property
     def bits(self) -> float:
-        """Bits that a frame of all rows takes, without entropy coding."""
+        """Bits of one frame of all rows, without entropy coding."""
         return sum(map(math.log2, self.sizes))
 
     def select(self, layers: Iterable[int], *, owner: str) -> Codebooks:
-        """Those of some layers, in the order asked for; `LayerError` as `check_layers`, for `owner`."""
+        """The codebooks of some layers, in the order asked for; arguments and errors as in `check_layers`."""
         return Codebooks({layer: self._sizes[layer] for layer in check_layers(layers, self.layers, owner=owner)})
 
 
 def code_type(codebook_size: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """The smallest type of a table that holds the codes of a row."""
+    """The smallest type in which a table can hold codes of so large a codebook."""
     return np.dtype(np.uint16 if codebook_size <= 1 << 16 else np.uint32)
 
 
 def check_layers(layers: Iterable[int], available: Sequence[int], *, owner: str) -> tuple[int, ...]:
-    """The layers asked for, in the order asked, once it is sure that they can be had.
+    """The layers asked for, in the order asked for, if all of them are available.
 
     Args:
         layers: encoder layer numbers, none twice.
-        available: those there are.
-        owner: who has them, as an error says it, e.g. "the vocoder".
+        available: layers that can be asked for.
+        owner: whose layers these are, for the error messages, e.g. "the vocoder".
 
     Raises:
-        LayerError: anything but integers in a row, none at all, duplicates, or layers that are not available.
+        LayerError: anything but a list of integers, no layer, a layer twice, or layers that are not available.
     """
     try:
         asked = tuple(operator.index(layer) for layer in layers)

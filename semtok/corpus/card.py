@@ -38,7 +38,7 @@ def _card(folder: Path, run: CorpusRun) -> str:
         "Not encoded": f"{failed}, listed in `errors/`" if failed else None,
         "Tokenizer": f"`{run.checkpoint}`" if run.checkpoint and not Path(run.checkpoint).is_absolute() else None,
         "Fingerprint": f"`{run.fingerprint}`",
-        "Layers": ", ".join(map(str, run.layers)),
+        "Layers": ", ".join(map(str, run.codebooks)),
         "Codes": ", ".join(
             f"`{name}` of {size}" for name, size in zip(codebooks.columns, codebooks.sizes, strict=True)
         ),

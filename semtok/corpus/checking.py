@@ -125,7 +125,7 @@ def verify(
             continue
         if isinstance(recording, AudioError):
             raise recording
-        ((_, outcome),) = run_each(Clips(tokenizer.network, [recording], run.layers, windows))
+        ((_, outcome),) = run_each(Clips(tokenizer.network, [recording], run.codebooks.layers, windows))
         if isinstance(outcome, AudioError):
             raise outcome
         if outcome.shape != there.codes.shape[1:]:

@@ -132,9 +132,7 @@ def begin_run(
         raise CorpusError(f"num_shards must be a whole number of at least 1, got {num_shards!r}")
     run = CorpusRun(
         fingerprint=tokenizer.fingerprint,
-        layers=codebooks.layers,
-        stages=codebooks.stages,
-        codebook_sizes=codebooks.sizes,
+        codebooks=codebooks,
         frame_rate=tokenizer.frame_rate,
         sample_rate=tokenizer.sample_rate,
         dtype=str(tokenizer.dtype).removeprefix("torch."),

@@ -100,13 +100,7 @@ class TokenCorpus:
         codes = [_split(table.column(name).combine_chunks()) for name in self.codebooks.columns]
         for number, record in enumerate(table.select([*RESERVED, *self.run.columns]).to_pylist()):
             rows = np.stack([row[number] for row in codes]).astype(np.int64)
-            tokens = Tokens.unchecked(
-                torch.from_numpy(rows)[None],
-                torch.tensor([rows.shape[1]]),
-                self.codebooks,
-                self.run.frame_rate,
-                self.run.fingerprint,
-            )
+            tokens = Tokens.of([torch.from_numpy(rows)], self.codebooks, self.run.frame_rate, self.run.fingerprint)
             values = {name: record.pop(name) for name in RESERVED}
             del values["num_frames"]
             yield TokenClip(**values, columns=record, tokens=tokens)

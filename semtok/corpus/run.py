@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from semtok import __version__
 from semtok.codebooks.codebooks import Codebooks
@@ -17,7 +18,7 @@ from semtok.errors import ConfigError, CorpusError
 from semtok.support.atomic import write_once
 
 _FILE = "run.json"
-_LOCKED = ("fingerprint", "layers", "stages", "codebook_sizes", "dtype", "rows", "plan", "num_shards")
+_LOCKED = ("fingerprint", *Codebooks.ENTRIES, "dtype", "rows", "plan", "num_shards")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class CorpusRun:
 
     Args:
         fingerprint: of the tokenizer.
-        layers, stages, codebook_sizes: as in `Tokens`.
+        codebooks: of the layers that are encoded; the file has the lists of `Codebooks.entries` in its place.
         frame_rate: frames a second.
         sample_rate: of the tokenizer, Hz.
         dtype: of the encoder; only float32 is exact.
@@ -40,9 +41,7 @@ class CorpusRun:
     """
 
     fingerprint: str
-    layers: tuple[int, ...]
-    stages: tuple[int, ...]
-    codebook_sizes: tuple[int, ...]
+    codebooks: Codebooks
     frame_rate: float
     sample_rate: int
     dtype: str
@@ -56,13 +55,19 @@ class CorpusRun:
     semtok: str = __version__
 
     @property
-    def codebooks(self) -> Codebooks:
-        return Codebooks.from_rows(self.layers, self.codebook_sizes, self.stages)
+    def entries(self) -> dict[str, Any]:
+        """What `run.json` holds."""
+        entries: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            entries |= value.entries if isinstance(value, Codebooks) else {field.name: value}
+        return entries
 
     @property
     def digest(self) -> str:
         """Of all that decides what a shard holds."""
-        locked = {name: getattr(self, name) for name in _LOCKED}
+        entries = self.entries
+        locked = {name: entries[name] for name in _LOCKED}
         return hashlib.sha256(json.dumps(locked).encode()).hexdigest()[:16]
 
     def slice(self, shard: int) -> tuple[int, int]:
@@ -75,13 +80,14 @@ class CorpusRun:
         Raises:
             CorpusError: it says something else, or cannot be read.
         """
-        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(self.entries, indent=1, ensure_ascii=False) + "\n"
         return self if write_once(folder / _FILE, text) else self._agree(folder)
 
     def _agree(self, folder: Path) -> CorpusRun:
         there = read_run(folder)
+        begun, wanted = there.entries, self.entries
         for name in _LOCKED:
-            if (locked := getattr(there, name)) != (asked := getattr(self, name)):
+            if (locked := begun[name]) != (asked := wanted[name]):
                 what = "the clips listed in plan" if name == "plan" else f"{name} ="
                 raise CorpusError(
                     f"{folder} was begun with {what} {locked!r}, this run has {asked!r}: "
@@ -99,9 +105,8 @@ def read_run(folder: Path) -> CorpusRun:
     path = folder / _FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        lists = {name: tuple(values[name]) for name in ("layers", "stages", "codebook_sizes")}
-        run = CorpusRun(**{**values, **lists})
-        _ = run.codebooks
+        codebooks = Codebooks.from_rows(**{name: values.pop(name) for name in Codebooks.ENTRIES})
+        run = CorpusRun(**values, codebooks=codebooks)
     except FileNotFoundError as error:
         raise CorpusError(f"{folder} is no corpus of tokens: it has no {_FILE} (looked from {Path.cwd()})") from error
     except (KeyError, TypeError, ValueError, ConfigError) as error:

@@ -53,9 +53,7 @@ def schema_of(run: CorpusRun) -> pa.Schema:
     facts = {
         "run": run.digest,
         "fingerprint": run.fingerprint,
-        "layers": run.layers,
-        "stages": run.stages,
-        "codebook_sizes": run.codebook_sizes,
+        **run.codebooks.entries,
         "frame_rate": run.frame_rate,
         "sample_rate": run.sample_rate,
         "dtype": run.dtype,
@@ -141,7 +139,7 @@ def shard_is_done(folder: Path, run: CorpusRun, shard: int) -> bool:
     if facts["run"] != run.digest:
         raise CorpusError(
             f"{path} is of another run (of tokenizer {facts['fingerprint']}, layers {facts['layers']}) than {folder}/"
-            f"run.json ({run.fingerprint}, {list(run.layers)}): put it elsewhere, or give another folder"
+            f"run.json ({run.fingerprint}, {list(run.codebooks)}): put it elsewhere, or give another folder"
         )
     return True
 

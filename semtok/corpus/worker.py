@@ -125,8 +125,10 @@ def _encode(
             readable[number] = _Counted(recording)
     numbers, recordings = list(readable), list(readable.values())
     windows = tokenizer.encoder.framing.windows(CHUNK_SECONDS, CONTEXT_SECONDS)
-    dtype = code_type(max(run.codebook_sizes))
-    for index, outcome in run_each(Clips(tokenizer.network, recordings, run.layers, windows)) if recordings else ():
+    dtype = code_type(max(run.codebooks.sizes))
+    for index, outcome in (
+        run_each(Clips(tokenizer.network, recordings, run.codebooks.layers, windows)) if recordings else ()
+    ):
         number, recording = numbers[index], recordings[index]
         if isinstance(outcome, AudioError):
             yield number, outcome

@@ -10,7 +10,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.io import AudioArray
 from semtok.codebooks.codebooks import Codebooks
@@ -95,12 +94,9 @@ class TokenGenerator(DownstreamModel):
 
     def _tokens(self, codes: Sequence[Tensor]) -> Tokens:
         """Tokens of utterances with these codes, int64 [frames, rows] each."""
-        padded = pad_sequence(list(codes), batch_first=True, padding_value=-1).transpose(1, 2).contiguous()
-        frames = torch.tensor([len(clip) for clip in codes], device=padded.device)
         predictor = self.network.head.predict
         assert isinstance(predictor, CodePredictor)
-        books = predictor.codebooks
-        return Tokens(padded, frames, books.layers, self.frame_rate, books.sizes, self.fingerprint, books.stages)
+        return Tokens.of([clip.T for clip in codes], predictor.codebooks, self.frame_rate, self.fingerprint)
 
 
 class SpeechEnhancer(TokenGenerator):

@@ -149,7 +149,9 @@ class DownstreamModel(Pretrained):
         )
         config = read_downstream_config(source)
         if config.task not in TASKS:
-            raise CheckpointError(f"{source.name} is a model of task {config.task!r}, known are {', '.join(TASKS)}")
+            raise CheckpointError(
+                f"{source.name} is a model of task {config.task!r}, known are {', '.join(sorted(TASKS))}"
+            )
         kind = TASKS[config.task]
         if not issubclass(kind, cls):
             raise CheckpointError(f"{source.name} is a model of task {config.task!r}: load it by {kind.__name__}")

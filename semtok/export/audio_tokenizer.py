@@ -166,17 +166,14 @@ class SemtokAudioTokenizer(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
         Raises:
             TokensError: codes of another shape, or out of range.
         """
-        layers = self._layers(audio_codes.shape[1])
-        codebooks = self.tokenizer.codebooks.select(layers, owner="the codes")
+        codebooks = self.tokenizer.codebooks.select(self._layers(audio_codes.shape[1]), owner="the codes")
         lengths = (audio_codes[:, 0] >= 0).sum(dim=1)
         tokens = Tokens(
             audio_codes,
             lengths,
-            layers,
-            self.config.frame_rate,
-            codebooks.sizes,
-            self.tokenizer.fingerprint,
-            codebooks.stages,
+            frame_rate=self.config.frame_rate,
+            fingerprint=self.tokenizer.fingerprint,
+            **codebooks.entries,
         )
         audio = self.vocoder.decode(tokens, speaker=speaker)
         output = SemtokDecoderOutput(audio if padding_mask is None else audio[:, : padding_mask.shape[-1]])

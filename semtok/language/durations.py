@@ -73,6 +73,4 @@ def split_long_runs(codes: Tensor, durations: Tensor, longest: int) -> tuple[Ten
 
 
 def _tokens(tokens: Tokens, codes: list[Tensor]) -> Tokens:
-    lengths = torch.tensor([clip.shape[1] for clip in codes], device=tokens.codes.device)
-    padded = pad_sequence([clip.T for clip in codes], batch_first=True, padding_value=-1).transpose(1, 2).contiguous()
-    return Tokens.unchecked(padded, lengths, tokens.codebooks, tokens.frame_rate, tokens.fingerprint)
+    return Tokens.of(codes, tokens.codebooks, tokens.frame_rate, tokens.fingerprint)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from semtok.checkpoints.config import config_entries, read_config
 from semtok.codebooks.codebooks import Codebooks
@@ -55,7 +54,8 @@ class UnitVocabulary:
     Made by `of`, placed after the tokens of a text model by `extend`.
 
     Args:
-        layers, codebook_sizes, stages: of the rows, as in `Tokens`, in the order in which a model reads them.
+        codebooks: of the rows, in the order in which a model reads them; files have the lists of `Codebooks.entries`
+            in its place.
         frame_rate: frames a second.
         fingerprint: of the tokenizer.
         template: name of a code's token, with `{code}` and for several rows `{row}`, "7" or "1.1"; or with `{index}`,
@@ -72,11 +72,9 @@ class UnitVocabulary:
         ConfigError: rows that contradict each other, an unknown layout, or names that are not all different.
     """
 
-    layers: tuple[int, ...]
-    codebook_sizes: tuple[int, ...]
+    codebooks: Codebooks
     frame_rate: float
     fingerprint: str
-    stages: tuple[int, ...] = ()
     template: str = "<l{row}_{code}>"
     begin: str = "<|begin_of_speech|>"
     end: str = "<|end_of_speech|>"
@@ -124,11 +122,9 @@ class UnitVocabulary:
         if layers is not None:
             codebooks = codebooks.select(layers, owner=f"this {type(source).__name__}")
         return cls(
-            codebooks.layers,
-            codebooks.sizes,
+            codebooks,
             source.frame_rate,
             source.fingerprint,
-            codebooks.stages,
             template=template,
             begin=begin,
             end=end,
@@ -136,9 +132,10 @@ class UnitVocabulary:
             max_duration=max_duration,
         )
 
-    @cached_property
-    def codebooks(self) -> Codebooks:
-        return Codebooks.from_rows(self.layers, self.codebook_sizes, self.stages)
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Encoder layers, in the order in which a model reads them."""
+        return self.codebooks.layers
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -171,7 +168,7 @@ class UnitVocabulary:
     @property
     def sizes(self) -> tuple[int, ...]:
         """How many ids each row has; durations are a row of their own, the last one."""
-        return (*self.codebook_sizes, *((self.max_duration,) if self.max_duration else ()))
+        return (*self.codebooks.sizes, *((self.max_duration,) if self.max_duration else ()))
 
     @property
     def offsets(self) -> tuple[int, ...]:
@@ -222,9 +219,7 @@ class UnitVocabulary:
         if len(sequences) == 0:
             raise TokensError("there are no sequences: from_ids takes a list of them, one an utterance")
         codes = [self._read(sequence, number, repair=repair) for number, sequence in enumerate(sequences)]
-        lengths = torch.tensor([clip.shape[1] for clip in codes], device=codes[0].device)
-        padded = pad_sequence([clip.T for clip in codes], batch_first=True, padding_value=-1).transpose(1, 2)
-        return Tokens.unchecked(padded.contiguous(), lengths, self.codebooks, self.frame_rate, self.fingerprint)
+        return Tokens.of(codes, self.codebooks, self.frame_rate, self.fingerprint)
 
     def _read(self, sequence: Tensor | Sequence[int], number: int, *, repair: bool) -> Tensor:
         ids, rows = torch.as_tensor(sequence), len(self.sizes)

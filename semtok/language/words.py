@@ -94,6 +94,6 @@ def shuffle_words(tokens: Tokens, words: Sequence[Word], generator: np.random.Ge
         order = generator.permutation(len(words))
     pieces[1::2] = [pieces[1::2][word] for word in order]
     before = np.concatenate(pieces)
-    codes = tokens.codes[:, :, torch.from_numpy(before).to(tokens.codes.device)]
-    shuffled = Tokens.unchecked(codes, tokens.lengths, tokens.codebooks, tokens.frame_rate, tokens.fingerprint)
+    codes = tokens.codes[0][:, torch.from_numpy(before).to(tokens.codes.device)]
+    shuffled = Tokens.of([codes], tokens.codebooks, tokens.frame_rate, tokens.fingerprint)
     return shuffled, before

@@ -53,6 +53,5 @@ def join_tokens(pieces: Sequence[Tokens]) -> Tokens:
     batch = Tokens.cat(pieces)
     if len(batch) != len(pieces):
         raise TokensError(f"join_tokens joins pieces of one utterance each, got {[len(piece) for piece in pieces]}")
-    codes = torch.cat([piece.codes[:, :, : int(piece.lengths)] for piece in pieces], dim=2)
-    lengths = batch.lengths.sum(dim=0, keepdim=True)
-    return Tokens.unchecked(codes, lengths, batch.codebooks, batch.frame_rate, batch.fingerprint)
+    codes = torch.cat([piece.codes[0, :, : int(piece.lengths)] for piece in pieces], dim=1)
+    return Tokens.of([codes], batch.codebooks, batch.frame_rate, batch.fingerprint)

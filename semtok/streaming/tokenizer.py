@@ -131,9 +131,7 @@ class TokenizerStream(Stream):
         if last and self._answered < received:
             self._measure(self._held_from + len(self._held))
             codes.append(self._run(received - self._answered, received))
-        answer = torch.cat(codes, dim=2)
-        lengths = torch.tensor([answer.shape[2]], device=device)
-        return Tokens.unchecked(answer, lengths, self._codebooks, self._framing.rate, self._fingerprint)
+        return Tokens.of([torch.cat(codes, dim=2)[0]], self._codebooks, self._framing.rate, self._fingerprint)
 
     def _run(self, frames: int, seen: int) -> Tensor:
         """Codes [1, rows, frames] of the next frames, of a recording of which so many frames are seen."""

@@ -122,11 +122,9 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
         return durations
 
     def _tokens(self, clip: int, aligner: SpeechRecognizer) -> Tokens:
-        books, codes = self.description.codebooks, self.clips.inputs(clip)[None]
-        frame_rate = self.description.sample_rate / self.description.hop_length
-        lengths = torch.tensor([codes.shape[2]])
-        fingerprint = self.description.fingerprint
-        tokens = Tokens(codes, lengths, books.layers, frame_rate, books.sizes, fingerprint, books.stages)
+        description = self.description
+        frame_rate = description.sample_rate / description.hop_length
+        tokens = Tokens.of([self.clips.inputs(clip)], description.codebooks, frame_rate, description.fingerprint)
         return tokens.select(aligner.layers)
 
     def draw(self, clip: int, generator: np.random.Generator) -> Crop:
