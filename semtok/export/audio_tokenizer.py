@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForAudioTokenization, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForAudioTokenization, EncodecFeatureExtractor, PreTrainedConfig
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput
 
+from semtok.checkpoints.config import TokenizerConfig, read_config
 from semtok.checkpoints.native import mark_for_transformers
 from semtok.errors import AudioError, TokensError
 from semtok.tokenizer import Tokenizer
@@ -41,15 +42,30 @@ class SemtokConfig(PreTrainedConfig):  # type: ignore[misc]
 
     model_type = "semtok"
 
+    def __init__(self, tokenizer: dict[str, Any] | None = None, **entries: Any) -> None:
+        """From the entries of a checkpoint's `config.json`, of which `tokenizer` is the section of that name.
+
+        Raises:
+            ConfigError: the section has unknown, missing or ill-typed entries.
+        """
+        super().__init__(**entries)
+        if tokenizer is not None:
+            self.tokenizer = tokenizer
+            self._describe(read_config(tokenizer, TokenizerConfig, "tokenizer"))
+
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> SemtokConfig:
         """That of a tokenizer."""
         config = cls()
-        config.sampling_rate, config.hop_length = tokenizer.sample_rate, tokenizer.hop_length
-        config.frame_rate = tokenizer.frame_rate
-        config.codebook_sizes, config.layers = list(tokenizer.codebook_sizes), list(tokenizer.layers)
-        config.num_quantizers = len(tokenizer.codebook_sizes)
+        config._describe(tokenizer)
         return config
+
+    def _describe(self, tokenizer: Tokenizer | TokenizerConfig) -> None:
+        sizes = tokenizer.codebooks.sizes
+        self.sampling_rate, self.hop_length = tokenizer.sample_rate, tokenizer.hop_length
+        self.frame_rate = tokenizer.sample_rate / tokenizer.hop_length
+        self.codebook_sizes, self.layers = list(sizes), list(tokenizer.layers)
+        self.num_quantizers = len(sizes)
 
 
 @dataclass
@@ -107,9 +123,11 @@ class SemtokAudioTokenizer(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
     ) -> SemtokAudioTokenizer:
         """Loads a checkpoint of semtok: bundled name, folder or hub id; errors as in `Tokenizer.from_pretrained`.
 
-        Of transformers' options `revision`, `cache_dir`, `token`, `local_files_only` and `dtype` count.
+        Of transformers' options `revision`, `cache_dir`, `token`, `local_files_only` and `dtype`, also under its older
+        name `torch_dtype`, count.
         """
-        loading = {name: options[name] for name in _LOADING if options.get(name) is not None}
+        options = {"dtype": options.get("torch_dtype")} | options  # the older of two names
+        loading = {name: options[name] for name in _LOADING if options.get(name) not in (None, "auto")}
         name = pretrained_model_name_or_path
         tokenizer, vocoder = Tokenizer.from_pretrained(name, **loading), Vocoder.from_pretrained(name, **loading)
         model = cls(tokenizer, vocoder)
@@ -117,9 +135,13 @@ class SemtokAudioTokenizer(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
         return model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
-        """Saves a checkpoint of semtok that `AutoModelForAudioTokenization` opens; transformers' options do nothing."""
+        """Saves a checkpoint of semtok that `AutoModelForAudioTokenization` opens; transformers' options do nothing.
+
+        `AutoFeatureExtractor` opens it too: EnCodec's, which pads a list of waveforms for `encode`.
+        """
         self.tokenizer.save_pretrained(save_directory)
         self.vocoder.save_pretrained(save_directory)
+        EncodecFeatureExtractor(feature_size=1, sampling_rate=self.config.sampling_rate).save_pretrained(save_directory)
         mark_for_transformers(Path(save_directory), SemtokConfig.model_type)
 
     def encode(
@@ -132,16 +154,20 @@ class SemtokAudioTokenizer(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
         """Waveforms [batch, samples] or [batch, 1, samples] at `config.sampling_rate` -> codes.
 
         Args:
-            padding_mask: [batch, samples] or [batch, 1, samples], 1 for samples and 0 for the padding after them.
+            padding_mask: [batch, samples] or [batch, 1, samples], 1 for samples and 0 for the padding before or after
+                them. The codes of a clip begin with its first sample, on whichever side its padding is.
             num_quantizers: only the layers whose rows are among the first so many.
             return_dict: False for a tuple.
 
         Raises:
-            AudioError: several channels; a clip shorter than one frame.
+            AudioError: several channels; a mask of another shape, or with padding inside a clip; a clip that is
+                shorter than a frame.
         """
         waveforms = _one_channel(input_values)
-        mask = torch.ones_like(waveforms) if padding_mask is None else _one_channel(padding_mask)
-        lengths = mask.sum(dim=1).long().cpu()
+        if padding_mask is None:
+            lengths = torch.full((len(waveforms),), waveforms.shape[1])
+        else:
+            waveforms, lengths = _start_at_zero(waveforms, _one_channel(padding_mask).bool())
         tokens = self.tokenizer.encode(waveforms, lengths=lengths, layers=self._layers(num_quantizers))
         frames = torch.arange(tokens.codes.shape[2], device=tokens.codes.device)
         output = SemtokEncoderOutput(tokens.codes, frames < tokens.lengths[:, None])
@@ -159,7 +185,7 @@ class SemtokAudioTokenizer(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
 
         Args:
             audio_codes: of the first rows, or all; -1 past a clip's end.
-            padding_mask: as `encode` had it: waveforms are then cut to its samples.
+            padding_mask: as `encode` had it: waveforms are then cut to its samples, and begin at sample 0.
             return_dict: False for a tuple.
             speaker: as in `Vocoder.decode`.
 
@@ -214,6 +240,20 @@ def _one_channel(audio: Tensor) -> Tensor:
     if audio.ndim != 2:
         raise AudioError(f"expected [batch, samples] or [batch, 1, samples], got {list(audio.shape)}")
     return audio
+
+
+def _start_at_zero(waveforms: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Clips [batch, samples] without the padding before them, and their lengths in samples."""
+    if mask.shape != waveforms.shape:
+        raise AudioError(f"a padding mask of {list(mask.shape)} for waveforms of {list(waveforms.shape)}")
+    lengths, starts = mask.sum(dim=1), mask.int().argmax(dim=1)
+    samples = torch.arange(mask.shape[1], device=mask.device)
+    inside = (samples >= starts[:, None]) & (samples < (starts + lengths)[:, None])
+    if not mask.equal(inside):
+        clip = int((mask != inside).any(dim=1).nonzero()[0])
+        raise AudioError(f"the padding mask of clip {clip} has padding inside the clip: expected it before or after")
+    shifted = waveforms.gather(1, (samples + starts[:, None]) % mask.shape[1])
+    return shifted, lengths.cpu()
 
 
 AutoConfig.register(SemtokConfig.model_type, SemtokConfig, exist_ok=True)
