@@ -29,7 +29,7 @@ from semtok.checkpoints.config import read_config
 from semtok.downstream import DownstreamModel, SpeechRecognizer
 from semtok.downstream.ctc import align
 from semtok.training.data.sources import Row, find_rows
-from semtok.training.downstream import OBJECTIVES
+from semtok.training.downstream import objective_of
 from semtok.training.downstream.trainer import train_task
 
 SETTINGS = Path(__file__).with_suffix(".yaml")
@@ -182,8 +182,8 @@ def run(step: str, entries: dict[str, Any], folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     told.write_text(json.dumps(entries))
-    objective, kind = OBJECTIVES[step]
-    train_task(objective, read_config(entries, kind, str(SETTINGS)))
+    objective = objective_of(step)
+    train_task(objective, read_config(entries, objective.Config, str(SETTINGS)))
     # What only a resumed run needs is large.
     shutil.rmtree(folder / "states", ignore_errors=True)
 

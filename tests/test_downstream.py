@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import json
 
@@ -15,7 +16,8 @@ from helpers import changed_tokens
 from huggingface_hub import constants
 from task_models import HEADS, KINDS, POOLINGS, make_model
 
-from semtok import Tokenizer, Tokens, load_audio
+from semtok import Tokenizer, Tokens, downstream, load_audio
+from semtok.checkpoints.hub import BUNDLED_MODELS, bundled_names
 from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream import (
     TASKS,
@@ -34,6 +36,7 @@ from semtok.downstream.pooling import build_pooling
 from semtok.downstream.text import TextCodec, edit_distance, normalize
 from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError, SpeakerError, TextError, TokensError
 from semtok.networks.selector import LayerSelector
+from semtok.training.downstream import objective_of
 
 
 @pytest.fixture(scope="module")
@@ -321,8 +324,16 @@ def test_models_that_cannot_be_loaded(models, tmp_path, istft_folder, other_fold
         DownstreamModel.from_pretrained(tmp_path / "asr")
 
 
-def test_the_registry_names_every_task():
-    assert all(kind.task == name for name, kind in TASKS.items())
+@pytest.mark.parametrize("name", TASKS)
+def test_the_line_of_a_task_leads_to_its_model_and_its_objective(name):
+    task = TASKS[name]
+    assert task.model is getattr(downstream, task.model_name) is objective_of(name).model
+    assert (task.model.task, task.name) == (name, name)
+    own = inspect.signature(getattr(task.model, task.method)).parameters
+    assert {option.name: option.default for option in task.options}.items() <= {
+        name: parameter.default for name, parameter in own.items()
+    }.items()
+    assert task.bundled is None or task.bundled in bundled_names(BUNDLED_MODELS)
 
 
 @pytest.mark.parametrize(

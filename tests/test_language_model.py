@@ -20,11 +20,11 @@ from semtok import Tokenizer, Tokens, Vocoder, corpus, load_audio
 from semtok.errors import CheckpointError, ConfigError, TextError, TokensError
 from semtok.language import UnitVocabulary, Word, read_words, shuffle_words
 from semtok.language.model import SpeechLanguageModel
-from semtok.training.__main__ import train
 from semtok.training.config import load_config
 from semtok.training.language.config import LanguageConfig
 from semtok.training.language.sources import load_utterances
 from semtok.training.language.trainer import LanguageTrainer
+from semtok.training.steps import train
 
 CONFIG = """
 model: {hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}

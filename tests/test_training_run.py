@@ -16,10 +16,11 @@ from torch import nn
 
 from semtok import Tokenizer, Vocoder
 from semtok.errors import TrainingError
-from semtok.training.__main__ import main, train
+from semtok.training.__main__ import main
 from semtok.training.encoder.config import EncoderConfig, Regression
 from semtok.training.run import Run
 from semtok.training.run import train as run_trainer
+from semtok.training.steps import train
 
 
 @pytest.fixture(scope="module")

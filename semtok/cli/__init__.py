@@ -26,7 +26,7 @@ from semtok.cli.language import continue_speech
 from semtok.cli.learning import evaluate, train
 from semtok.cli.models import models
 from semtok.cli.studying import importance, select, study
-from semtok.cli.tasks import classify, enhance, speak, transcribe, verify
+from semtok.cli.tasks import task_commands
 from semtok.cli.tokens import decode, encode, resynth
 from semtok.errors import SemtokError
 
@@ -39,11 +39,8 @@ app.command()(decode)
 app.command()(resynth)
 app.command("encode-corpus")(encode_corpus)
 app.add_typer(corpus, name="corpus")
-app.command()(transcribe)
-app.command()(classify)
-app.command()(verify)
-app.command()(enhance)
-app.command()(speak)
+for name, command, text in task_commands():
+    app.command(name, help=text)(command)
 app.command("continue")(continue_speech)
 app.command()(study)
 app.command()(select)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,8 @@ from semtok.cli.options import (
     parse_layers,
 )
 from semtok.errors import needs_extra
+from semtok.training.steps import STEPS
+from semtok.training.steps import train as run_step
 
 train = typer.Typer(
     no_args_is_help=True,
@@ -38,64 +41,15 @@ Changes = Annotated[
 ]
 
 
-@train.command("encoder")
-def train_encoder(config: ConfigFile, changes: Changes = None) -> None:
-    """An encoder, by masked prediction.
+def _train_command(step: str) -> Callable[..., None]:
+    def command(config: ConfigFile, changes: Changes = None) -> None:
+        run_step(step, str(config), changes or [])
 
-    Saved in transformers' layout. A run that was stopped goes on from its last saved state.
-    """
-    _train("encoder", config, changes)
+    return command
 
 
-@train.command("kmeans")
-def train_kmeans(config: ConfigFile, changes: Changes = None) -> None:
-    """A codebook for each chosen layer of an encoder, which makes a tokenizer."""
-    _train("kmeans", config, changes)
-
-
-@train.command("vocoder")
-def train_vocoder(config: ConfigFile, changes: Changes = None) -> None:
-    """The vocoder of a tokenizer.
-
-    A run that was stopped goes on from its last saved state.
-    """
-    _train("vocoder", config, changes)
-
-
-@train.command("language")
-def train_language(config: ConfigFile, changes: Changes = None) -> None:
-    """A language model on tokens, which `semtok continue` lets speak."""
-    _train("language", config, changes)
-
-
-@train.command("asr")
-def train_asr(config: ConfigFile, changes: Changes = None) -> None:
-    """A speech recogniser, on the tokens of a tokenizer."""
-    _train("asr", config, changes)
-
-
-@train.command("classifier")
-def train_classifier(config: ConfigFile, changes: Changes = None) -> None:
-    """A classifier of utterances by any column of a manifest, such as emotion."""
-    _train("classifier", config, changes)
-
-
-@train.command("speaker")
-def train_speaker(config: ConfigFile, changes: Changes = None) -> None:
-    """A verifier of speakers."""
-    _train("speaker", config, changes)
-
-
-@train.command("enhance")
-def train_enhance(config: ConfigFile, changes: Changes = None) -> None:
-    """An enhancer of noisy speech."""
-    _train("enhance", config, changes)
-
-
-@train.command("tts")
-def train_tts(config: ConfigFile, changes: Changes = None) -> None:
-    """Text to speech, with the timing of a recogniser."""
-    _train("tts", config, changes)
+for name, step in STEPS.items():
+    train.command(name, help=step.help)(_train_command(name))
 
 
 @evaluate.command()
@@ -174,9 +128,3 @@ def resynthesis(
         report, *others = write_report(result, output, checkpoint=checkpoint, command=command)
     typer.echo(report.read_text())
     typer.echo("written: " + ", ".join(map(str, [report, *others])))
-
-
-def _train(step: str, config: Path, changes: list[str] | None) -> None:
-    from semtok.training.__main__ import train as run_step
-
-    run_step(step, str(config), changes or [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -101,7 +101,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose first parameter is a dataclass -> one that takes the fields of it as options of its own."""
     (first, *others) = inspect.signature(command).parameters.values()
     hints = get_type_hints(command, include_extras=True)
-    group: Any = hints.pop(first.name)
+    group: Any = hints[first.name]
     of_group = get_type_hints(group, include_extras=True)
     defaults = {field.name: field.default for field in dataclasses.fields(group)}
 
@@ -109,17 +109,21 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         command(group(**{name: values.pop(name) for name in defaults}), **values)
 
-    fields = (
+    fields = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if default is dataclasses.MISSING else default,
+            annotation=of_group[name],
         )
         for name, default in defaults.items()
-    )
-    keywords = [*fields, *(other.replace(kind=inspect.Parameter.KEYWORD_ONLY) for other in others)]
-    hints = of_group | hints
-    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in keywords]
-    run.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
-    run.__annotations__ = hints
+    ]
+    set_parameters(run, [*fields, *(other.replace(annotation=hints[other.name]) for other in others)])
     return run
+
+
+def set_parameters(command: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> None:
+    """Gives a command of any keyword arguments the annotated parameters that typer makes options of."""
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    command.__signature__ = inspect.Signature(keywords, return_annotation=None)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}

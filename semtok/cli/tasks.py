@@ -1,167 +1,174 @@
-"""`semtok transcribe`, `classify`, `verify`, `enhance` and `speak`: the models of tasks on files and folders."""
+"""The commands of the tasks, `semtok transcribe`, `speak` ...: a form for each way to take files and give answers."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from semtok.audio.files import WRITTEN_SUFFIXES
 from semtok.cli.files import STANDARD, plan_from_audio, plan_to_print, writable
-from semtok.cli.options import Device, Inputs, LocalFilesOnly, Output, Revision, SkipExisting, check_device
+from semtok.cli.options import (
+    Device,
+    Inputs,
+    LocalFilesOnly,
+    Output,
+    Revision,
+    SkipExisting,
+    check_device,
+    set_parameters,
+)
 from semtok.cli.tokens import encode_jobs, needed_jobs
+from semtok.downstream.tasks import TASKS, Option, Task
 
-if TYPE_CHECKING:
-    from semtok.downstream import DownstreamModel
-    from semtok.tokens import Tokens
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", metavar="NAME", help="Bundled name, folder, or hub id owner/name."),
+]
 
-Weights = Annotated[bool, typer.Option("--weights", help="Add the mean weight of each layer.")]
+
+def task_commands() -> Iterator[tuple[str, Callable[..., None], str]]:
+    """The name of the command of each task, the command, and its help: that of the task and of its form."""
+    for task in TASKS.values():
+        form = _FORMS[task.form]
+        yield task.method, _bind(form, task), "\n\n".join(filter(None, [task.help, form.__doc__]))
 
 
-def _model(default: str | None) -> Any:
-    return typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        help="Bundled name, folder, or hub id owner/name.",
-        show_default=default is not None,
+def _bind(form: Callable[..., None], task: Task) -> Callable[..., None]:
+    """The command of a task: a form, with the task for its first parameter and the task's options for `**own`."""
+
+    def command(**values: Any) -> None:
+        form(task, **values)
+
+    hints = get_type_hints(form, include_extras=True)
+    _, *shared, _ = inspect.signature(form).parameters.values()
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in shared]
+    if task.bundled is not None:
+        parameters = [one.replace(default=task.bundled) if one.name == "model" else one for one in parameters]
+    set_parameters(command, [*parameters, *map(_parameter, task.options)])
+    return command
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    as_file: dict[str, Any] = {"metavar": "FILE", "exists": True, "dir_okay": False} if option.type is Path else {}
+    described = typer.Option(help=option.help, min=option.least, max=option.most, **as_file)
+    kind = option.type | None if option.default is None else option.type
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, described]
     )
 
 
-def transcribe(
+def _describe(
+    task: Task,
     inputs: Inputs,
-    model: Annotated[str, _model(None)],
-    beam: Annotated[
-        int | None, typer.Option(min=1, help="Prefixes of a beam search; by default the likeliest path alone.")
-    ] = None,
-    weights: Weights = False,
+    model: Model,
+    weights: Annotated[bool, typer.Option("--weights", help="Add the mean weight of each layer.")] = False,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
+    **own: Any,
 ) -> None:
-    """What is said: a line of JSON for each file, {"path", "text"}.
+    """Files that cannot be read are reported on stderr and left out; the exit code is then 1."""
+    from semtok.cli.progress import file_progress
 
-    Files that cannot be read are reported on stderr and left out; the exit code is then 1.
-    """
-    from semtok.downstream import SpeechRecognizer
-
-    loaded = _load(SpeechRecognizer, model, device, revision, local_files_only)
-    _print_each(inputs, loaded, lambda tokens: {"text": loaded.transcribe(tokens, beam=beam)[0]}, weights=weights)
-
-
-def classify(
-    inputs: Inputs,
-    model: Annotated[str, _model(None)],
-    weights: Weights = False,
-    device: Device = "cpu",
-    revision: Revision = None,
-    local_files_only: LocalFilesOnly = False,
-) -> None:
-    """The class of each file: a line of JSON, {"path", "label", "probabilities"}."""
-    from semtok.downstream import UtteranceClassifier
-
-    loaded = _load(UtteranceClassifier, model, device, revision, local_files_only)
-
-    def answer(tokens: Tokens) -> dict[str, Any]:
-        (classification,) = loaded.classify(tokens)
-        return {"label": classification.label, "probabilities": classification.probabilities}
-
-    _print_each(inputs, loaded, answer, weights=weights)
+    loaded = _load(task, model, device, revision, local_files_only)
+    plan = plan_to_print(inputs)
+    with file_progress("listening", "listened to", plan, STANDARD) as progress:
+        for job, tokens in encode_jobs(iter(plan.jobs), loaded.tokenizer, progress):
+            (answer,) = getattr(loaded, task.method)(tokens, **own)
+            line = {"path": str(job.source)} | _entries(answer)
+            if weights:
+                means = loaded.layer_weights(tokens)[0].mean(dim=1).tolist()
+                line["weights"] = dict(zip(map(str, loaded.layers), means, strict=True))
+            _print(line)
+            progress.succeed(float(tokens.durations))
 
 
-def verify(
+def _compare(
+    task: Task,
     first: Annotated[Path, typer.Argument(metavar="FIRST", exists=True, dir_okay=False)],
     second: Annotated[Path, typer.Argument(metavar="SECOND", exists=True, dir_okay=False)],
-    model: Annotated[str, _model(None)],
+    model: Model,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
+    **own: Any,
 ) -> None:
-    """Whether two files are of one speaker: a line of JSON, {"first", "second", "score", "same"}."""
-    from semtok.downstream import SpeakerVerifier
-
-    loaded = _load(SpeakerVerifier, model, device, revision, local_files_only)
-    (answer,) = loaded.verify(first, second)
-    _print({"first": str(first), "second": str(second), "score": answer.score, "same": answer.same})
+    loaded = _load(task, model, device, revision, local_files_only)
+    (answer,) = getattr(loaded, task.method)(first, second, **own)
+    _print({"first": str(first), "second": str(second)} | _entries(answer))
 
 
-def enhance(
+def _convert(
+    task: Task,
     inputs: Inputs,
     output: Output,
-    model: Annotated[str, _model(None)],
+    model: Model,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
     skip_existing: SkipExisting = False,
+    **own: Any,
 ) -> None:
-    """Speech without its noise: a .wav file for each file. Folders and broken files are treated as by `encode`."""
+    """Folders and broken files are treated as by `encode`."""
     from semtok.audio.io import save_audio
     from semtok.cli.progress import file_progress
-    from semtok.downstream import SpeechEnhancer
 
     plan = plan_from_audio(inputs, output, written=WRITTEN_SUFFIXES)
-    loaded = _load(SpeechEnhancer, model, device, revision, local_files_only)
-    with file_progress("enhancing", "enhanced", plan, output) as progress:
+    loaded = _load(task, model, device, revision, local_files_only)
+    stem = task.method.removesuffix("e")
+    with file_progress(f"{stem}ing", f"{stem}ed", plan, output) as progress:
         needed = needed_jobs(plan.jobs, skip_existing, progress)
         for job, tokens in encode_jobs(needed, loaded.tokenizer, progress):
             with progress.attempt(job.source):
-                waveform = loaded.enhance(tokens)[0]
+                waveform = getattr(loaded, task.method)(tokens, **own)[0]
                 with writable(job.target, WRITTEN_SUFFIXES[0]) as path:
                     save_audio(path, waveform, sample_rate=loaded.sample_rate)
                 progress.succeed(len(waveform) / loaded.sample_rate)
 
 
-def speak(
+def _speak(
+    task: Task,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say, or - for standard input.")],
+    model: Model,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="Audio file, or - for standard output.")
     ] = Path("speech.wav"),
-    model: Annotated[str, _model("tiny-tts")] = "tiny-tts",
-    speaker: Annotated[str | None, typer.Option(help="One of the model's speakers; the first by default.")] = None,
-    reference: Annotated[
-        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Speech in whose voice to speak.")
-    ] = None,
-    speed: Annotated[float, typer.Option(min=0.1, max=10, help="2 is twice as fast.")] = 1.0,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
+    **own: Any,
 ) -> None:
-    """Text to speech: an audio file."""
     from semtok.audio.io import save_audio
-    from semtok.downstream import TextToSpeech
 
-    loaded = _load(TextToSpeech, model, device, revision, local_files_only)
-    said = sys.stdin.read() if text == "-" else text
-    waveform = loaded.speak(said, speaker=speaker, reference=reference, speed=speed)[0]
+    loaded = _load(task, model, device, revision, local_files_only)
+    waveform = getattr(loaded, task.method)(sys.stdin.read() if text == "-" else text, **own)[0]
     with writable(output, WRITTEN_SUFFIXES[0]) as path:
         save_audio(path, waveform, sample_rate=loaded.sample_rate)
     typer.echo(f"{output}: {len(waveform) / loaded.sample_rate:.1f} s", err=True)
 
 
-def _load(kind: Any, name: str, device: str, revision: str | None, local_files_only: bool) -> Any:
+_FORMS: dict[str, Callable[..., None]] = {
+    "describe": _describe,
+    "compare": _compare,
+    "convert": _convert,
+    "speak": _speak,
+}
+
+
+def _load(task: Task, name: str, device: str, revision: str | None, local_files_only: bool) -> Any:
     check_device(device)
-    return kind.from_pretrained(name, device=device, revision=revision, local_files_only=local_files_only)
+    return task.model.from_pretrained(name, device=device, revision=revision, local_files_only=local_files_only)
 
 
-def _print_each(
-    inputs: Sequence[Path], model: DownstreamModel, answer: Callable[[Tokens], dict[str, Any]], *, weights: bool
-) -> None:
-    """A line of JSON for each file, as they are done."""
-    from semtok.cli.progress import file_progress
-
-    plan = plan_to_print(inputs)
-    with file_progress("listening", "listened to", plan, STANDARD) as progress:
-        for job, tokens in encode_jobs(iter(plan.jobs), model.tokenizer, progress):
-            line = {"path": str(job.source)} | answer(tokens)
-            if weights:
-                means = model.layer_weights(tokens)[0].mean(dim=1).tolist()
-                line["weights"] = dict(zip(map(str, model.layers), means, strict=True))
-            _print(line)
-            progress.succeed(float(tokens.durations))
+def _entries(answer: Any) -> dict[str, Any]:
+    return {"text": answer} if isinstance(answer, str) else dataclasses.asdict(answer)
 
 
 def _print(line: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from semtok.demo.events import HEAVY, check_recording, new_folder, recording, re
 from semtok.demo.listening import excerpt, layer_weights
 from semtok.demo.models import Shelf
 from semtok.demo.pictures import draw_weights, side_by_side
-from semtok.downstream import DownstreamModel, SpeechEnhancer, SpeechRecognizer, TextToSpeech
+from semtok.downstream import TASKS, DownstreamModel, SpeechEnhancer, SpeechRecognizer, TextToSpeech
 from semtok.downstream.enhancer import TokenGenerator
 from semtok.errors import SemtokError
 from semtok.tokens import Tokens
@@ -32,12 +32,8 @@ def task_tabs(shelf: Shelf, models: Sequence[str], *, any_name: bool) -> None:
         any_name: whether visitors may name others.
     """
     tasks = {name: shelf.model(DownstreamModel, name).task for name in models}  # type: ignore[type-abstract]
-    for title, kind, build in (
-        ("Transcribe", SpeechRecognizer, _transcribe),
-        ("Enhance", SpeechEnhancer, _enhance),
-        ("Speak", TextToSpeech, _speak),
-    ):
-        with gr.Tab(title):
+    for kind, build in ((SpeechRecognizer, _transcribe), (SpeechEnhancer, _enhance), (TextToSpeech, _speak)):
+        with gr.Tab(TASKS[kind.task].method.capitalize()):
             names = [name for name in models if tasks[name] == kind.task]
             build(shelf, _choose_model(shelf, kind, names, any_name))
 

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from semtok.checkpoints.card import GENERATED, CardFacts
 from semtok.downstream.config import DownstreamConfig
 
-# Of each task: the pipeline by which the hub finds it, and a call.
-_TASKS = {
-    "asr": ("automatic-speech-recognition", 'text, = model.transcribe("speech.wav")'),
-    "classifier": ("audio-classification", 'answer, = model.classify("speech.wav")  # answer.label, .probabilities'),
-    "speaker": ("audio-classification", 'answer, = model.verify("one.wav", "other.wav")  # answer.score, .same'),
-    "enhance": ("audio-to-audio", 'waveform = model.enhance("noisy.wav")'),
-    "tts": ("text-to-speech", 'waveform = model.speak("Hello world")'),
-}
 
-
-def downstream_card(config: DownstreamConfig, kind: str, name: str, facts: CardFacts) -> str:
-    """The card of a model of class `kind`, as Markdown; `name` is its hub id."""
+def downstream_card(config: DownstreamConfig, kind: type[Any], name: str, facts: CardFacts) -> str:
+    """The card of a model of class `kind`, a `DownstreamModel`, as Markdown; `name` is its hub id."""
     from huggingface_hub import ModelCardData
 
-    pipeline, call = _TASKS[config.task]
     metadata = ModelCardData(
         license=facts.license,
         library_name="semtok",
-        pipeline_tag=pipeline,
+        pipeline_tag=kind.pipeline,
         tags=["speech", "speech-tokens"],
         datasets=list(facts.datasets) or None,
         base_model=config.tokenizer if "/" in config.tokenizer else None,
@@ -43,7 +35,8 @@ def downstream_card(config: DownstreamConfig, kind: str, name: str, facts: CardF
         GENERATED,
         f"# {name}",
         "A model on discrete speech tokens of several layers of a self-supervised encoder.",
-        f'```python\nfrom semtok.downstream import {kind}\n\nmodel = {kind}.from_pretrained("{name}")\n{call}\n```',
+        f"```python\nfrom semtok.downstream import {kind.__name__}\n\n"
+        f'model = {kind.__name__}.from_pretrained("{name}")\n{kind.example}\n```',
         "\n".join(f"- {title}: {value}" for title, value in details.items() if value),
     ]
     return "\n\n".join(parts) + "\n"

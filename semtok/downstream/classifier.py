@@ -50,6 +50,8 @@ class UtteranceClassifier(DownstreamModel):
 
     task = "classifier"
     Config = ClassifierConfig
+    pipeline = "audio-classification"
+    example = 'answer, = model.classify("speech.wav")  # answer.label, .probabilities'
     head_config: ClassifierConfig
 
     @classmethod

@@ -104,6 +104,8 @@ class SpeechEnhancer(TokenGenerator):
 
     task = "enhance"
     Config = EnhancerConfig
+    pipeline = "audio-to-audio"
+    example = 'waveform = model.enhance("noisy.wav")'
     head_config: EnhancerConfig
 
     @classmethod

@@ -25,6 +25,7 @@ from semtok.checkpoints.tensors import read_tensors, write_tensors
 from semtok.downstream.card import downstream_card
 from semtok.downstream.config import DownstreamConfig, read_downstream_config
 from semtok.downstream.front import Front
+from semtok.downstream.tasks import TASKS
 from semtok.errors import CheckpointError, LayerError, TokensError
 from semtok.support.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
@@ -34,9 +35,6 @@ Speech: TypeAlias = AudioInput | Tokens
 """What a model takes: audio as `Tokenizer.encode` does, or tokens of its tokenizer."""
 
 Self = TypeVar("Self", bound="DownstreamModel")
-
-TASKS: dict[str, type[DownstreamModel]] = {}
-"""The models of all tasks, by the name that `config.json` and `semtok train` have for a task."""
 
 _WEIGHTS = "model.safetensors"
 # Bounds memory: frames that are run at a time, padding included.
@@ -76,22 +74,23 @@ class TaskNetwork(nn.Module):
 class DownstreamModel(Pretrained):
     """A frozen network of a task, on the tokens of one tokenizer.
 
-    A task is a subclass with `task`, its name, by which `TASKS` lists it; `Config`, the dataclass of its head; and
-    `build_head`.
+    A task is a subclass with the class attributes below and `build_head`, and its line in `semtok.downstream.tasks`.
 
     Attributes:
+        task: its name in `TASKS`.
+        Config: dataclass of the head.
+        pipeline: by which the hub finds such models.
+        example: a line of Python for the model card, what a user does with the `model`.
         config: what `config.json` says.
         network: `TaskNetwork`.
     """
 
     task: ClassVar[str]
     Config: ClassVar[type[Any]]
+    pipeline: ClassVar[str]
+    example: ClassVar[str]
     config: DownstreamConfig
     network: TaskNetwork
-
-    def __init_subclass__(cls) -> None:
-        if "task" in vars(cls):
-            TASKS[cls.task] = cls
 
     def __init__(self, config: DownstreamConfig, network: TaskNetwork, *, tokenizer: Tokenizer | None = None) -> None:
         super().__init__(config, network)
@@ -152,7 +151,7 @@ class DownstreamModel(Pretrained):
             raise CheckpointError(
                 f"{source.name} is a model of task {config.task!r}, known are {', '.join(sorted(TASKS))}"
             )
-        kind = TASKS[config.task]
+        kind: type[Any] = TASKS[config.task].model
         if not issubclass(kind, cls):
             raise CheckpointError(f"{source.name} is a model of task {config.task!r}: load it by {kind.__name__}")
         with torch.device("meta"):  # no random weights are drawn
@@ -162,7 +161,7 @@ class DownstreamModel(Pretrained):
             network.load_state_dict(tensors, assign=True)
         except RuntimeError as error:
             raise CheckpointError(f"the weights of {source.name} do not fit its config: {error}") from error
-        model = kind(config, network.to(device or torch.get_default_device()), tokenizer=tokenizer)
+        model: Self = kind(config, network.to(device or torch.get_default_device()), tokenizer=tokenizer)
         model.source = str(source)
         return model
 
@@ -189,7 +188,7 @@ class DownstreamModel(Pretrained):
                 f"the model's tokenizer is the folder {self.config.tokenizer}, which others have not: push the "
                 "tokenizer first, then train or save with its hub id as `tokenizer`"
             )
-        return downstream_card(self.config, type(self).__name__, repo_id, facts)
+        return downstream_card(self.config, type(self), repo_id, facts)
 
     def to(self: Self, device: str | torch.device) -> Self:
         """Moves the model, and its tokenizer, to a device."""

@@ -97,6 +97,8 @@ class SpeechRecognizer(DownstreamModel):
 
     task = "asr"
     Config = RecognizerConfig
+    pipeline = "automatic-speech-recognition"
+    example = 'text, = model.transcribe("speech.wav")'
     head_config: RecognizerConfig
 
     @classmethod

@@ -114,6 +114,8 @@ class TextToSpeech(TokenGenerator):
 
     task = "tts"
     Config = SynthesizerConfig
+    pipeline = "text-to-speech"
+    example = 'waveform = model.speak("Hello world")'
     head_config: SynthesizerConfig
 
     @classmethod

@@ -48,6 +48,8 @@ class SpeakerVerifier(DownstreamModel):
 
     task = "speaker"
     Config = VerifierConfig
+    pipeline = "audio-classification"
+    example = 'answer, = model.verify("one.wav", "other.wav")  # answer.score, .same'
     head_config: VerifierConfig
 
     @classmethod

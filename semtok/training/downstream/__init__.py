@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from semtok.training.downstream.classifier import ClassifierObjective, ClassifierTrainingConfig
-from semtok.training.downstream.config import TaskConfig
-from semtok.training.downstream.enhancer import EnhancerObjective, EnhancerTrainingConfig
+from semtok.downstream.tasks import TASKS
 from semtok.training.downstream.objective import Objective
-from semtok.training.downstream.recognizer import RecognizerObjective, RecognizerTrainingConfig
-from semtok.training.downstream.synthesizer import SynthesizerObjective, SynthesizerTrainingConfig
-from semtok.training.downstream.verifier import VerifierObjective, VerifierTrainingConfig
 
-OBJECTIVES: dict[str, tuple[type[Objective[Any]], type[TaskConfig]]] = {
-    "asr": (RecognizerObjective, RecognizerTrainingConfig),
-    "classifier": (ClassifierObjective, ClassifierTrainingConfig),
-    "speaker": (VerifierObjective, VerifierTrainingConfig),
-    "enhance": (EnhancerObjective, EnhancerTrainingConfig),
-    "tts": (SynthesizerObjective, SynthesizerTrainingConfig),
-}
-"""By task: what it is trained by, and the dataclass of its config."""
+
+def objective_of(name: str) -> type[Objective[Any]]:
+    """What the models of a task are trained by; its file here has the name of the model's file."""
+    task = TASKS[name]
+    module = import_module(f"{__name__}.{task.file}")
+    (objective,) = (
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Objective) and getattr(kind, "model", None) is task.model
+    )
+    return objective

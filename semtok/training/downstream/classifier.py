@@ -30,6 +30,7 @@ class ClassifierTrainingConfig(TaskConfig):
 
 class ClassifierObjective(Objective[ClassifierTrainingConfig]):
     model = UtteranceClassifier
+    Config = ClassifierTrainingConfig
 
     def usable(self, clips: Sequence[int]) -> list[int]:
         return self._with_column(clips, self.config.label)

@@ -40,6 +40,7 @@ class EnhancerTrainingConfig(TaskConfig):
 
 class EnhancerObjective(Objective[EnhancerTrainingConfig]):
     model = SpeechEnhancer
+    Config = EnhancerTrainingConfig
 
     @classmethod
     def augments(cls, config: EnhancerTrainingConfig) -> Callable[[str | None], bool]:

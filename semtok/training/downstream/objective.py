@@ -36,10 +36,15 @@ class Crop:
 class Objective(nn.Module, ABC, Generic[TConfig]):
     """The loss of a task and the measure of its validation; holds the network and what else is trained with it.
 
-    A task is a subclass with the methods below, and `model`, what it trains; `columns` are those that a manifest needs.
+    A task is a subclass with the methods below.
+
+    Attributes:
+        model: the class of what it trains.
+        Config: the dataclass of its config.
     """
 
     model: ClassVar[type[DownstreamModel]]
+    Config: ClassVar[type[TaskConfig]]
 
     def __init__(self, config: TConfig, clips: Clips, description: DownstreamConfig) -> None:
         super().__init__()

@@ -32,6 +32,7 @@ class RecognizerTrainingConfig(TaskConfig):
 
 class RecognizerObjective(Objective[RecognizerTrainingConfig]):
     model = SpeechRecognizer
+    Config = RecognizerTrainingConfig
 
     def usable(self, clips: Sequence[int]) -> list[int]:
         return self._with_column(clips, self.config.text)

@@ -64,6 +64,7 @@ class SynthesizerTrainingConfig(TaskConfig):
 
 class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
     model = TextToSpeech
+    Config = SynthesizerTrainingConfig
 
     def usable(self, clips: Sequence[int]) -> list[int]:
         return self._with_column(clips, self.config.text)

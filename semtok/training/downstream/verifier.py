@@ -37,6 +37,7 @@ class VerifierTrainingConfig(TaskConfig):
 
 class VerifierObjective(Objective[VerifierTrainingConfig]):
     model = SpeakerVerifier
+    Config = VerifierTrainingConfig
 
     def __init__(self, config: VerifierTrainingConfig, clips: Clips, description: DownstreamConfig) -> None:
         super().__init__(config, clips, description)
