@@ -18,7 +18,14 @@ from semtok import load_audio
 from semtok.errors import CheckpointError, ConfigError
 from semtok.training.data.corpus import load_corpus
 from semtok.training.encoder import teachers as teachers_module
-from semtok.training.encoder.config import AttentionDecay, EncoderConfig, Regression, Teacher
+from semtok.training.encoder.config import (
+    AttentionDecay,
+    Consistency,
+    DisturbanceConfig,
+    EncoderConfig,
+    Regression,
+    Teacher,
+)
 from semtok.training.encoder.teachers import open_teacher, teacher_features
 from semtok.training.encoder.trainer import build_encoder, train_encoder
 
@@ -75,7 +82,8 @@ def config(whisper, wavlm, tmp_path):
         attention_decay=AttentionDecay(before=[0.5, 0.1], after=[1.0, 0.2]),
         teachers=[Teacher(str(whisper), 2, at=2, components=8), Teacher(str(wavlm), 3, at=1, components=4, weight=0.5)],
         regressions=[Regression(1, "mel", 0.5)],
-        noise_probability=0.5,
+        disturbances=DisturbanceConfig(clips=0.5),
+        consistency=Consistency([1, 2]),
         steps=4,
         batch_seconds=4,
         crop_seconds=2,

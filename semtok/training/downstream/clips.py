@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semtok.audio.disturbances import add_noise
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import AudioError
 from semtok.support.atomic import atomic_write
@@ -179,15 +180,6 @@ def _copies(
         for _ in range(augmentation.noisy_copies)
     ]
     return [torch.from_numpy(copy) for copy in copies]
-
-
-def add_noise(speech: np.ndarray, noise: np.ndarray, snr: float, generator: np.random.Generator) -> np.ndarray:
-    """Speech [samples] with a random piece of a noise, repeated if need be, `snr` dB below it."""
-    start = generator.integers(len(noise))
-    piece = np.resize(np.roll(noise, -start), len(speech)).astype(np.float32)
-    level = np.sqrt(np.mean(speech**2) / max(float(np.mean(piece**2)), 1e-10)) * 10 ** (-snr / 20)
-    mixed: np.ndarray = (speech + level * piece).astype(np.float32)
-    return mixed
 
 
 def _tokenize(

@@ -59,14 +59,73 @@ class AttentionDecay:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DisturbanceConfig:
+    """What the student hears in place of clean crops; all that it is to predict comes from the clean ones.
+
+    Attributes:
+        clips: the share of crops that are disturbed. The rest stays clean, so that clean speech keeps what it had.
+        noise: folders or manifests of recordings of noise. Noise in rooms and machines has a colour and a course in
+            time that drawn noise lacks; a third of the noise is then of these. Without, half is drawn noise of a random
+            colour, half other voices of the corpus.
+        noises: the share of disturbed crops with noise.
+        snr: lowest and highest level of the speech over the noise, dB. Below 0 dB hardly a word is left to be learnt.
+        voices: fewest and most voices at once. One is a second speaker, whom no encoder could know for noise.
+        rooms: the share of disturbed crops in a room.
+        room_seconds: shortest and longest time in which a room's sound falls by 60 dB: of an office, of a hall.
+        direct_to_reverberant: dB, from a voice across the room to one at the microphone.
+        channels: the share of disturbed crops through a band limit, a telephone, clipping or Opus.
+    """
+
+    clips: float = 0.7
+    noise: list[str] = field(default_factory=list)
+    noises: float = 0.8
+    snr: tuple[float, float] = (0.0, 25.0)
+    voices: tuple[int, int] = (3, 8)
+    rooms: float = 0.3
+    room_seconds: tuple[float, float] = (0.15, 0.8)
+    direct_to_reverberant: tuple[float, float] = (-3.0, 12.0)
+    channels: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("clips", "noises", "rooms", "channels"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"disturbances.{name} is a share of clips, 0 to 1, got {getattr(self, name)}")
+        bounds = {
+            "snr": (-20, 100),
+            "direct_to_reverberant": (-20, 100),
+            "voices": (1, 100),
+            "room_seconds": (0.01, 10),
+        }
+        for name, (least, most) in bounds.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise ConfigError(
+                    f"disturbances.{name} is the lowest and the highest value, from {least} to {most}, got [{low}, {high}]"
+                )
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Features of these `layers` that a disturbed crop is to have as the clean one has them.
+
+    Their squared distance is counted in variances of the clean features, so that layers of any scale weigh the same and
+    features cannot get nearer by getting smaller.
+    """
+
+    layers: list[int]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig(GradientConfig):
     """Distillation from `teachers`, masked prediction of classes, or both.
 
     `model` is passed to the configuration of transformers that its `model_type` names (HuBERT by default); with
     `start_from`, a folder or hub id, training goes on from its weights. `targets` are classes to predict; after
     `second_round_step` steps the masked ones are replaced by k-means of the features of `second_round_layer` (HuBERT's
-    second iteration). `regressions` keep acoustic detail in the lower layers, which classes and teachers let go. Noise
-    is added to a share `noise_probability` of the clips, `noise_snr` dB (lowest, highest) below the speech.
+    second iteration). `regressions` keep acoustic detail in the lower layers, which classes and teachers let go. With
+    `disturbances` the student hears speech that is not clean, and `consistency` pulls its features to those of the
+    clean speech.
     """
 
     model: dict[str, Any]
@@ -82,8 +141,8 @@ class EncoderConfig(GradientConfig):
     second_round_step: int = 0
     second_round_layer: int = 0
     target_hours: float = 0.5
-    noise_probability: float = 0.0
-    noise_snr: tuple[float, float] = (5.0, 30.0)
+    disturbances: DisturbanceConfig | None = None
+    consistency: Consistency | None = None
     start_from: str | None = None
     weight_decay: float = 0.01
 
@@ -91,6 +150,8 @@ class EncoderConfig(GradientConfig):
         super().__post_init__()
         if not (self.teachers or self.targets or self.regressions):
             raise ConfigError("an encoder learns from teachers, targets or regressions: give at least one")
+        if self.consistency is not None and self.disturbances is None:
+            raise ConfigError("consistency is between clean and disturbed crops: it needs disturbances")
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then linear decay to a twentieth."""

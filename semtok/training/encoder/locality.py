@@ -49,4 +49,11 @@ def start_near(model: WavLMModel, before: Sequence[float], after: Sequence[float
     counts = torch.zeros(len(table)).index_add_(0, buckets, torch.ones(len(buckets)))
     table.copy_(sums / counts.clamp(min=1)[:, None])
     for layer in model.encoder.layers:
-        layer.attention.gru_rel_pos_const.fill_(1).requires_grad_(False)
+        layer.attention.gru_rel_pos_const.fill_(1)
+    keep_gates(model)
+
+
+def keep_gates(model: WavLMModel) -> None:
+    """Keeps the constants of the gates as they are in what training follows, so that attention stays as near."""
+    for layer in model.encoder.layers:
+        layer.attention.gru_rel_pos_const.requires_grad_(False)

@@ -17,7 +17,8 @@ from semtok.support.atomic import atomic_write
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
 from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
 from semtok.training.encoder.config import EncoderConfig, Regression
-from semtok.training.encoder.locality import start_near
+from semtok.training.encoder.disturbances import Disturber, load_noises
+from semtok.training.encoder.locality import keep_gates, start_near
 from semtok.training.encoder.targets import DIMENSIONS
 from semtok.training.encoder.teachers import teacher_features
 from semtok.training.run import Run, train
@@ -48,6 +49,8 @@ def build_encoder(config: EncoderConfig) -> PreTrainedModel:
     family = entries.pop("model_type", "hubert")
     if config.start_from is not None:
         model: PreTrainedModel = AutoModel.from_pretrained(config.start_from, dtype=torch.float32, **entries)
+        if model.config.model_type == "wavlm":
+            keep_gates(model)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -82,22 +85,6 @@ def draw_mask(batch: int, frames: int, probability: float, length: int, generato
     return spans[:, 0] > 0
 
 
-def add_noise(waveforms: Tensor, config: EncoderConfig, generator: np.random.Generator) -> Tensor:
-    """Adds noise of a random spectral slope to some of normalised waveforms [batch, samples], as the config says."""
-    if config.noise_probability == 0:
-        return waveforms
-    noisy = []
-    for waveform in waveforms:
-        if generator.random() < config.noise_probability:
-            spectrum = torch.fft.rfft(torch.from_numpy(generator.standard_normal(len(waveform), dtype=np.float32)))
-            slope = torch.arange(1, len(spectrum) + 1) ** -generator.uniform(0, 1)
-            noise = torch.fft.irfft(spectrum * slope, len(waveform))
-            level = 10 ** (-generator.uniform(*config.noise_snr) / 20)
-            waveform = normalize(waveform + normalize(noise) * level)
-        noisy.append(waveform)
-    return torch.stack(noisy)
-
-
 class Student(nn.Module):
     """An encoder with a linear classifier for each target, and a linear map for each regression and each teacher."""
 
@@ -107,19 +94,22 @@ class Student(nn.Module):
         outputs += [(part.layer, DIMENSIONS[part.features]) for part in config.regressions]
         outputs += [(teacher.at, teacher.components) for teacher in config.teachers]
         self.layers = [layer for layer, _ in outputs]
+        self.consistent = [] if config.consistency is None else config.consistency.layers
         self.model = build_encoder(config)
         depth, dim = self.model.config.num_hidden_layers, self.model.config.hidden_size
-        if wrong := [layer for layer in self.layers if not 0 <= layer <= depth]:
+        if wrong := [layer for layer in [*self.layers, *self.consistent] if not 0 <= layer <= depth]:
             raise ConfigError(f"the encoder has layers 0 to {depth}, but something is to be learnt at {wrong}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
             self.heads = nn.ModuleList(nn.Linear(dim, size) for _, size in outputs)
 
-    def forward(self, waveforms: Tensor, mask: Tensor) -> list[Tensor]:
+    def forward(self, waveforms: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Waveforms [batch, samples], bool mask [batch, frames] -> logits [batch, frames, classes] of each target, then
-        the estimates [batch, frames, dimensions] of each regression and each teacher."""
+        the estimates [batch, frames, dimensions] of each regression and each teacher; and the features [batch, frames,
+        dim] of each layer of `consistency`."""
         states = self.model(waveforms, mask_time_indices=mask, output_hidden_states=True).hidden_states
-        return [head(states[layer]) for head, layer in zip(self.heads, self.layers, strict=True)]
+        outputs = [head(states[layer]) for head, layer in zip(self.heads, self.layers, strict=True)]
+        return outputs, [states[layer] for layer in self.consistent]
 
     def features(self, waveform: Tensor, layer: int) -> Tensor:
         """A waveform [samples] -> [frames, dim] of a layer."""
@@ -167,6 +157,9 @@ class EncoderTrainer:
                 device=run.device,
             )
         self.second_round = not any(target.masked for target in config.targets)
+        self.disturber = config.disturbances and Disturber(
+            config.disturbances, corpus, self.training, load_noises(config, SAMPLE_RATE), SAMPLE_RATE
+        )
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step of the optimiser: the loss, and the accuracy of each layer."""
@@ -176,9 +169,10 @@ class EncoderTrainer:
         self.network.train()
         accelerator = self.run.accelerator
         for share in self.run.shares():
-            waveforms, clips, starts = self._batch(step, share)
+            clean, waveforms, clips, starts = self._batch(step, share)
             with accelerator.accumulate(self.network):
-                numbers = self._predict(self.network, waveforms, clips, starts, seeded(self.config.seed, step, share))
+                generator = seeded(self.config.seed, step, share)
+                numbers = self._predict(self.network, clean, waveforms, clips, starts, generator)
                 accelerator.backward(numbers["loss"])
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -186,23 +180,44 @@ class EncoderTrainer:
                 self.optimizer.zero_grad()
         return numbers
 
-    def _batch(self, step: int, share: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """Crops [batch, samples], clip numbers, first frames: the same for a step and share in any run."""
+    def _batch(self, step: int, share: int) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
+        """Clean crops and what is heard of them, both [batch, samples], clip numbers, first frames: the same for a step
+        and share in any run."""
         number = (step - 1) * self.run.shares_a_step + share
         clips = next(batch for position, batch in self.plan if position == number)
         generator = np.random.default_rng((self.config.seed, step, share))
         crops, starts = crop_batch(self.corpus, clips, self.crop, HOP_LENGTH, generator)
-        return add_noise(normalize(crops), self.config, generator), clips, starts
+        clean = normalize(crops)
+        if self.disturber is None or self.config.disturbances is None:
+            return clean, clean, clips, starts
+        share_of_clips = self.config.disturbances.clips
+        heard = [
+            normalize(self.disturber.disturb(crop, generator)) if generator.random() < share_of_clips else crop
+            for crop in clean
+        ]
+        return clean, torch.stack(heard), clips, starts
 
     def _predict(
-        self, network: nn.Module, waveforms: Tensor, clips: np.ndarray, starts: np.ndarray, generator: torch.Generator
+        self,
+        network: nn.Module,
+        clean: Tensor,
+        waveforms: Tensor,
+        clips: np.ndarray,
+        starts: np.ndarray,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Sum of all losses; accuracy of each target where it counts, at masked or at visible frames, the mean squared
-        error of each regression at visible ones, and the cosine similarity to each teacher's features."""
+        """Losses of `waveforms`, what is heard of the `clean` crops.
+
+        Returns:
+            The sum of all losses; accuracy of each target where it counts, at masked or at visible frames, the mean
+            squared error of each regression at visible ones, the cosine similarity to each teacher's features, and how
+            far the features of disturbed crops are from the clean ones'.
+        """
         config, device = self.config, self.run.device
         frames = int(self.unwrapped.model._get_feat_extract_output_lengths(waveforms.shape[1]))
         mask = draw_mask(len(waveforms), frames, config.mask_probability, config.mask_length, generator).to(device)
-        outputs = iter(network(waveforms.to(device), mask))
+        estimates, features = network(waveforms.to(device), mask)
+        outputs = iter(estimates)
         losses, numbers = [], {}
         for number, target in enumerate(config.targets):
             logits = next(outputs)
@@ -214,16 +229,32 @@ class EncoderTrainer:
             numbers[f"layer_{target.layer}"] = (logits.argmax(-1) == wanted)[counted].float().mean()
         for part in config.regressions:
             estimate = next(outputs)
-            error = (estimate.float() - self._acoustic(part, waveforms, frames).to(device)).square()[~mask].mean()
+            error = (estimate.float() - self._acoustic(part, clean, frames).to(device)).square()[~mask].mean()
             losses.append(part.weight * error)
             numbers[f"{part.features}_{part.layer}"] = error
-        for teacher, features in zip(config.teachers, self.teachers, strict=True):
+        for teacher, targets in zip(config.teachers, self.teachers, strict=True):
             estimate = next(outputs).float()
-            wanted = features.crop(clips, starts, frames, self.centre).to(device)
+            wanted = targets.crop(clips, starts, frames, self.centre).to(device)
             similarity = F.cosine_similarity(estimate, wanted, dim=-1).mean()
             losses.append(teacher.weight * ((estimate - wanted).abs().mean() + 1 - similarity))
             numbers[f"teacher_{teacher.at}"] = similarity
+        disturbed = (waveforms != clean).any(1)
+        if config.consistency is not None and disturbed.any():
+            distance = self._distance(clean[disturbed], [layer[disturbed.to(device)] for layer in features])
+            losses.append(config.consistency.weight * distance)
+            numbers["distance"] = distance
         return {"loss": torch.stack(losses).sum(), **numbers}
+
+    def _distance(self, clean: Tensor, features: list[Tensor]) -> Tensor:
+        """Mean squared distance of features [batch, frames, dim] to those of clean crops, in variances of these."""
+        clean = clean.to(self.run.device)
+        with torch.no_grad():
+            _, wanted = self.unwrapped(clean, torch.zeros(features[0].shape[:2], dtype=torch.bool, device=clean.device))
+        distances = [
+            (one.float() - other.float()).square().mean() / other.float().var((0, 1)).mean().clamp(min=1e-6)
+            for one, other in zip(features, wanted, strict=True)
+        ]
+        return torch.stack(distances).mean()
 
     def _acoustic(self, part: Regression, waveforms: Tensor, frames: int) -> Tensor:
         """An acoustic feature of waveforms [batch, samples], around the centre of each frame: [batch, frames, dim]."""
@@ -232,15 +263,29 @@ class EncoderTrainer:
 
     @torch.no_grad()
     def validate(self, step: int) -> dict[str, float]:
-        """Mean loss and accuracies over whole validation clips."""
+        """Mean loss and accuracies over whole validation clips, clean and, if the config says so, all disturbed.
+
+        `valid_loss` is then the mean of both; the disturbances of a clip are the same each time.
+        """
         self.unwrapped.eval()
         totals: dict[str, list[float]] = {}
         for clip in self.validation:
-            waveform = normalize(self.corpus.waveform(clip))[None]
-            numbers = self._predict(self.unwrapped, waveform, np.array([clip]), np.array([0]), seeded(int(clip)))
-            for name, value in numbers.items():
-                totals.setdefault(f"valid_{name}", []).append(float(value))
-        return {name: float(np.nanmean(values)) for name, values in totals.items()}
+            clean = normalize(self.corpus.waveform(clip))[None]
+            versions = {"valid": clean}
+            if self.disturber is not None:
+                generator = np.random.default_rng((self.config.seed, int(clip)))
+                versions["valid_disturbed"] = normalize(self.disturber.disturb(clean[0], generator))[None]
+            for kind, waveform in versions.items():
+                numbers = self._predict(
+                    self.unwrapped, clean, waveform, np.array([clip]), np.array([0]), seeded(int(clip))
+                )
+                for name, value in numbers.items():
+                    totals.setdefault(f"{kind}_{name}", []).append(float(value))
+        means = {name: float(np.nanmean(values)) for name, values in totals.items()}
+        if self.disturber is None:
+            return means
+        both = (means["valid_loss"] + means["valid_disturbed_loss"]) / 2
+        return {"valid_loss": both, "valid_clean_loss": means.pop("valid_loss"), **means}
 
     def export(self, folder: Path) -> None:
         """Saves the encoder in transformers' layout."""

@@ -1,0 +1,267 @@
+"""Noise, voices, rooms and channels: as loud as asked for, sample on sample, and no speech of the test among them."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from helpers import CLIPS, DATA, ROOT, refuses
+
+from semtok import load_audio
+from semtok.audio.disturbances import (
+    add_noise,
+    babble,
+    band_limit,
+    clip_peaks,
+    colored_noise,
+    narrow_band,
+    opus,
+    reverberate,
+    telephone,
+)
+from semtok.errors import AudioError, ConfigError
+from semtok.training.config import load_config
+from semtok.training.data.corpus import load_corpus
+from semtok.training.encoder.classes import Standardized
+from semtok.training.encoder.config import Consistency, DisturbanceConfig, EncoderConfig, Regression
+from semtok.training.encoder.disturbances import Disturber, load_noises
+from semtok.training.encoder.trainer import build_encoder, train_encoder
+
+RATE = 16000
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def speech():
+    return load_audio(CLIPS[0]).numpy()[:31337]
+
+
+def decibels(numerator, denominator):
+    return 10 * np.log10(np.mean(numerator**2) / np.mean(denominator**2))
+
+
+@pytest.mark.parametrize("snr", [-5.0, 0.0, 20.0])
+def test_noise_is_as_loud_as_asked_for(speech, generator, snr):
+    for noise in (
+        np.sin(np.arange(300)).astype(np.float32),
+        colored_noise(len(speech), 0.5, generator),
+        babble([load_audio(path).numpy() for path in CLIPS], len(speech), generator),
+    ):
+        mixed = add_noise(speech, noise, snr, generator)
+        assert mixed.dtype == np.float32 and len(mixed) == len(speech)
+        assert decibels(speech, mixed - speech) == pytest.approx(snr, abs=0.4)
+
+
+@pytest.mark.parametrize(("slope", "fall"), [(0.0, 0.0), (0.5, 3.0), (1.0, 6.0)], ids=["white", "pink", "brown"])
+def test_noise_has_its_colour(generator, slope, fall):
+    power = np.abs(np.fft.rfft(colored_noise(2**17, slope, generator))) ** 2
+    octaves = [power[first : 2 * first].mean() for first in (2**11, 2**12, 2**13, 2**14)]
+    assert np.diff(10 * np.log10(octaves)) == pytest.approx([-fall] * 3, abs=0.3)
+
+
+def test_voices_in_the_background_are_equally_loud(generator):
+    loud, quiet = 10 * generator.standard_normal(RATE), 0.01 * generator.standard_normal(RATE)
+    both = babble([loud.astype(np.float32), quiet.astype(np.float32)], RATE, np.random.default_rng(1))
+    alone = babble([loud.astype(np.float32)], RATE, np.random.default_rng(1))
+    assert np.std(alone) == pytest.approx(1, abs=0.01) and np.std(both) == pytest.approx(2**0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        partial(reverberate, seconds=0.35, direct_to_reverberant=3, sample_rate=RATE),
+        partial(band_limit, lowest=100, highest=3500, sample_rate=RATE),
+        partial(narrow_band, sample_rate=RATE),
+        partial(telephone, sample_rate=RATE),
+        partial(opus, kilobits=16, sample_rate=RATE),
+        partial(clip_peaks, share=0.05),
+    ],
+    ids=["room", "band", "8 kHz", "telephone", "opus", "clipped"],
+)
+def test_speech_stays_where_it_was_to_the_sample(speech, change):
+    if change.func is reverberate:
+        change = partial(change, generator=np.random.default_rng(0))
+    changed = change(speech)
+    assert changed.dtype == np.float32 and changed.shape == speech.shape
+    assert 0.05 < np.std(changed - speech) / np.std(speech) < 2
+    size = 2 * len(speech)
+    correlation = np.fft.irfft(np.fft.rfft(speech, size).conj() * np.fft.rfft(changed, size))
+    assert np.argmax(correlation) == 0
+
+
+def test_sound_of_a_room_falls_by_60_decibels_in_its_time(generator):
+    click = np.zeros(RATE, np.float32)
+    click[100] = 1
+    heard = reverberate(click, 0.5, 6.0, RATE, generator)
+    assert not heard[:100].round(5).any() and heard[100] == pytest.approx(1, abs=1e-4)
+    tail = heard[101:]
+    assert 10 * np.log10(np.sum(tail**2)) == pytest.approx(-6, abs=0.01)
+    assert decibels(tail[:800], tail[4000:4800]) == pytest.approx(60 * 4000 / RATE / 0.5, abs=1.5)
+
+
+def test_channels_are_as_narrow_as_asked_for(generator):
+    noise = generator.standard_normal(RATE).astype(np.float32)
+
+    def power(waveform, low, high):
+        return np.mean(np.abs(np.fft.rfft(waveform))[low:high] ** 2)
+
+    limited = band_limit(noise, 500, 2000, RATE)
+    assert power(limited, 600, 1800) == pytest.approx(power(noise, 600, 1800))
+    assert power(limited, 0, 450) + power(limited, 2200, 8000) < 1e-6 * power(noise, 0, 8000)
+    for narrow in (narrow_band(noise, RATE), telephone(noise, RATE)):
+        assert power(narrow, 4200, 8000) < 1e-4 * power(narrow, 1000, 3000)
+    assert np.mean(np.isclose(np.abs(clip_peaks(noise, 0.1)), np.abs(clip_peaks(noise, 0.1)).max())) == pytest.approx(
+        0.1, abs=0.01
+    )
+
+
+def test_fewer_bits_of_opus_are_further_from_the_speech(speech):
+    errors = [np.std(opus(speech, kilobits, RATE) - speech) for kilobits in (8, 16, 64)]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_silence_stays_silent(generator):
+    silence = np.zeros(RATE, np.float32)
+    noise = colored_noise(RATE, 0.0, generator)
+    for quiet in (add_noise(silence, noise, 0.0, generator), telephone(silence, RATE), opus(silence, 16, RATE)):
+        assert np.abs(quiet).max() < 1e-4
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A training of three steps on the three recordings, with a hiss as the only recording of noise."""
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "hiss.wav", np.random.default_rng(0).uniform(-0.1, 0.1, RATE), RATE)
+    return dataclasses.replace(
+        load_config(ROOT / "configs" / "smoke" / "encoder.yaml", EncoderConfig),
+        folder=str(tmp_path / "runs" / "encoder"),
+        data=[str(DATA)],
+        targets=[],
+        regressions=[Regression(1, "mel", 1.0)],
+        disturbances=DisturbanceConfig(clips=1.0, noise=[str(tmp_path / "noise")]),
+        consistency=Consistency([1, 2]),
+        steps=3,
+    )
+
+
+def disturber(config, tmp_path):
+    corpus = load_corpus(config.data, tmp_path / "audio", sample_rate=RATE)
+    return Disturber(config.disturbances, corpus, np.array([0, 2]), load_noises(config, RATE), RATE)
+
+
+def test_every_crop_that_is_to_be_disturbed_is_and_stays_as_long(config, tmp_path, speech):
+    subject = disturber(config, tmp_path)
+    for seed in range(40):
+        heard = subject.disturb(torch.from_numpy(speech), np.random.default_rng(seed))
+        assert heard.shape == speech.shape and heard.isfinite().all()
+        assert np.std(heard.numpy() - speech) > 1e-3 * np.std(speech)
+        assert torch.equal(heard, subject.disturb(torch.from_numpy(speech), np.random.default_rng(seed)))
+
+
+def test_targets_come_from_clean_speech(config, monkeypatch):
+    """A student that hears nothing but ones is still to tell how the clean clips sound."""
+    asked = []
+    original = Standardized.__call__
+
+    def remember(self, waveform):
+        asked.append(waveform)
+        return original(self, waveform)
+
+    monkeypatch.setattr(Standardized, "__call__", remember)
+    monkeypatch.setattr(Disturber, "disturb", lambda self, speech, generator: torch.linspace(0, 1, len(speech)))
+    train_encoder(config)
+    assert asked and all(abs(waveform.diff()).max() > 0.01 for waveform in asked)
+
+
+def test_a_run_tells_clean_and_disturbed_clips_apart(config):
+    train_encoder(config)
+    lines = (Path(config.folder) / "log.jsonl").read_text().splitlines()
+    last = eval(lines[-1], {"NaN": float("nan")})
+    assert last["valid_loss"] == pytest.approx((last["valid_clean_loss"] + last["valid_disturbed_loss"]) / 2)
+    assert last["valid_disturbed_distance"] > 0 and "valid_distance" not in last
+
+
+def test_training_on_keeps_attention_near(tmp_path):
+    """The constants of the gates, which could undo it, are no longer trained."""
+    config = load_config(ROOT / "configs" / "tiny" / "encoder_noise.yaml", EncoderConfig)
+    start = ROOT / "semtok" / "checkpoints" / "tiny" / "encoder"
+    model = build_encoder(dataclasses.replace(config, start_from=str(start)))
+    gates = [layer.attention.gru_rel_pos_const for layer in model.encoder.layers]
+    assert gates and not any(gate.requires_grad for gate in gates)
+
+
+def test_noise_that_cannot_be_used_is_refused(config, tmp_path):
+    def load(*noise, **changes):
+        disturbances = dataclasses.replace(config.disturbances, noise=list(map(str, noise)))
+        load_noises(dataclasses.replace(config, disturbances=disturbances, **changes), RATE)
+
+    (tmp_path / "empty").mkdir()
+    with refuses(AudioError, "no audio in", "empty"):
+        load(tmp_path / "empty")
+    with refuses(AudioError, "no folder", "nowhere"):
+        load(tmp_path / "nowhere")
+    with refuses(ConfigError, "3 recordings of disturbances.noise are clips of data"):
+        load(DATA)
+    (tmp_path / "noise.csv").write_text("path,split\nnoise/hiss.wav,test\n")
+    with refuses(AudioError, "splits that are left out, test"):
+        load(tmp_path / "noise.csv", leave_out_splits=["test"])
+    soundfile.write(tmp_path / "empty" / "silent.wav", np.zeros(RATE), RATE)
+    with refuses(AudioError, "silent.wav", "silent"):
+        load(tmp_path / "empty")
+    (tmp_path / "empty" / "silent.wav").write_bytes(b"RIFF")
+    with refuses(AudioError, "silent.wav", "cannot be used"):
+        load(tmp_path / "empty")
+
+
+def test_speech_of_the_test_is_no_noise(config, tmp_path):
+    """Clips of splits that are left out of the data are left out of the noise as well."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.flac").write_bytes(CLIPS[0].read_bytes())
+    (tmp_path / "clips.csv").write_text("path,split\na.flac,train\nb.flac,test\n")
+    (tmp_path / "all.csv").write_text("path\nb.flac\n")
+    disturbances = dataclasses.replace(config.disturbances, noise=[str(tmp_path / "all.csv")])
+    with refuses(ConfigError, "1 recordings of disturbances.noise are clips of data", "b.flac"):
+        load_noises(
+            dataclasses.replace(
+                config, data=[str(tmp_path / "clips.csv")], leave_out_splits=["test"], disturbances=disturbances
+            ),
+            RATE,
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"snr": (20.0, 5.0)}, r"snr .*\[20.0, 5.0\]"),
+        ({"snr": (0.0, 500.0)}, "snr .*from -20 to 100"),
+        ({"snr": (float("nan"), 5.0)}, "snr"),
+        ({"clips": 1.5}, "clips is a share"),
+        ({"rooms": float("nan")}, "rooms is a share"),
+        ({"voices": (0, 3)}, "voices"),
+        ({"room_seconds": (0.0, 1.0)}, "room_seconds"),
+    ],
+)
+def test_disturbances_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        DisturbanceConfig(**changes)
+
+
+def test_consistency_is_between_two_views(config):
+    with refuses(ConfigError, "it needs disturbances"):
+        dataclasses.replace(config, disturbances=None)
+    with refuses(ConfigError, "layers 0 to 2", "[7]"):
+        train_encoder(dataclasses.replace(config, consistency=Consistency([7])))
+
+
+def test_noises_of_training_are_in_no_recording_that_is_measured():
+    listed = (ROOT / "configs" / "tiny" / "noise.csv").read_text().split()[1:]
+    assert len(listed) == 9 and all(Path(path).name.startswith("room_bg_noise") for path in listed)
