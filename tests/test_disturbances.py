@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from helpers import CLIPS, DATA, ROOT, refuses
+from helpers import CLIPS, ROOT, copy_clips, refuses
 
 from semtok import load_audio
 from semtok.audio.disturbances import (
@@ -27,9 +28,10 @@ from semtok.audio.disturbances import (
 from semtok.errors import AudioError, ConfigError
 from semtok.training.config import load_config
 from semtok.training.data.corpus import load_corpus
+from semtok.training.data.noises import load_noises
 from semtok.training.encoder.classes import Standardized
 from semtok.training.encoder.config import Consistency, DisturbanceConfig, EncoderConfig, Regression
-from semtok.training.encoder.disturbances import Disturber, load_noises
+from semtok.training.encoder.disturbances import Disturber
 from semtok.training.encoder.trainer import build_encoder, train_encoder
 
 RATE = 16000
@@ -144,7 +146,7 @@ def config(tmp_path):
     return dataclasses.replace(
         load_config(ROOT / "configs" / "smoke" / "encoder.yaml", EncoderConfig),
         folder=str(tmp_path / "runs" / "encoder"),
-        data=[str(DATA)],
+        data=[str(copy_clips(tmp_path / "clips"))],
         targets=[],
         regressions=[Regression(1, "mel", 1.0)],
         disturbances=DisturbanceConfig(clips=1.0, noise=[str(tmp_path / "noise")]),
@@ -155,7 +157,8 @@ def config(tmp_path):
 
 def disturber(config, tmp_path):
     corpus = load_corpus(config.data, tmp_path / "audio", sample_rate=RATE)
-    return Disturber(config.disturbances, corpus, np.array([0, 2]), load_noises(config, RATE), RATE)
+    noises = load_noises(config.disturbances.noise, data=config.data, sample_rate=RATE)
+    return Disturber(config.disturbances, corpus, np.array([0, 2]), noises, RATE)
 
 
 def test_every_crop_that_is_to_be_disturbed_is_and_stays_as_long(config, tmp_path, speech):
@@ -185,7 +188,7 @@ def test_targets_come_from_clean_speech(config, monkeypatch):
 def test_a_run_tells_clean_and_disturbed_clips_apart(config):
     train_encoder(config)
     lines = (Path(config.folder) / "log.jsonl").read_text().splitlines()
-    last = eval(lines[-1], {"NaN": float("nan")})
+    last = json.loads(lines[-1])
     assert last["valid_loss"] == pytest.approx((last["valid_clean_loss"] + last["valid_disturbed_loss"]) / 2)
     assert last["valid_disturbed_distance"] > 0 and "valid_distance" not in last
 
@@ -199,42 +202,42 @@ def test_training_on_keeps_attention_near(tmp_path):
     assert gates and not any(gate.requires_grad for gate in gates)
 
 
-def test_noise_that_cannot_be_used_is_refused(config, tmp_path):
-    def load(*noise, **changes):
-        disturbances = dataclasses.replace(config.disturbances, noise=list(map(str, noise)))
-        load_noises(dataclasses.replace(config, disturbances=disturbances, **changes), RATE)
+def test_noise_that_cannot_be_used_is_refused(tmp_path):
+    def load(noise, **options):
+        load_noises([str(noise)], data=[str(tmp_path / "clips")], sample_rate=RATE, **options)
 
+    copy_clips(tmp_path / "clips")
     (tmp_path / "empty").mkdir()
     with refuses(AudioError, "no audio in", "empty"):
         load(tmp_path / "empty")
     with refuses(AudioError, "no folder", "nowhere"):
         load(tmp_path / "nowhere")
-    with refuses(ConfigError, "3 recordings of disturbances.noise are clips of data"):
-        load(DATA)
-    (tmp_path / "noise.csv").write_text("path,split\nnoise/hiss.wav,test\n")
-    with refuses(AudioError, "splits that are left out, test"):
-        load(tmp_path / "noise.csv", leave_out_splits=["test"])
     soundfile.write(tmp_path / "empty" / "silent.wav", np.zeros(RATE), RATE)
     with refuses(AudioError, "silent.wav", "silent"):
         load(tmp_path / "empty")
+    (tmp_path / "noise.csv").write_text("path,split\nempty/silent.wav,test\n")
+    with refuses(AudioError, "noise.csv", "in the splits left out", "test"):
+        load(tmp_path / "noise.csv", leave_out_splits=["test"])
     (tmp_path / "empty" / "silent.wav").write_bytes(b"RIFF")
     with refuses(AudioError, "silent.wav", "cannot be used"):
         load(tmp_path / "empty")
 
 
-def test_speech_of_the_test_is_no_noise(config, tmp_path):
-    """Clips of splits that are left out of the data are left out of the noise as well."""
+def test_speech_is_no_noise(tmp_path):
+    """Neither that which is learnt nor, in a manifest of all clips, that which is tested."""
+    clips = str(copy_clips(tmp_path / "clips"))
+    with refuses(ConfigError, "3 recordings of noise are clips of data"):
+        load_noises([clips], data=[clips], sample_rate=RATE)
     for name in ("a", "b"):
         (tmp_path / f"{name}.flac").write_bytes(CLIPS[0].read_bytes())
     (tmp_path / "clips.csv").write_text("path,split\na.flac,train\nb.flac,test\n")
-    (tmp_path / "all.csv").write_text("path\nb.flac\n")
-    disturbances = dataclasses.replace(config.disturbances, noise=[str(tmp_path / "all.csv")])
-    with refuses(ConfigError, "1 recordings of disturbances.noise are clips of data", "b.flac"):
+    (tmp_path / "noise.csv").write_text("path\nb.flac\n")
+    with refuses(ConfigError, "1 recordings of noise", "b.flac"):
         load_noises(
-            dataclasses.replace(
-                config, data=[str(tmp_path / "clips.csv")], leave_out_splits=["test"], disturbances=disturbances
-            ),
-            RATE,
+            [str(tmp_path / "noise.csv")],
+            data=[str(tmp_path / "clips.csv")],
+            sample_rate=RATE,
+            leave_out_splits=["test"],
         )
 
 

@@ -72,10 +72,10 @@ def band_limit(speech: Waveform, lowest: float, highest: float, sample_rate: int
     return limited
 
 
-def _edge(frequencies: npt.NDArray[np.float64], cutoff: float) -> npt.NDArray[np.float64]:
+def _edge(frequencies: npt.NDArray[np.floating], cutoff: float) -> npt.NDArray[np.floating]:
     """1 below a cutoff, 0 above."""
     place = np.clip((frequencies / cutoff - 0.95) / 0.1, 0, 1)
-    edge: npt.NDArray[np.float64] = 0.5 + 0.5 * np.cos(np.pi * place)
+    edge: npt.NDArray[np.floating] = 0.5 + 0.5 * np.cos(np.pi * place)
     return edge
 
 

@@ -21,7 +21,8 @@ from semtok.support.atomic import atomic_write
 from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
 from semtok.training.config import Dataset
-from semtok.training.data.sources import Row, find_clips, find_rows, read_clips, read_rows
+from semtok.training.data.noises import load_noises
+from semtok.training.data.sources import Row, find_rows, read_rows
 from semtok.training.downstream.config import AugmentationConfig
 
 _CLIPS_AT_ONCE = 16
@@ -116,7 +117,7 @@ def load_clips(
     index_file, values_file = folder / "index.json", folder / "values"
     if not index_file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        noises = list(_noises(augmentation, tokenizer.sample_rate))
+        noises = load_noises(augmentation.noise, data=data, sample_rate=tokenizer.sample_rate)
         with atomic_write(values_file) as aside:
             kept, starts, skipped = _tokenize(
                 read_rows(rows, sample_rate=tokenizer.sample_rate),
@@ -150,14 +151,6 @@ def load_clips(
     columns = np.concatenate([rows_of[layer].start + np.arange(len(sizes)) for layer, sizes in codebooks.items()])
     values = values.reshape(-1, len(tokenizer.codebooks.sizes))
     return Clips(rows_of_clips, values, index["starts"], columns)
-
-
-def _noises(augmentation: AugmentationConfig, sample_rate: int) -> Iterator[np.ndarray]:
-    paths = find_clips(list(augmentation.noise))
-    for name, waveform in read_clips(paths, sample_rate=sample_rate):
-        if isinstance(waveform, AudioError):
-            raise AudioError(f"the noise {name} cannot be used: {waveform}") from waveform
-        yield waveform.numpy()
 
 
 def _copies(

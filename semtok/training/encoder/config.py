@@ -90,17 +90,14 @@ class DisturbanceConfig:
         for name in ("clips", "noises", "rooms", "channels"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"disturbances.{name} is a share of clips, 0 to 1, got {getattr(self, name)}")
-        bounds = {
-            "snr": (-20, 100),
-            "direct_to_reverberant": (-20, 100),
-            "voices": (1, 100),
-            "room_seconds": (0.01, 10),
-        }
+        decibels, seconds, count = (-20, 100), (0.01, 10), (1, 100)
+        bounds = {"snr": decibels, "direct_to_reverberant": decibels, "room_seconds": seconds, "voices": count}
         for name, (least, most) in bounds.items():
             low, high = getattr(self, name)
             if not least <= low <= high <= most:
                 raise ConfigError(
-                    f"disturbances.{name} is the lowest and the highest value, from {least} to {most}, got [{low}, {high}]"
+                    f"disturbances.{name} is the lowest and the highest value, from {least} to {most}, "
+                    f"got [{low}, {high}]"
                 )
 
 

@@ -15,9 +15,10 @@ from semtok.audio.lengths import Framing
 from semtok.errors import ConfigError
 from semtok.support.atomic import atomic_write
 from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
+from semtok.training.data.noises import load_noises
 from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
 from semtok.training.encoder.config import EncoderConfig, Regression
-from semtok.training.encoder.disturbances import Disturber, load_noises
+from semtok.training.encoder.disturbances import Disturber
 from semtok.training.encoder.locality import keep_gates, start_near
 from semtok.training.encoder.targets import DIMENSIONS
 from semtok.training.encoder.teachers import teacher_features
@@ -157,9 +158,15 @@ class EncoderTrainer:
                 device=run.device,
             )
         self.second_round = not any(target.masked for target in config.targets)
-        self.disturber = config.disturbances and Disturber(
-            config.disturbances, corpus, self.training, load_noises(config, SAMPLE_RATE), SAMPLE_RATE
-        )
+        self.disturber = None
+        if config.disturbances is not None:
+            noises = load_noises(
+                config.disturbances.noise,
+                data=config.data,
+                sample_rate=SAMPLE_RATE,
+                leave_out_splits=config.leave_out_splits,
+            )
+            self.disturber = Disturber(config.disturbances, corpus, self.training, noises, SAMPLE_RATE)
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step of the optimiser: the loss, and the accuracy of each layer."""
@@ -188,12 +195,12 @@ class EncoderTrainer:
         generator = np.random.default_rng((self.config.seed, step, share))
         crops, starts = crop_batch(self.corpus, clips, self.crop, HOP_LENGTH, generator)
         clean = normalize(crops)
-        if self.disturber is None or self.config.disturbances is None:
+        if self.disturber is None:
             return clean, clean, clips, starts
-        share_of_clips = self.config.disturbances.clips
+        disturbed = generator.random(len(clean)) < self.disturber.share
         heard = [
-            normalize(self.disturber.disturb(crop, generator)) if generator.random() < share_of_clips else crop
-            for crop in clean
+            normalize(self.disturber.disturb(crop, generator)) if chosen else crop
+            for crop, chosen in zip(clean, disturbed.tolist(), strict=True)
         ]
         return clean, torch.stack(heard), clips, starts
 
