@@ -108,6 +108,9 @@ def verify(
         str | None, typer.Option(metavar="IN", help="Where the audio is now, if it was moved.", show_default=False)
     ] = None,
     clips: Annotated[int, typer.Option(help="How many to encode again.")] = 20,
+    all_bytes: Annotated[
+        bool, typer.Option("--bytes", help="Instead, read all files whole and compare them with their checksums.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
     device: Device = "cpu",
     local_files_only: LocalFilesOnly = False,
@@ -116,6 +119,12 @@ def verify(
     from semtok import corpus
     from semtok.corpus.run import read_run
 
+    if all_bytes:
+        whole = corpus.verify_bytes(folder)
+        typer.echo(f"{whole.files} files, {whole.bytes} bytes: all are as they were written")
+        if whole.without_checksums:
+            typer.echo(f"{whole.without_checksums} of them have no checksums, so that changes may go unnoticed")
+        return
     run = read_run(folder)
     name, _, revision = (checkpoint or run.checkpoint or "").partition("@")
     if not name:

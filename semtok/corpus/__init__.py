@@ -9,7 +9,7 @@ from __future__ import annotations
 from semtok.errors import needs_extra
 
 with needs_extra("corpus"):
-    from semtok.corpus.checking import CorpusStatus, Verification, status, verify
+    from semtok.corpus.checking import BytesVerified, CorpusStatus, Verification, status, verify, verify_bytes
     from semtok.corpus.encoding import Encoded, encode_corpus
     from semtok.corpus.exporters import EXPORTERS, export
     from semtok.corpus.ray_engine import encode_corpus_with_ray
@@ -17,6 +17,7 @@ with needs_extra("corpus"):
 
 __all__ = [
     "EXPORTERS",
+    "BytesVerified",
     "CorpusStatus",
     "Encoded",
     "TokenClip",
@@ -28,4 +29,5 @@ __all__ = [
     "read",
     "status",
     "verify",
+    "verify_bytes",
 ]

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from semtok.checkpoints.card import CARD, GENERATED
 from semtok.corpus.run import CorpusRun
-from semtok.corpus.table import read_columns, shard_is_done, shard_path
+from semtok.corpus.table import read_column, shard_is_done, shard_path
 from semtok.corpus.worker import read_errors
 from semtok.support.atomic import atomic_write
 
@@ -29,12 +29,12 @@ def write_card(folder: Path, run: CorpusRun) -> None:
 
 
 def _card(folder: Path, run: CorpusRun) -> str:
-    table = read_columns((shard_path(folder, shard) for shard in range(run.num_shards)), ["duration"])
-    hours = (pc.sum(table["duration"]).as_py() or 0) / 3600
+    seconds = read_column((shard_path(folder, shard) for shard in range(run.num_shards)), "duration")
+    hours = (pc.sum(seconds).as_py() or 0) / 3600
     codebooks = run.codebooks
     failed = sum(len(read_errors(folder, shard)) for shard in range(run.num_shards))
     details = {
-        "Clips": f"{table.num_rows}, {hours:.2f} h",
+        "Clips": f"{len(seconds)}, {hours:.2f} h",
         "Not encoded": f"{failed}, listed in `errors/`" if failed else None,
         "Tokenizer": f"`{run.checkpoint}`" if run.checkpoint and not Path(run.checkpoint).is_absolute() else None,
         "Fingerprint": f"`{run.fingerprint}`",

@@ -16,13 +16,14 @@ import pyarrow.compute as pc
 from semtok.corpus.plan import Plan, id_hash
 from semtok.corpus.reading import TokenCorpus, read
 from semtok.corpus.run import CorpusRun, read_run
-from semtok.corpus.table import read_columns, shard_is_done, shard_path
+from semtok.corpus.table import check_clips, read_column, shard_is_done, shard_path
 from semtok.corpus.worker import read_errors
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError, CorpusError
 from semtok.speech.clip import Clip
 from semtok.speech.sources import open_source
+from semtok.support.parquet import ParquetReader, damaged
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
 
@@ -65,15 +66,55 @@ def status(folder: str | os.PathLike[str]) -> CorpusStatus:
     folder = Path(folder)
     run = read_run(folder)
     done = [shard for shard in range(run.num_shards) if shard_is_done(folder, run, shard)]
-    table = read_columns((shard_path(folder, shard) for shard in done), ["duration"]) if done else None
+    seconds = read_column((shard_path(folder, shard) for shard in done), "duration")
     return CorpusStatus(
         shards=run.num_shards,
         missing=tuple(sorted(set(range(run.num_shards)) - set(done))),
         rows=run.rows,
-        clips=0 if table is None else table.num_rows,
-        seconds=0.0 if table is None else pc.sum(table["duration"]).as_py() or 0.0,
+        clips=len(seconds),
+        seconds=pc.sum(seconds).as_py() or 0.0,
         failed=sum(len(read_errors(folder, shard)) for shard in done),
     )
+
+
+@dataclass(frozen=True)
+class BytesVerified:
+    """What was read: files and bytes, and how many of the files are older than checksums, so that changes may hide."""
+
+    files: int
+    bytes: int
+    without_checksums: int
+
+
+def verify_bytes(folder: str | os.PathLike[str]) -> BytesVerified:
+    """Reads every byte of the shards that are there, and of the list of clips, and compares it with its checksum.
+
+    Raises:
+        CorpusError: no corpus, or files that are damaged: all are named.
+    """
+    folder = Path(folder)
+    run = read_run(folder)
+    shards = {path: shard for shard in range(run.num_shards) if (path := shard_path(folder, shard)).exists()}
+    files = [_plan(run).path(folder), *shards]
+    checks = [_check_bytes(path, folder, run, shards.get(path)) for path in files]
+    if wrong := [str(check) for check in checks if isinstance(check, Exception)]:
+        raise CorpusError("\n".join(wrong))
+    return BytesVerified(len(files), sum(path.stat().st_size for path in files), checks.count(False))
+
+
+def _check_bytes(path: Path, folder: Path, run: CorpusRun, shard: int | None) -> bool | OSError | CorpusError:
+    """Whether a file, of a shard or of the list of clips, has checksums; or what is wrong with its bytes."""
+    try:
+        if shard is not None and not shard_is_done(folder, run, shard):
+            raise damaged(path, "its footer is not that of a shard of this corpus")
+        with ParquetReader(path) as file:
+            for group in range(len(file.group_rows)):
+                table = file.read(group, file.schema.names)
+                if shard is not None:
+                    check_clips(table, run.codebooks, path)
+            return file.has_checksums
+    except (OSError, CorpusError) as error:
+        return error
 
 
 @dataclass(frozen=True)
@@ -144,7 +185,7 @@ def _check_ids(folder: Path, run: CorpusRun) -> None:
     """Every clip once, in its shard or in `errors/`."""
     hashes = array("Q")
     for shard in range(run.num_shards):
-        there = read_columns([shard_path(folder, shard)], ["id"])["id"].to_pylist()
+        there = read_column([shard_path(folder, shard)], "id").to_pylist()
         failed = [row["id"] for row in read_errors(folder, shard)]
         if run.rows_are_clips:
             planned = [row.id for row in _plan(run).read(folder, *run.slice(shard))]

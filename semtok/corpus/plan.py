@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from semtok.errors import AudioError, CorpusError
 from semtok.speech.clip import Clip
 from semtok.speech.columns import RESERVED, fit
 from semtok.speech.sources import Source
-from semtok.support.atomic import atomic_write
+from semtok.support.parquet import ParquetReader, damaged, write_parquet
 
 _GROUP_ROWS = 1000
 _NAMED = 5
@@ -48,12 +47,14 @@ class Plan:
             CorpusError: it is gone or cannot be read.
         """
         try:
-            with pq.ParquetFile(self.path(folder)) as file:
+            with ParquetReader(self.path(folder)) as file:
+                if sum(file.group_rows) != self.rows or file.schema.names[:4] != list(RESERVED[:4]):
+                    raise damaged(self.path(folder), f"it is no list of {self.rows} rows")
                 for group in range(start // _GROUP_ROWS, -(-stop // _GROUP_ROWS)):
                     first = group * _GROUP_ROWS
-                    table = file.read_row_group(group)
+                    table = file.read(group, file.schema.names)
                     yield from map(_to_row, table[max(start - first, 0) : stop - first].to_pylist())
-        except (OSError, pa.ArrowException) as error:
+        except OSError as error:
             raise CorpusError(f"cannot read {self.path(folder)}: {error}") from error
 
     def slice(self, shard: int, num_shards: int) -> tuple[int, int]:
@@ -85,12 +86,9 @@ def write_plan(source: Source, folder: Path) -> Plan:
             + [(name, pa.type_for_alias(kind)) for name, kind in source.columns.items()]
         )
         records = _records(source)
-        with (
-            atomic_write(plan.path(folder)) as aside,
-            pq.ParquetWriter(aside, schema, compression="zstd") as writer,
-        ):
+        with write_parquet(plan.path(folder), schema) as write:
             while group := list(itertools.islice(records, _GROUP_ROWS)):
-                writer.write_table(pa.Table.from_pylist(group, schema))
+                write(pa.Table.from_pylist(group, schema))
     return plan
 
 

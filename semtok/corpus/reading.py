@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from semtok.codebooks.codebooks import Codebooks
 from semtok.corpus.run import CorpusRun, read_run
-from semtok.corpus.table import shard_is_done, shard_path
+from semtok.corpus.table import check_clips, shard_is_done, shard_path
 from semtok.errors import CorpusError
 from semtok.speech.columns import RESERVED
+from semtok.support.parquet import ParquetReader
 from semtok.tokens import Tokens
 
 
@@ -55,16 +55,16 @@ class TokenCorpus:
 
     def __init__(self, folder: Path, run: CorpusRun, codebooks: Codebooks, paths: Sequence[Path]) -> None:
         self.folder, self.run, self.codebooks, self.paths = folder, run, codebooks, list(paths)
-        self._ends = list(accumulate(pq.read_metadata(path).num_rows for path in self.paths))
+        self._ends = list(accumulate(map(_count, self.paths)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __iter__(self) -> Iterator[TokenClip]:
         for path in self.paths:
-            with pq.ParquetFile(path) as file:
-                for group in range(file.num_row_groups):
-                    yield from self._clips(file.read_row_group(group, columns=self._columns))
+            with ParquetReader(path) as file:
+                for group in range(len(file.group_rows)):
+                    yield from self._clips(self._read(file, group))
 
     def parts(self) -> Iterator[TokenCorpus]:
         """A corpus for each shard."""
@@ -78,23 +78,27 @@ class TokenCorpus:
             raise IndexError(f"there is no clip {key} in a corpus of {len(self)}")
         shard = bisect_right(self._ends, number)
         row = number - (self._ends[shard - 1] if shard else 0)
-        with pq.ParquetFile(self.paths[shard]) as file:
-            for group in range(file.num_row_groups):
-                if row < (rows := file.metadata.row_group(group).num_rows):
-                    return next(self._clips(file.read_row_group(group, columns=self._columns)[row : row + 1]))
+        with ParquetReader(self.paths[shard]) as file:
+            for group, rows in enumerate(file.group_rows):
+                if row < rows:
+                    return next(self._clips(self._read(file, group)[row : row + 1]))
                 row -= rows
         raise AssertionError("the footer counts other rows than its groups")
 
     def _find(self, name: str) -> TokenClip:
         for path in self.paths:
-            table = pq.read_table(path, columns=self._columns, filters=[("id", "=", name)])
-            for clip in self._clips(table):
-                return clip
+            with ParquetReader(path) as file:
+                for group in range(len(file.group_rows)):
+                    least, greatest = file.bounds(group, "id") or (name, name)
+                    if least <= name <= greatest and name in (ids := file.read(group, ["id"])["id"].to_pylist()):
+                        row = ids.index(name)
+                        return next(self._clips(self._read(file, group)[row : row + 1]))
         raise KeyError(f"{self.folder} has no clip with the id {name!r}")
 
-    @property
-    def _columns(self) -> list[str]:
-        return [*RESERVED, *self.codebooks.columns, *self.run.columns]
+    def _read(self, file: ParquetReader, group: int) -> pa.Table:
+        table = file.read(group, [*RESERVED, *self.codebooks.columns, *self.run.columns])
+        check_clips(table, self.codebooks, file.path)
+        return table
 
     def _clips(self, table: pa.Table) -> Iterator[TokenClip]:
         codes = [_split(table.column(name).combine_chunks()) for name in self.codebooks.columns]
@@ -134,6 +138,11 @@ def read(folder: str | os.PathLike[str], *, layers: Sequence[int] | None = None,
             "see `semtok corpus status`, or take what is there with partial=True"
         )
     return TokenCorpus(folder, run, codebooks, [shard_path(folder, shard) for shard in done])
+
+
+def _count(path: Path) -> int:
+    with ParquetReader(path) as file:
+        return sum(file.group_rows)
 
 
 def _split(column: pa.ListArray) -> list[np.ndarray]:

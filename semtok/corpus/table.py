@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from semtok.codebooks.codebooks import code_type
+from semtok.codebooks.codebooks import Codebooks, code_type
 from semtok.corpus.run import CorpusRun
 from semtok.errors import CorpusError
 from semtok.speech.clip import Clip
-from semtok.speech.columns import fit
-from semtok.support.atomic import atomic_write
+from semtok.speech.columns import RESERVED, fit
+from semtok.support.json import parse_json
+from semtok.support.parquet import ParquetReader, damaged, write_parquet
 
 _METADATA = b"semtok"
+# Of the columns that every table of tokens has.
+_TYPES = (pa.string(), pa.string(), pa.float64(), pa.float64(), pa.int64(), pa.int32())
 
 
 class EncodedClip(NamedTuple):
@@ -41,24 +44,11 @@ def schema_of(run: CorpusRun) -> pa.Schema:
         for name, size in zip(run.codebooks.columns, run.codebooks.sizes, strict=True)
     ]
     fields = [
-        ("id", pa.string()),
-        ("path", pa.string()),
-        ("start", pa.float64()),
-        ("duration", pa.float64()),
-        ("num_samples", pa.int64()),
-        ("num_frames", pa.int32()),
+        *zip(RESERVED, _TYPES, strict=True),
         *codes,
         *((name, pa.type_for_alias(kind)) for name, kind in run.columns.items()),
     ]
-    facts = {
-        "run": run.digest,
-        "fingerprint": run.fingerprint,
-        **run.codebooks.entries,
-        "frame_rate": run.frame_rate,
-        "sample_rate": run.sample_rate,
-        "dtype": run.dtype,
-        "semtok": run.semtok,
-    }
+    facts = {**_facts(run), "semtok": run.semtok}
     schema = pa.schema(fields)
     features = {"info": {"features": {field.name: _feature(field.type) for field in schema}}}
     return schema.with_metadata({_METADATA: json.dumps(facts), b"huggingface": json.dumps(features)})
@@ -70,39 +60,13 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     return {"dtype": {"double": "float64"}.get(str(kind), str(kind)), "_type": "Value"}
 
 
-class ShardWriter:
-    """Writes clips to a shard, some at a time; the file appears whole, on disk, or not at all.
-
-    Used as a context.
-    """
-
-    def __init__(self, folder: Path, run: CorpusRun, shard: int) -> None:
-        self._run, self._path = run, shard_path(folder, shard)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._schema = schema_of(run)
-
-    def __enter__(self) -> ShardWriter:
-        self._whole = atomic_write(self._path)
-        self._sink = self._whole.__enter__().open("wb")
-        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", use_dictionary=True)
-        return self
-
-    def write(self, clips: Sequence[EncodedClip]) -> None:
-        """The next rows of the table."""
-        self._writer.write_table(_to_table(clips, self._run, self._schema))
-
-    def __exit__(self, *failure: Any) -> None:
-        try:
-            try:
-                self._writer.close()
-                self._sink.flush()
-                os.fsync(self._sink.fileno())
-            finally:
-                self._sink.close()
-        except BaseException as error:
-            self._whole.__exit__(type(error), error, error.__traceback__)
-            raise
-        self._whole.__exit__(*failure)
+@contextmanager
+def write_shard(folder: Path, run: CorpusRun, shard: int) -> Iterator[Callable[[Sequence[EncodedClip]], None]]:
+    """Gives a function that writes the next clips of a shard; the file appears whole, on disk, or not at all."""
+    path, schema = shard_path(folder, shard), schema_of(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_parquet(path, schema) as write:
+        yield lambda clips: write(_to_table(clips, run, schema))
 
 
 def _to_table(clips: Sequence[EncodedClip], run: CorpusRun, schema: pa.Schema) -> pa.Table:
@@ -126,41 +90,76 @@ def _to_table(clips: Sequence[EncodedClip], run: CorpusRun, schema: pa.Schema) -
 
 
 def shard_is_done(folder: Path, run: CorpusRun, shard: int) -> bool:
-    """Whether a shard is there, whole by its footer, and of this run.
+    """Whether a shard is there, whole by its footer, with the columns of this run.
 
     Raises:
         CorpusError: it is of another run.
     """
     path = shard_path(folder, shard)
     try:
-        facts = read_facts(path)
+        with ParquetReader(path) as file:
+            schema, facts = file.schema, _read_facts(file)
     except (FileNotFoundError, CorpusError):
         return False  # a file that was cut while it was copied is made again
-    if facts["run"] != run.digest:
-        raise CorpusError(
-            f"{path} is of another run (of tokenizer {facts['fingerprint']}, layers {facts['layers']}) than {folder}/"
-            f"run.json ({run.fingerprint}, {list(run.codebooks)}): put it elsewhere, or give another folder"
-        )
-    return True
+    for name, expected in _facts(run).items():
+        if facts.get(name) != expected:
+            raise CorpusError(
+                f"{path} is of another run: its {name} is {facts.get(name)!r}, that of {folder}/run.json {expected!r}. "
+                "Put it elsewhere, or give another folder"
+            )
+    return _fits(schema, schema_of(run))
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """What a shard's own metadata says.
+def _facts(run: CorpusRun) -> dict[str, Any]:
+    """What the metadata of a shard says of its run, as JSON gives it back."""
+    return {
+        "fingerprint": run.fingerprint,
+        **{name: list(rows) for name, rows in run.codebooks.entries.items()},
+        "frame_rate": run.frame_rate,
+        "sample_rate": run.sample_rate,
+        "dtype": run.dtype,
+        "run": run.digest,
+    }
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        CorpusError: it is damaged, or no file of tokens.
-    """
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-        facts: dict[str, Any] = json.loads(metadata[_METADATA])
-    except FileNotFoundError:
-        raise
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise CorpusError(f"{path} is damaged, or holds no tokens: {error}") from error
+
+def _read_facts(file: ParquetReader) -> dict[str, Any]:
+    facts = parse_json((file.schema.metadata or {}).get(_METADATA, b""), f"the metadata of {file.path}", CorpusError)
+    if not isinstance(facts, dict):
+        raise damaged(file.path, "its metadata does not say of which run it is")
     return facts
 
 
-def read_columns(paths: Iterable[Path], columns: Sequence[str]) -> pa.Table:
-    """These columns of shards, one after the other."""
-    return pa.concat_tables([pq.read_table(path, columns=list(columns)) for path in paths])
+def _fits(schema: pa.Schema, expected: pa.Schema) -> bool:
+    """Whether a schema has the columns that are expected, of their types; codes may be whole numbers of any type."""
+
+    def fits(kind: pa.DataType, expected: pa.DataType) -> bool:
+        if pa.types.is_list(expected):
+            return bool(pa.types.is_list(kind) and pa.types.is_integer(kind.value_type))
+        return bool(kind == expected)
+
+    return all(field.name in schema.names and fits(schema.field(field.name).type, field.type) for field in expected)
+
+
+def check_clips(table: pa.Table, codebooks: Codebooks, path: Path) -> None:
+    """Raises `CorpusError` if a table of the shard `path` holds what no tokenizer with these codebooks makes."""
+    for name in (*RESERVED, *codebooks.columns):
+        if table[name].null_count:
+            raise damaged(path, f"column {name} has no value in some rows")
+    frames = table["num_frames"].to_numpy()
+    for name, size in zip(codebooks.columns, codebooks.sizes, strict=True):
+        column = table[name].combine_chunks()
+        if not np.array_equal(column.value_lengths().to_numpy(), frames):
+            raise damaged(path, f"column {name} has clips of other lengths than num_frames says")
+        codes = column.flatten()
+        if codes.null_count or (len(codes) and not 0 <= pc.min(codes).as_py() <= pc.max(codes).as_py() < size):
+            raise damaged(path, f"column {name} holds other numbers than codes from 0 to {size - 1}")
+
+
+def read_column(paths: Iterable[Path], name: str) -> pa.ChunkedArray:
+    """One of the columns that every table of tokens has, of shards that are done, one after the other."""
+    parts = []
+    for path in paths:
+        with ParquetReader(path) as file:
+            parts += [file.read(group, [name])[name] for group in range(len(file.group_rows))]
+    chunks = [chunk for part in parts for chunk in part.chunks]
+    return pa.chunked_array(chunks, type=_TYPES[RESERVED.index(name)])

@@ -15,13 +15,14 @@ from semtok.audio.recordings import Recording
 from semtok.codebooks.codebooks import code_type
 from semtok.corpus.plan import Plan
 from semtok.corpus.run import CorpusRun
-from semtok.corpus.table import EncodedClip, ShardWriter
+from semtok.corpus.table import EncodedClip, write_shard
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
-from semtok.errors import AudioError
+from semtok.errors import AudioError, CorpusError
 from semtok.speech.clip import Clip
 from semtok.speech.sources import Opened, Source
 from semtok.support.atomic import atomic_write
+from semtok.support.json import read_json_lines
 from semtok.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ def encode_shard(
     errors: list[dict[str, Any]] = []
     rows = Plan(run.plan, run.rows).read(folder, *run.slice(shard))
     clips = _unique(source.recordings(rows, tokenizer.sample_rate))
-    with ShardWriter(folder, run, shard) as writer:
+    with write_shard(folder, run, shard) as write:
         for group in _ahead(_groups(clips)):
             encoded: dict[int, EncodedClip] = {}
             for number, outcome in _encode(tokenizer, run, group):
@@ -75,7 +76,7 @@ def encode_shard(
                 else:
                     errors.append(_error_row(group[number][0], outcome))
                     report(ClipDone(0, outcome))
-            writer.write([encoded[number] for number in sorted(encoded)])
+            write([encoded[number] for number in sorted(encoded)])
         # before the shard, which says that both are done
         _write_errors(error_path(folder, shard), errors)
 
@@ -85,9 +86,13 @@ def error_path(folder: Path, shard: int) -> Path:
 
 
 def read_errors(folder: Path, shard: int) -> list[dict[str, Any]]:
-    """The clips of a shard that could not be encoded: `id`, `path`, `start`, `duration` and `error` of each."""
+    """The clips of a shard that could not be encoded: `id`, `path`, `start`, `duration` and `error` of each.
+
+    Raises:
+        CorpusError: the file that lists them is damaged.
+    """
     path = error_path(folder, shard)
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return list(read_json_lines(path, CorpusError)) if path.exists() else []
 
 
 class _Counted(Recording):
