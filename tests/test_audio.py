@@ -121,7 +121,7 @@ def test_files_without_usable_samples(tmp_path, samples, message):
 
 @pytest.mark.parametrize("sample_rate", [16, 0, -16000, 16000.0, "16000", None])
 def test_sample_rate_is_an_integer_in_hertz(sample_rate):
-    with refuses("sample_rate must be an integer in Hz, at least 1000, got", repr(sample_rate)):
+    with refuses("sample_rate must be an integer in Hz, 1000 to 768000, got", repr(sample_rate)):
         load_audio(SPEECH, sample_rate=sample_rate)
 
 
@@ -457,7 +457,7 @@ ACCEPTED = "expected a path, a list of paths, an array [samples] or [batch, samp
     [
         (None, [ACCEPTED, "got NoneType"]),
         (3.0, [ACCEPTED, "got float"]),
-        ({"array": []}, ["sampling_rate of clip 0 must be an integer in Hz, at least 1000, got None"]),
+        ({"array": []}, ["sampling_rate of clip 0 must be an integer in Hz, 1000 to 768000, got None"]),
         ({"array": [0.1, 0.2], "sampling_rate": 8000.5}, ["sampling_rate of clip 0 must be an integer", "8000.5"]),
         ({"array": np.zeros((2, 9)), "sampling_rate": 8000}, ["the array of clip 0 has shape [2, 9]", "[samples]"]),
         ({"array": "a.wav", "sampling_rate": 8000}, ["the array of clip 0 is a str, expected 1-D floating point"]),
@@ -530,5 +530,27 @@ def test_too_few_samples_to_resample():
 @pytest.mark.parametrize("rates", [{"sample_rate": 16}, {"sample_rate": 44.1}, {"target_sample_rate": 0}])
 def test_rates_are_integers_in_hertz(rates):
     (name, value), *_ = rates.items()
-    with refuses(f"{name} must be an integer in Hz, at least 1000, got {value}"):
+    with refuses(f"{name} must be an integer in Hz, 1000 to 768000, got {value}"):
         waveforms(torch.zeros(9), **rates)
+
+
+@pytest.mark.parametrize("rate, refused", [(1, True), (999, True), (1000, False), (768_000, False), (768_001, True)])
+def test_rates_at_which_no_speech_is_recorded_are_refused(tmp_path, rate, refused):
+    """A file that says 1 Hz would grow 16,000-fold where it is resampled."""
+    path = tmp_path / "file.wav"
+    soundfile.write(path, np.zeros(4000, dtype=np.int16), rate)
+    if refused:
+        with refuses("file.wav", "1000 to 768000", f"got {rate}"):
+            load_audio(path)
+    else:
+        assert len(load_audio(path)) == round(4000 * 16000 / rate)
+
+
+def test_more_than_a_day_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.zeros(25 * 3600 * 1000, dtype=np.int16), 1000)
+    with refuses("long.flac", "more than 24 hours"):
+        load_audio(path, sample_rate=1000)
+    (recording,) = open_recordings([path], sample_rate=None, target_sample_rate=1000)
+    with refuses("more than 24 hours"):
+        recording.load()

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from checkpoints import make_tokenizer
 from helpers import CLIPS, refuses
 
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
-from semtok.errors import AudioError, CheckpointError, SemtokError
+from semtok.errors import AudioError, CheckpointError, SemtokError, TextError
 
 pytest.importorskip("gradio", reason="the extra demo is not installed")
 
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+
 from semtok.demo.app import _is_loopback
+from semtok.demo.guard import Guard
 from semtok.demo.listening import excerpt, keep_stages, kept_rows, layer_weights, margins, row_bits
 from semtok.demo.models import Shelf
 from semtok.demo.pictures import draw_weights, table_of_bits
@@ -115,7 +125,8 @@ def test_names_are_loaded_once_and_errors_are_not_kept(istft_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "host, alone", [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), (None, False)]
+    "host, alone",
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("[::1]", True), ("0.0.0.0", False), (None, False)],
 )
 def test_any_name_is_taken_where_only_this_machine_reaches_the_page(host, alone):
     assert _is_loopback(host) == alone
@@ -134,3 +145,77 @@ def test_a_deleted_recording_is_told(tmp_path):
 
     with refuses(AudioError, "gone.wav", "upload or record it again"):
         check_recording(str(tmp_path / "gone.wav"))
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """A client of a server that answers "page", behind a guard of 100 bytes of uploads."""
+
+    async def page(scope, receive, send):
+        await PlainTextResponse("page")(scope, receive, send)
+
+    return TestClient(Guard(page, {"localhost", "127.0.0.1", "::1"}, tmp_path, 100))
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:7860", "127.0.0.1:80", "[::1]:7860", "[::1]"])
+def test_the_page_answers_to_its_own_names(guarded, host):
+    assert guarded.get("/", headers={"host": host}).text == "page"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:7860", "evil.example:80", "", "[", "192.168.0.9"]
+)
+def test_a_request_to_another_name_is_refused(guarded, host):
+    """DNS rebinding: a name of the internet that resolves to this machine."""
+    answer = guarded.get("/", headers={"host": host})
+    assert answer.status_code == 403 and "localhost" in answer.text and "page is at" in answer.text
+
+
+def test_uploads_have_a_bound_in_sum(guarded, tmp_path):
+    headers = {"host": "localhost"}
+    assert guarded.post("/gradio_api/upload", content=bytes(60), headers=headers).text == "page"
+    (tmp_path / "visitor").mkdir()
+    (tmp_path / "visitor" / "speech.wav").write_bytes(bytes(60))
+    answer = guarded.post("/gradio_api/upload", content=bytes(60), headers=headers)
+    assert answer.status_code == 507 and "try again later" in answer.text
+    assert guarded.post("/gradio_api/upload", content=bytes(30), headers=headers).text == "page"
+    assert guarded.post("/gradio_api/queue/join", content=bytes(60), headers=headers).text == "page"
+
+
+def test_a_server_that_is_terminated_leaves_no_files_and_no_environment(monkeypatch, tmp_path):
+    from semtok.demo import app
+
+    class Page:
+        def launch(self, server_name, app_kwargs, **options):
+            assert server_name == "[::1]"
+            assert "::1" in os.environ["no_proxy"].split(",") and "example.org" in os.environ["no_proxy"].split(",")
+            folder = Path(os.environ["GRADIO_TEMP_DIR"])
+            (folder / "upload.wav").write_bytes(b"speech")
+            folders.append(folder)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+        def close(self, verbose):
+            closed.append(not verbose)
+
+    folders, closed = [], []
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.setattr(app, "build_page", lambda *names, **options: Page())
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        app.serve(host="::1", port=1234)
+    assert ended.value.code == 128 + signal.SIGTERM and closed == [True]
+    assert not folders[0].exists() and os.environ["no_proxy"] == "example.org"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_texts_and_recordings_have_bounds(tmp_path):
+    from semtok.demo.events import check_recording, check_text
+
+    assert check_text("a" * 1000) == "a" * 1000
+    with refuses(TextError, "1001 characters", "1000"):
+        check_text("a" * 1001)
+    soundfile.write(tmp_path / "long.flac", np.zeros(3601 * 1000, np.int16), 1000)
+    with refuses(AudioError, "long.flac", "longer than an hour"):
+        check_recording(str(tmp_path / "long.flac"))
+    assert check_recording(str(CLIPS[0])) == CLIPS[0]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import CLIPS
 from judge_models import WINDOW_SECONDS, save_ctc, save_whisper, save_x_vector
+from threadpoolctl import threadpool_limits
 
 from semtok.audio.io import load_audio
 from semtok.errors import CheckpointError, SemtokError
@@ -177,3 +180,25 @@ def test_judges_that_the_hub_does_not_give_are_missing(hub_server):
     named = load_judges(speaker_model="me/voices", local_files_only=True)
     assert named.speaker_model is None and named.names == {}
     assert "me/voices is not in the cache" in named.missing[1]
+
+
+def test_resemblyzer_runs_on_one_thread_of_its_own_alone(monkeypatch):
+    """How many threads the rest of the process has stays as it is, meanwhile and afterwards."""
+    model = load_speaker_model("resemblyzer")
+    threads = {}
+
+    def embed(speech):
+        threads["inside"] = torch.get_num_threads()
+        other = threading.Thread(target=lambda: threads.update(beside=torch.get_num_threads()))
+        other.start()
+        other.join()
+        return np.zeros(256, np.float32)
+
+    monkeypatch.setattr(model._model, "embed_utterance", embed)
+    with threadpool_limits(3, user_api="openmp"):
+        beside = threading.Thread(target=lambda: threads.update(before=torch.get_num_threads()))
+        beside.start()
+        beside.join()
+        model.embed(load_audio(CLIPS[0]).numpy())
+        assert torch.get_num_threads() == 3
+    assert threads["inside"] == 1 and threads["beside"] == threads["before"]

@@ -38,7 +38,10 @@ _FORMATS = {
 }
 _TO_FLOAT = {"uint8": "(wav - 128.0) / 128", "int16": "wav / 32768.0", "int32": "wav / 2147483648.0"}
 _MAX_PEAK = 100.0
-_MIN_SAMPLE_RATE = 1000
+# Beyond these no speech is recorded; a file that says 1 Hz would grow 16,000-fold where it is resampled.
+_MIN_SAMPLE_RATE, _MAX_SAMPLE_RATE = 1000, 768_000
+# A few kilobytes of FLAC may hold days of silence; a day at 16 kHz takes 5.5 GB in memory.
+_MAX_SECONDS = 24 * 3600
 _WRITE_BLOCK = 65536
 _READ_SECONDS = 30
 # An encoder may count the header of an MP3 for a frame of it, and a decoder leave out the first one after a cut.
@@ -169,6 +172,8 @@ def read_blocks(
         first = round(start * rate)
         skipped = first if _seeks_exactly(streams) else 0
         blocks = _mono_blocks(streams, name, max(1, round(seconds * rate)), first_only, skipped)
+        if duration is None:
+            blocks = _no_longer_than_a_day(blocks, sum(stream.samples for stream in streams), rate, name)
         if first > 0 or duration is not None:
             samples = None if duration is None else round(duration * rate)
             blocks = _cut_blocks(blocks, first - skipped, samples, round(SEGMENT_SLACK * rate), name)
@@ -224,8 +229,10 @@ def to_waveform(array: AudioArray, name: str) -> Tensor:
 
 def check_sample_rate(sample_rate: int, name: str) -> None:
     """Refuses what is no rate in Hz; `name` is what the error calls it."""
-    if not isinstance(sample_rate, (int, np.integer)) or sample_rate < _MIN_SAMPLE_RATE:
-        raise AudioError(f"{name} must be an integer in Hz, at least {_MIN_SAMPLE_RATE}, got {sample_rate!r}")
+    if not isinstance(sample_rate, (int, np.integer)) or not _MIN_SAMPLE_RATE <= sample_rate <= _MAX_SAMPLE_RATE:
+        raise AudioError(
+            f"{name} must be an integer in Hz, {_MIN_SAMPLE_RATE} to {_MAX_SAMPLE_RATE}, got {sample_rate!r}"
+        )
 
 
 @functools.cache
@@ -260,6 +267,7 @@ def _open(file: AudioFile, name: str) -> Iterator[Sequence[_Stream]]:
             sounds = [_sequential_reader()(part.file) for part in parts]
             if len(rates := {sound.samplerate for sound in sounds}) > 1:
                 raise AudioError(f"{name} holds streams of several rates, {sorted(rates)} Hz: {convert_command(name)}")
+            check_sample_rate(sounds[0].samplerate, f"the sample rate of {name}")
             yield [
                 _Stream(sound, sound.frames if part.samples is None else part.samples, part.file)
                 for sound, part in zip(sounds, parts, strict=True)
@@ -321,6 +329,20 @@ def _cut_blocks(blocks: Iterable[Samples], first: int, samples: int | None, slac
             return
     if samples is not None and left > slack:
         raise AudioError(f"{name} ends before its segment does: {left} of {samples} samples are missing")
+
+
+def _no_longer_than_a_day(blocks: Iterable[Samples], samples: int, rate: int, name: str) -> Iterator[Samples]:
+    """The blocks, unless there are more than 24 hours, by the container's number of `samples` or by their own."""
+    read = 0
+    if samples >= _UNKNOWN:
+        samples = 0
+    for block in blocks:
+        read += len(block)
+        if max(read, samples) > _MAX_SECONDS * rate:
+            raise AudioError(
+                f"{name} holds more than 24 hours of audio: cut it into parts, or name segments of it in a manifest"
+            )
+        yield block
 
 
 def _mono_blocks(

@@ -31,7 +31,8 @@ def demo(
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines reach the page.")
     ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(help="By default the first free one from 7860 on.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=65535, help="By default the first free one from 7860 on.", show_default=False),
     ] = None,
     share: Annotated[bool, typer.Option("--share", help="Have gradio make a public link.")] = False,
     max_upload_mb: Annotated[int, typer.Option(min=1, help="Larger uploads are refused.")] = 100,

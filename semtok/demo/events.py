@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from semtok.errors import AudioError, SemtokError
+from semtok.audio.io import read_blocks
+from semtok.errors import AudioError, SemtokError, TextError
 
 Answer = TypeVar("Answer")
 
+MOST_CHARACTERS = 1000
+_MOST_SECONDS, _COUNTED_RATE = 3600, 16000
 _EXAMPLES = Path(__file__).with_name("examples")
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # At most two run at a time, whatever they are: more would only wait for each other.
@@ -56,9 +59,25 @@ def recording(label: str, examples: str) -> gr.Audio:
 
 
 def check_recording(path: str | None) -> Path:
-    """What a `recording` holds; `AudioError` if that is nothing."""
+    """What a `recording` holds.
+
+    Raises:
+        AudioError: there is none, it cannot be read, or it is longer than an hour, as a small file of silence may be.
+    """
     if path is None:
         raise AudioError("there is no recording yet: record one, upload a file, or choose an example")
     if not Path(path).exists():
         raise AudioError(f"{path} is deleted, as it was here for long: upload or record it again")
+    seconds = 0.0
+    for block in read_blocks(path, path, sample_rate=_COUNTED_RATE, seconds=60):
+        seconds += len(block) / _COUNTED_RATE
+        if seconds > _MOST_SECONDS:
+            raise AudioError(f"{path} is longer than an hour: cut it, or use the command line")
     return Path(path)
+
+
+def check_text(text: str) -> str:
+    """A text to be spoken; `TextError` if it is longer than the page takes."""
+    if len(text) > MOST_CHARACTERS:
+        raise TextError(f"the text has {len(text)} characters, the page takes {MOST_CHARACTERS}: speak it in parts")
+    return text

@@ -164,7 +164,9 @@ def _decode(
     """A file of speech among those that gradio serves and deletes."""
     if checkpoint.vocoder is None:
         return None
-    speaker = checkpoint.vocoder.speaker(voice)[0] if voice is not None and checkpoint.takes_voice else None
+    speaker = (
+        checkpoint.vocoder.speaker(check_recording(voice))[0] if voice is not None and checkpoint.takes_voice else None
+    )
     vocoder = keep_stages(checkpoint.vocoder, stages)
     waveform = vocoder.decode(tokens, layers=layers, speaker=speaker)[0]
     suffix = ".wav" if len(waveform) < _LONG_SECONDS * vocoder.sample_rate else ".mp3"

@@ -8,7 +8,7 @@ from typing import TypeVar
 import gradio as gr
 
 from semtok.audio.io import save_audio
-from semtok.demo.events import HEAVY, check_recording, new_folder, recording, report_errors
+from semtok.demo.events import HEAVY, MOST_CHARACTERS, check_recording, check_text, new_folder, recording, report_errors
 from semtok.demo.listening import excerpt, layer_weights
 from semtok.demo.models import Shelf
 from semtok.demo.pictures import draw_weights, side_by_side
@@ -90,7 +90,7 @@ def _enhance(shelf: Shelf, name: gr.Dropdown) -> None:
 
 
 def _speak(shelf: Shelf, name: gr.Dropdown) -> None:
-    text = gr.Textbox(_SENTENCE, label="Text to speak", lines=3, max_length=1000)
+    text = gr.Textbox(_SENTENCE, label="Text to speak", lines=3, max_length=MOST_CHARACTERS)
     speakers = _speakers(shelf, name.value)
     speaker = gr.Dropdown(speakers, value=speakers[0] if speakers else None, label="Speaker of the model")
     reference = recording("Or speech in whose voice to speak, optional", "*voice.flac")
@@ -104,7 +104,10 @@ def _speak(shelf: Shelf, name: gr.Dropdown) -> None:
 
     def speak(chosen: str | None, what: str, voice: str | None, path: str | None) -> tuple[str, str]:
         model = _load(shelf, TextToSpeech, chosen)
-        tokens = model.speak_tokens(what, speaker=voice if path is None else None, reference=path)
+        if path is None:
+            tokens = model.speak_tokens(check_text(what), speaker=voice)
+        else:
+            tokens = model.speak_tokens(check_text(what), reference=check_recording(path))
         return _save(model, tokens), side_by_side(_output_picture(model, tokens))
 
     name.change(report_errors(list_speakers), name, speaker, **HEAVY)

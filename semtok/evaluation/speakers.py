@@ -67,17 +67,14 @@ class Resemblyzer:
 
     def embed(self, waveform: Waveform) -> Voice:
         from resemblyzer import preprocess_wav
+        from threadpoolctl import threadpool_limits
 
         speech = preprocess_wav(waveform) if waveform.any() else waveform[:0]
         if len(speech) == 0:
             return np.full(256, np.nan, np.float32)
         # an LSTM waits for all threads at every step: 0.1 s with one, up to 50 s with several on busy cores
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with threadpool_limits(1, user_api="openmp"):  # of this thread; torch.set_num_threads would be of the process
             voice: Voice = self._model.embed_utterance(speech)
-        finally:
-            torch.set_num_threads(threads)
         return voice
 
 
