@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,15 @@ def test_frequent_pairs_become_one_id(bpe):
     assert units == [[5], [0, 1, 2], [3], [0, 1, 2], [0, 1], [0], [6]]
     assert bpe.vocabulary.from_ids([bpe.decode(shorter)]).codes.equal(FREQUENT.codes)
     assert bpe.decode(bpe.encode(torch.tensor([5, 4, 4, 6]))).tolist() == [5, 4, 4, 6]
+
+
+def test_units_that_come_after_the_tokens_of_a_text_model_are_decoded_to_their_own_ids():
+    vocabulary = dataclasses.replace(UnitVocabulary.of(ONE_ROW), first_id=100)
+    (ids,) = vocabulary.to_ids(FREQUENT)
+    bpe = UnitBPE.train(vocabulary, [ids], len(vocabulary) + 2)
+    assert ids.min() >= 100 and len(bpe.encode(ids)) < len(ids)
+    assert bpe.decode(bpe.encode(ids)).equal(ids)
+    assert bpe.vocabulary.from_ids([bpe.decode(bpe.encode(ids))]).codes.equal(FREQUENT.codes)
 
 
 @settings(deadline=None, max_examples=50)
@@ -84,6 +95,11 @@ def test_words_are_speech_or_text(text_tokenizer):
     assert ids.tolist() == [1, begin, 5 + 1, 5 + 2, end, 3]
     text, speech, last = separate(ids, vocabulary, text_tokenizer)
     assert (text, last) == ("the", "sat") and equal(speech, ONE_ROW.cut(4, 6))
+    # the pauses on either side of "sat" go with it
+    *_, speech = separate(
+        interleave(ONE_ROW, WORDS, [False, False, True], vocabulary, text_tokenizer), vocabulary, text_tokenizer
+    )
+    assert equal(speech, ONE_ROW.cut(5, 9))
 
     assert interleave(ONE_ROW, WORDS, [True] * 3, vocabulary, text_tokenizer).equal(vocabulary.to_ids(ONE_ROW)[0])
     assert interleave(ONE_ROW, WORDS, [False] * 3, vocabulary, text_tokenizer).tolist() == [1, 2, 3]

@@ -7,12 +7,13 @@ import logging
 import numpy as np
 import pytest
 import torch
+from encoders import tiny_model
 from helpers import CLIPS, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from language_data import any_tokens, equal, make_text_tokenizer, make_tokens
 
-from semtok import Tokens
+from semtok import Tokenizer, Tokens
 from semtok.errors import CheckpointError, ConfigError, LayerError, TokensError
 from semtok.language import UnitVocabulary, deduplicate, pack, repeat
 from semtok.language.layouts import LAYOUTS
@@ -280,6 +281,20 @@ def test_a_models_embeddings_grow_from_the_centroids(text_tokenizer, tokenizer, 
     # centroids that are near each other start as embeddings that are
     distances = torch.cdist(tokenizer.centroids(4), tokenizer.centroids(4)).flatten()
     assert torch.corrcoef(torch.stack([distances, torch.cdist(new, new).flatten()]))[0, 1] > 0.6
+
+
+def test_embeddings_of_each_stage_grow_from_its_own_centroids(text_tokenizer):
+    """Of the first stage the centroids 0 ... 9 and 10 ... 19 are far apart, of the second the even and the odd ones."""
+    generator = torch.Generator().manual_seed(0)
+    sides = [torch.arange(20) < 10, torch.arange(20) % 2 == 0]
+    centroids = [torch.randn(20, 32, generator=generator) + 10 * torch.where(side, 1, -1)[:, None] for side in sides]
+    tokenizer = Tokenizer.from_centroids(tiny_model("hubert-base"), {1: centroids}, normalize=True)
+    model = tiny_llama(8, tied=True)
+    vocabulary = UnitVocabulary.of(tokenizer).extend(text_tokenizer, model, centroids_of=tokenizer)
+    embeddings = model.get_input_embeddings().weight[vocabulary.first_id : vocabulary.begin_id].split(20)
+    for weights, side in zip(embeddings, sides, strict=True):
+        distances, together = torch.cdist(weights, weights), side[:, None] == side
+        assert distances[together].max() < distances[~together].min()
 
 
 def test_centroids_of_another_tokenizer_are_refused(text_tokenizer, tokenizer):

@@ -24,6 +24,16 @@ def test_a_unigram_has_discounted_frequencies():
     assert 2**-bits == pytest.approx([2 / 4 + rest, rest, rest])
 
 
+def test_the_discount_is_that_of_how_many_ids_occurred_once_and_twice():
+    """1 / (1 + 2 x 2) where one id occurred once and two did twice; 1/2 where none occurred once."""
+    (bits,) = NGram(1, 5).fit(sequences_of([0, 1, 1, 2, 2, 3])).bits(sequences_of([0, 1, 3, 4]))
+    rest = 0.2 * 3 / 5 / 5
+    assert 2**-bits == pytest.approx([1.8 / 5 + rest, 0.8 / 5 + rest, rest])
+    (bits,) = NGram(1, 4).fit(sequences_of([0, 1, 1, 2, 2])).bits(sequences_of([0, 1, 3]))
+    rest = 0.5 * 2 / 4 / 4
+    assert 2**-bits == pytest.approx([1.5 / 4 + rest, rest])
+
+
 def test_a_bigram_falls_back_to_how_many_contexts_an_id_has():
     """The example of Kneser and Ney: 2 is frequent, but after 1 alone; 4 is rarer, after three different ids."""
     text = sequences_of([0, *[1, 2] * 5, 3, 4, 1, 4, 2, 4])
