@@ -6,11 +6,13 @@ import dataclasses
 import inspect
 import itertools
 import json
+import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from checkpoints import CLIPS, make_vocoder
+from checkpoints import CLIPS, draw_tokens, make_vocoder
 from encoders import tiny_model
 from helpers import changed_tokens
 from huggingface_hub import constants
@@ -28,7 +30,7 @@ from semtok.downstream import (
     UtteranceClassifier,
 )
 from semtok.downstream.config import FrontConfig
-from semtok.downstream.conformer import Conformer, ConformerConfig
+from semtok.downstream.conformer import Attention, Conformer, ConformerConfig
 from semtok.downstream.ctc import align, beam_search, best_path
 from semtok.downstream.enhancer import CodePredictor
 from semtok.downstream.front import Front
@@ -156,6 +158,33 @@ def test_stages_are_predicted_one_after_the_other(staged):
     assert differ == [False, True, True, False]
 
 
+@pytest.mark.parametrize("frames, steps", [(40, 20), (41, 21)])
+def test_the_last_step_of_a_recogniser_holds_the_frames_that_are_left(models, frames, steps):
+    """All its steps see them, as attention does."""
+    model = models["conformer"]
+    tokens = draw_tokens(model, [frames])
+    other = changed_tokens(tokens, codes=tokens.codes.clone())
+    other.codes[:, 0, -1] = (tokens.codes[:, 0, -1] + 1) % 40
+    (one,), (two,) = model.log_probabilities(tokens), model.log_probabilities(other)
+    assert one.shape[0] == steps and model.network.head.steps(tokens.lengths).tolist() == [steps]
+    assert (one - two).abs().amax(dim=1).min() > 1e-6
+
+
+@pytest.mark.parametrize("name", ["conformer", "enhancer"])
+def test_windows_of_long_recordings_give_what_the_whole_does_where_nothing_looks_farther(models, tokenizer, name):
+    """Of convolutions alone, which see a few frames, there is no difference: each step is in its place, once."""
+    model = make_model(name, tokenizer)
+    for module in model.network.modules():
+        if isinstance(module, Attention):
+            torch.nn.init.zeros_(module.output[0].weight)
+    tokens = draw_tokens(model, [7001])
+    (codes,), front, head = tokens.codes, model.network.front, model.network.head
+    with torch.inference_mode():
+        whole = head(front(codes[None], tokens.lengths)[0], tokens.lengths)[0]
+    (windowed,) = model._outputs(tokens, None, None)
+    torch.testing.assert_close(windowed, whole, atol=1e-5, rtol=1e-4)
+
+
 def test_long_recordings_go_through_in_windows(models, tokenizer, monkeypatch):
     from semtok.downstream import model as module
 
@@ -171,11 +200,13 @@ def test_long_recordings_go_through_in_windows(models, tokenizer, monkeypatch):
     assert torch.nn.functional.cosine_similarity(narrow, wide, dim=1).min() > 0.9
 
 
-def test_scores_once_a_table_row_equal_those_frame_by_frame(tokenizer):
+@pytest.mark.parametrize("codebooks", [{1: (40,), 3: (30,)}, {1: (8, 8), 2: (9,), 4: (12, 5, 3)}])
+def test_scores_once_a_table_row_equal_those_frame_by_frame(codebooks):
+    """Of layers of one stage; the score of a layer of several depends on the sum of their embeddings."""
     torch.manual_seed(0)
-    selector = LayerSelector(tokenizer.codebooks, 8, 4)
-    codes = torch.stack([torch.randint(size, (3, 50)) for size in tokenizer.codebooks.sizes], dim=1)
-    assert codes[:, 0].numel() > max(tokenizer.codebooks.sizes)
+    selector = LayerSelector(Codebooks(codebooks), 8, 4)
+    codes = torch.stack([torch.randint(size, (3, 50)) for sizes in codebooks.values() for size in sizes], dim=1)
+    assert codes[:, 0].numel() > max(max(sizes) for sizes in codebooks.values())
     embedded = selector.embed(codes)
     torch.testing.assert_close(selector.scores(codes, embedded), selector.score(embedded).squeeze(-1))
 
@@ -227,14 +258,17 @@ def test_statistics_are_mean_and_deviation():
     torch.testing.assert_close(pooled[0, 4:], x[0].std(0, unbiased=False), atol=1e-3, rtol=1e-3)
 
 
-def test_verification_is_the_cosine_against_the_threshold(models, clips):
-    verifier = models["verifier"]
+def test_verification_is_the_cosine_against_the_threshold(tokenizer, clips):
+    verifier = make_model("verifier", tokenizer)
     (same,) = verifier.verify(clips[0], clips[0])
     assert same.score == pytest.approx(1, abs=1e-5) and same.same
     first, second = verifier.embed([clips[0], clips[1]])
     (other,) = verifier.verify(clips[0], clips[1])
     assert other.score == pytest.approx(float(first @ second), abs=1e-5)
     assert other.same == (other.score >= 0.2)
+    for threshold, answer in ((other.score, True), (math.nextafter(other.score, 2), False)):
+        verifier.head_config = dataclasses.replace(verifier.head_config, threshold=threshold)
+        assert verifier.verify(clips[0], clips[1])[0].same is answer
     with pytest.raises(AudioError, match="in pairs, got 2 and 1"):
         verifier.verify(clips[:2], clips[0])
 
@@ -248,6 +282,26 @@ def test_enhanced_and_spoken_tokens_are_decoded_by_the_vocoder(models, tokenizer
     waveform = speaker.speak(["Hello. World", "Ada"], speaker="bert")
     assert waveform.shape == (2, int(tokens.lengths.max()) * 320)
     assert not waveform[1, int(tokens.lengths[1]) * 320 :].any()
+
+
+def test_units_last_as_many_frames_as_the_network_says(tokenizer):
+    """Four each, the silence on either side of the text too; half of that at twice the speed."""
+    model = make_model("synthesizer", tokenizer)
+    torch.nn.init.zeros_(model.network.head.duration.weight)
+    torch.nn.init.constant_(model.network.head.duration.bias, math.log1p(4))
+    units = len("HELLO") + 2
+    for speed, frames in ((1, 4), (2, 2), (0.5, 8), (10, 1)):
+        assert model.speak_tokens("hello", speed=speed).lengths.tolist() == [frames * units]
+
+
+def test_frames_of_a_unit_know_where_in_it_their_middle_is_and_how_long_it_lasts(models):
+    head, places = models["synthesizer"].network.head, []
+    hook = head.place.register_forward_hook(lambda module, inputs, output: places.append(inputs[0]))
+    head.decode(torch.zeros(1, 3, 16), torch.tensor([[2, 1, 4]]))
+    hook.remove()
+    middles = [1 / 4, 3 / 4, 1 / 2, 1 / 8, 3 / 8, 5 / 8, 7 / 8]
+    lasting = [math.log1p(frames) for frames in (2, 2, 1, 4, 4, 4, 4)]
+    torch.testing.assert_close(places[0], torch.tensor([middles, lasting]).T)
 
 
 def test_voices_and_speed_change_what_is_spoken(models, clips):
@@ -317,11 +371,21 @@ def test_models_that_cannot_be_loaded(models, tmp_path, istft_folder, other_fold
     config = tmp_path / "asr" / "config.json"
     entries = json.loads(config.read_text())
     config.write_text(json.dumps(entries | {"task": "diarization"}))
-    with pytest.raises(CheckpointError, match="task 'diarization', known are asr, classifier"):
+    with pytest.raises(CheckpointError, match=r"task 'diarization', known are .*classifier"):
         DownstreamModel.from_pretrained(tmp_path / "asr")
     config.write_text(json.dumps(entries | {"front": {"dim": 13, "attention_dim": 6}}))
     with pytest.raises(CheckpointError, match="do not fit its config"):
         DownstreamModel.from_pretrained(tmp_path / "asr")
+
+
+def test_weights_of_another_tokenizer_are_refused(models, other_folder, tmp_path):
+    """Of the same shapes: nothing but the fingerprint tells them apart."""
+    other = Tokenizer.from_pretrained(other_folder)
+    models["lstm"].save_pretrained(tmp_path / "mine")
+    make_model("lstm", other).save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "mine")
+    with pytest.raises(CheckpointError, match=f"is of tokenizer {other.fingerprint}, config.json of tokenizer"):
+        SpeechRecognizer.from_pretrained(tmp_path / "mine")
 
 
 @pytest.mark.parametrize("name", TASKS)

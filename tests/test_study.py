@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import soxr
+from checkpoints import make_vocoder
 from encoders import tiny_model
 from helpers import CLIPS, copy_clips, refuses
 from task_models import make_model
@@ -159,6 +160,18 @@ def test_a_second_study_reuses_the_first(study, paths, audio, tokenizer, monkeyp
     assert again.abx() == study.abx() and again.stability() == study.stability()
     assert again.selection("resynthesis") == study.selection("resynthesis")
     assert np.array_equal(again.frames.codes, study.frames.codes)
+
+
+def test_another_vocoder_of_the_tokenizer_is_judged_anew(tokenizer, tmp_path):
+    (tmp_path / "audio").mkdir()
+    save_audio(tmp_path / "audio" / "a.wav", load_audio(CLIPS[0])[:16000])
+    tables = [
+        Study(
+            tokenizer, tmp_path / "audio", tmp_path / "report", vocoder=make_vocoder(tokenizer, "istft", seed=seed)
+        ).selection("resynthesis")
+        for seed in (0, 1, 0)
+    ]
+    assert tables[0] == tables[2] and tables[0].rows[0]["quality"] != tables[1].rows[0]["quality"]
 
 
 def test_other_labels_are_studied_anew(study, audio, tokenizer, tmp_path):
