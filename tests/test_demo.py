@@ -26,7 +26,7 @@ from starlette.testclient import TestClient
 
 from semtok.demo.app import _is_loopback
 from semtok.demo.guard import Guard
-from semtok.demo.listening import excerpt, keep_stages, kept_rows, layer_weights, margins, row_bits
+from semtok.demo.listening import decoded_rows, excerpt, keep_stages, layer_weights, margins, row_bits
 from semtok.demo.models import Shelf
 from semtok.demo.pictures import draw_weights, table_of_bits
 from semtok.downstream import SpeechRecognizer
@@ -89,8 +89,8 @@ def test_margins_of_an_excerpt_are_those_of_the_whole(tokenizer, tmp_path):
 def test_bits_of_the_rows_that_are_kept(tiny, tokens):
     layer = next(layer for layer, sizes in tokens.codebooks.items() if len(sizes) > 1)
     bits = row_bits(tokens, [layer], 1)
-    assert [row.name for row in bits if row.kept] == [f"{layer}.1"]
-    assert kept_rows(tokens, tokens.layers, 99) == set(range(len(tokens.names)))
+    assert [row.name for row in bits if row.is_decoded] == [f"{layer}.1"]
+    assert decoded_rows(tokens, tokens.layers, 99) == set(range(len(tokens.names)))
     assert sum(row.plain for row in bits) == pytest.approx(tokens.bitrate)
     assert all(0 < row.coded < row.plain for row in bits)
     table = table_of_bits(row_bits(tokens, tokens.layers, 99))

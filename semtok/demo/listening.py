@@ -96,7 +96,7 @@ class RowBits:
     Args:
         name: of the row, as in `Tokens.names`.
         codebook_size: codes there are, of which `used` occur.
-        kept: whether the vocoder hears the row.
+        is_decoded: whether the vocoder hears the row.
     """
 
     name: str
@@ -104,22 +104,22 @@ class RowBits:
     used: int
     plain: float
     coded: float
-    kept: bool
+    is_decoded: bool
 
 
 def row_bits(tokens: Tokens, layers: Sequence[int], stages: int) -> list[RowBits]:
-    """Of each row of one utterance's tokens; the first `stages` rows of each of `layers` are kept."""
-    kept = kept_rows(tokens, layers, stages)
+    """Of each row of one utterance's tokens; the first `stages` rows of each of `layers` are decoded."""
+    decoded = decoded_rows(tokens, layers, stages)
     bits = []
     for row, (name, size) in enumerate(zip(tokens.names, tokens.codebook_sizes, strict=True)):
         codes = tokens.codes[0, row].cpu().numpy()
         statistics = code_statistics(codes, [len(codes)], size, tokens.frame_rate)
         used = len(np.unique(codes))
-        bits.append(RowBits(name, size, used, statistics.bitrate, statistics.entropy_bitrate, row in kept))
+        bits.append(RowBits(name, size, used, statistics.bitrate, statistics.entropy_bitrate, row in decoded))
     return bits
 
 
-def kept_rows(tokens: Tokens, layers: Sequence[int], stages: int) -> set[int]:
+def decoded_rows(tokens: Tokens, layers: Sequence[int], stages: int) -> set[int]:
     """Rows of the first `stages` stages of each of `layers`."""
     rows = tokens.codebooks.rows
     return {row for layer in layers for row in range(rows[layer].start, rows[layer].stop)[:stages]}

@@ -12,7 +12,7 @@ import gradio as gr
 
 from semtok.audio.io import save_audio
 from semtok.demo.events import HEAVY, QUIET, check_recording, new_folder, recording, report_errors
-from semtok.demo.listening import excerpt, keep_stages, kept_rows, layer_weights, margins, read_part, row_bits
+from semtok.demo.listening import decoded_rows, excerpt, keep_stages, layer_weights, margins, read_part, row_bits
 from semtok.demo.models import Checkpoint, Shelf
 from semtok.demo.pictures import (
     draw_codes,
@@ -32,7 +32,7 @@ _LONG_SECONDS = 300
 
 
 @dataclass(frozen=True)
-class Heard:
+class Decoding:
     """What a visitor heard last.
 
     Args:
@@ -54,7 +54,7 @@ class Heard:
 def listening_tab(shelf: Shelf, checkpoints: Sequence[str], *, any_name: bool) -> None:
     """Adds the tab's parts to the page that is being built."""
     first = shelf.checkpoint(checkpoints[0])
-    heard = gr.State(None, time_to_live=3600)
+    latest = gr.State(None, time_to_live=3600)
     name = gr.Dropdown(
         list(checkpoints),
         value=checkpoints[0],
@@ -76,8 +76,8 @@ def listening_tab(shelf: Shelf, checkpoints: Sequence[str], *, any_name: bool) -
     start = gr.Slider(0, 1, 0, step=1, label="Pictures from second", visible=False)
     pictures = gr.HTML(elem_id="pictures")
 
-    inputs = [name, audio, layers, stages, voice, heard]
-    results = [heard, decoded, summary, start]
+    inputs = [name, audio, layers, stages, voice, latest]
+    results = [latest, decoded, summary, start]
 
     def hear(*values: Any) -> tuple[Any, ...]:
         return _hear(shelf, *values)
@@ -85,7 +85,7 @@ def listening_tab(shelf: Shelf, checkpoints: Sequence[str], *, any_name: bool) -
     def hear_again(*values: Any) -> Any:
         return _hear(shelf, *values) if values[-1] is not None else gr.skip()
 
-    def show(latest: Heard | None, second: float) -> str:
+    def show(latest: Decoding | None, second: float) -> str:
         return "" if latest is None else _show(shelf.checkpoint(latest.checkpoint), latest, second)
 
     def choose(chosen: str) -> tuple[Any, ...]:
@@ -96,14 +96,14 @@ def listening_tab(shelf: Shelf, checkpoints: Sequence[str], *, any_name: bool) -
             gr.Accordion(visible=checkpoint.takes_voice),
         )
 
-    gr.on([audio.change, name.change], _forget, [name, audio, heard], [*results, pictures], **QUIET)
+    gr.on([audio.change, name.change], _forget, [name, audio, latest], [*results, pictures], **QUIET)
     name.change(report_errors(choose), name, [layers, stages, other], **HEAVY)
     asked = button.click(report_errors(hear), inputs, results, **HEAVY)
     ticked = gr.on(
         [layers.input, stages.release], report_errors(hear_again), inputs, results, trigger_mode="always_last", **HEAVY
     )
     for event in (asked.success, ticked.success, start.release):
-        event(report_errors(show), [heard, start], pictures, **HEAVY)
+        event(report_errors(show), [latest, start], pictures, **HEAVY)
 
 
 def _layer_choices(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -120,9 +120,9 @@ def _stage_choices(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"minimum": 1, "maximum": max(2, most), "value": most, "visible": most > 1}
 
 
-def _forget(name: str, audio: str | None, heard: Heard | None) -> Any:
+def _forget(name: str, audio: str | None, latest: Decoding | None) -> Any:
     # a browser may tell of a new recording after its visitor has already heard it
-    if heard is not None and (heard.checkpoint, str(heard.audio)) == (name, audio):
+    if latest is not None and (latest.checkpoint, str(latest.audio)) == (name, audio):
         return gr.skip()
     return None, gr.Audio(None, label="Decoded"), _NOTHING, gr.Slider(visible=False), ""
 
@@ -134,26 +134,27 @@ def _hear(
     layers: Sequence[int],
     stages: int,
     voice: str | None,
-    heard: Heard | None,
+    before: Decoding | None,
 ) -> tuple[Any, ...]:
     """Encodes the recording, or takes its tokens from before, and decodes what is ticked."""
     path = check_recording(audio)
     if not layers:
         raise SemtokError("no layer is ticked: tick one at least")
     checkpoint, chosen = shelf.checkpoint(name), tuple(sorted(layers))
-    known = heard is not None and (heard.checkpoint, heard.audio) == (name, path)
-    tokens = heard.tokens if heard is not None and known else checkpoint.tokenizer.encode(path).to("cpu")
+    known = before is not None and (before.checkpoint, before.audio) == (name, path)
+    tokens = before.tokens if before is not None and known else checkpoint.tokenizer.encode(path).to("cpu")
     decoded = _decode(checkpoint, tokens, chosen, stages, voice)
-    latest = Heard(name, path, tokens, chosen, stages, decoded)
+    latest = Decoding(name, path, tokens, chosen, stages, decoded)
     seconds = float(tokens.durations)
     bits = row_bits(tokens, chosen, stages)
-    plain, coded = (sum(values) for values in zip(*((row.plain, row.coded) for row in bits if row.kept), strict=True))
+    rates = [(row.plain, row.coded) for row in bits if row.is_decoded]
+    plain, coded = (sum(values) for values in zip(*rates, strict=True))
     which = f"layer{'s' * (len(chosen) > 1)} {', '.join(map(str, chosen))}"
-    said = f"{seconds:.1f} s, {which}: {plain:.0f} bit/s, {coded:.0f} entropy coded. {checkpoint.silent}"
+    summary = f"{seconds:.1f} s, {which}: {plain:.0f} bit/s, {coded:.0f} entropy coded. {checkpoint.silent}"
     return (
         latest,
         gr.Audio(None if decoded is None else str(decoded), label=f"Decoded from {which}"),
-        f'<p role="status">{html.escape(said)}</p>{table_of_bits(bits)}',
+        f'<p role="status">{html.escape(summary)}</p>{table_of_bits(bits)}',
         gr.Slider(0, max(1, int(seconds) - _SHOWN_SECONDS), 0, visible=seconds > _SHOWN_SECONDS),
     )
 
@@ -175,21 +176,21 @@ def _decode(
     return path
 
 
-def _show(checkpoint: Checkpoint, heard: Heard, second: float) -> str:
-    """Pictures of an excerpt of what was heard."""
-    tokens, layers, vocoder = heard.tokens, heard.layers, checkpoint.vocoder
+def _show(checkpoint: Checkpoint, latest: Decoding, second: float) -> str:
+    """Pictures of an excerpt of what was decoded last."""
+    tokens, layers, vocoder = latest.tokens, latest.layers, checkpoint.vocoder
     part = excerpt(tokens, second, _SHOWN_SECONDS)
-    kept, frames = kept_rows(tokens, layers, heard.stages), int(tokens.lengths)
+    rows, frames = decoded_rows(tokens, layers, latest.stages), int(tokens.lengths)
     rate = checkpoint.tokenizer.sample_rate if vocoder is None else vocoder.sample_rate
-    files = {"original": heard.audio} | ({} if heard.decoded is None else {"decoded": heard.decoded})
+    files = {"original": latest.audio} | ({} if latest.decoded is None else {"decoded": latest.decoded})
     first, last = part.seconds
     waveforms = {
         title: read_part(path, rate, first, None if part.stop == frames else last) for title, path in files.items()
     }
-    parts = [draw_spectrograms(waveforms, rate, part), draw_codes(tokens, part, kept)]
+    parts = [draw_spectrograms(waveforms, rate, part), draw_codes(tokens, part, rows)]
     if vocoder is not None:
         shown = tokens.cut(part.start, part.stop)
-        weights = layer_weights(keep_stages(vocoder, heard.stages), shown, layers)
+        weights = layer_weights(keep_stages(vocoder, latest.stages), shown, layers)
         parts.append(draw_weights(weights, layers, part, "the vocoder"))
-    parts.append(draw_margins(margins(checkpoint.tokenizer, heard.audio, part, frames), tokens.names, part, kept))
+    parts.append(draw_margins(margins(checkpoint.tokenizer, latest.audio, part, frames), tokens.names, part, rows))
     return side_by_side(*parts)

@@ -14,7 +14,7 @@ from semtok.vocoder import Vocoder
 Model = TypeVar("Model", bound=DownstreamModel)
 
 # Bounds memory, where visitors may name any.
-_KEPT = 4
+_MOST_LOADED = 4
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Shelf:
     def __init__(self, device: str) -> None:
         self._device = device
         # an error is not kept: what is not there now may come
-        self.checkpoint = functools.lru_cache(_KEPT)(self._load_checkpoint)
-        self._model = functools.lru_cache(_KEPT)(self._load_model)
+        self.checkpoint = functools.lru_cache(_MOST_LOADED)(self._load_checkpoint)
+        self._model = functools.lru_cache(_MOST_LOADED)(self._load_model)
 
     def model(self, kind: type[Model], name: str) -> Model:
         """A model of a task.

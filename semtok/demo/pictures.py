@@ -47,23 +47,23 @@ def draw_spectrograms(waveforms: dict[str, Tensor], sample_rate: int, part: Exce
     return _picture(figure, f"Spectrograms, one above the other: {', '.join(waveforms)}", "Spectrograms", part)
 
 
-def draw_codes(tokens: Tokens, part: Excerpt, kept: set[int]) -> str:
-    """The codes of every row; those of rows that are not kept are pale."""
+def draw_codes(tokens: Tokens, part: Excerpt, decoded: set[int]) -> str:
+    """The codes of every row; those of rows that are not decoded are pale."""
     codes = tokens.codes[0, :, part.start : part.stop].cpu().numpy()
     shares = codes / np.array(tokens.codebook_sizes)[:, None]
     figure = _figure(_height(len(codes)))
     axes = figure.subplots()
-    _draw_rows(axes, shares, tokens.names, part, kept, cmap="turbo")
+    _draw_rows(axes, shares, tokens.names, part, decoded, cmap="turbo")
     axes.set_ylabel("layer . stage" if max(tokens.codebooks.stages) > 1 else "layer")
-    said = f"{len(codes)} rows of codes, {', '.join(tokens.names)}, over time; each code has a colour"
-    return _picture(figure, said, "Codes of each layer; rows that are not decoded are pale", part)
+    caption = f"{len(codes)} rows of codes, {', '.join(tokens.names)}, over time; each code has a colour"
+    return _picture(figure, caption, "Codes of each layer; rows that are not decoded are pale", part)
 
 
-def draw_margins(margins: Tensor, names: Sequence[str], part: Excerpt, kept: set[int]) -> str:
+def draw_margins(margins: Tensor, names: Sequence[str], part: Excerpt, decoded: set[int]) -> str:
     """How decided the tokens are, [rows, frames]."""
     figure = _figure(_height(len(names)))
     axes = figure.subplots()
-    image = _draw_rows(axes, margins.numpy(), names, part, kept, cmap="viridis")
+    image = _draw_rows(axes, margins.numpy(), names, part, decoded, cmap="viridis")
     axes.set_ylabel("layer . stage" if any("." in name for name in names) else "layer")
     figure.colorbar(image, ax=axes, pad=0.01)
     means = ", ".join(f"{name} {float(row.mean()):.2f}" for name, row in zip(names, margins, strict=True))
@@ -87,13 +87,13 @@ def draw_weights(weights: Tensor, layers: Sequence[int], part: Excerpt, owner: s
 
 def table_of_bits(rows: Sequence[RowBits]) -> str:
     """Bitrates of the rows that are decoded, and their sum."""
-    kept = [row for row in rows if row.kept]
+    decoded = [row for row in rows if row.is_decoded]
     body = "".join(
         f'<tr><th scope="row">{escape(row.name)}</th><td>{row.used} of {row.codebook_size}</td>'
         f"<td>{row.plain:.0f}</td><td>{row.coded:.0f}</td></tr>"
-        for row in kept
+        for row in decoded
     )
-    plain, coded = (sum(values) for values in zip(*((row.plain, row.coded) for row in kept), strict=True))
+    plain, coded = (sum(values) for values in zip(*((row.plain, row.coded) for row in decoded), strict=True))
     return (
         '<table class="semtok-bits"><caption>Bitrate of what is decoded, bit/s; entropy coded by the frequencies '
         "in this recording, without the table of these</caption>"
@@ -116,9 +116,9 @@ def _levels(waveform: Tensor) -> Any:
     return (20 * spectrum.clamp(min=1e-5).log10()).numpy()
 
 
-def _draw_rows(axes: Axes, values: Any, names: Sequence[str], part: Excerpt, kept: set[int], *, cmap: str) -> Any:
+def _draw_rows(axes: Axes, values: Any, names: Sequence[str], part: Excerpt, decoded: set[int], *, cmap: str) -> Any:
     """A row of the picture for each row of values, 0 to 1, [rows, frames]."""
-    opacity = [[1.0 if row in kept else _DIMMED] for row in range(len(names))]
+    opacity = [[1.0 if row in decoded else _DIMMED] for row in range(len(names))]
     image = axes.imshow(
         values,
         aspect="auto",
@@ -150,8 +150,8 @@ def _picture(figure: Figure, description: str, caption: str, part: Excerpt) -> s
     figure.savefig(out, format="png", dpi=_DPI)
     content = base64.b64encode(out.getvalue()).decode()
     start, stop = part.seconds
-    said = f"{description}. From {start:.1f} to {stop:.1f} s."
+    caption = f"{description}. From {start:.1f} to {stop:.1f} s."
     return (
-        f'<figure><img alt="{escape(said)}" src="data:image/png;base64,{content}">'
+        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

@@ -67,7 +67,7 @@ def load_judges(
             missing.append(f"{lost}: {error}")
             return None
 
-    heard = load(
+    listener = load(
         recognizer,
         lambda: load_recognizer(
             recognizer, language=language, device=device, dtype=dtype, local_files_only=local_files_only
@@ -84,4 +84,4 @@ def load_judges(
     )
     if voice is None and speaker_model is None:
         voice = load_speaker_model(RESEMBLYZER)
-    return Judges(heard, voice, tuple(missing))
+    return Judges(listener, voice, tuple(missing))

@@ -87,13 +87,13 @@ class Whisper(Recognizer):
             size = 1 if bound * SAMPLE_RATE > self._features.n_samples else _BATCH
             for start in range(0, len(numbers), size):
                 batch = numbers[start : start + size]
-                heard = self._generate([waveforms[number] for number in batch], bound)
-                for number, text in zip(batch, heard, strict=True):
+                texts = self._generate([waveforms[number] for number in batch], bound)
+                for number, text in zip(batch, texts, strict=True):
                     transcripts[number] = text
         return transcripts
 
     def _generate(self, waveforms: Sequence[Waveform], seconds: int) -> list[str]:
-        told = {"language": self.language, "task": "transcribe"} if self._languages else {}
+        options = {"language": self.language, "task": "transcribe"} if self._languages else {}
         long = seconds * SAMPLE_RATE > self._features.n_samples
         windows = {"truncation": False, "padding": "longest"} if long else {}
         inputs = self._features(
@@ -107,10 +107,10 @@ class Whisper(Recognizer):
                 return_timestamps=long,
                 num_beams=_BEAMS,
                 max_new_tokens=self._bound(min(seconds, self._features.chunk_length)),
-                **told,
+                **options,
             )
-        heard: list[str] = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return heard
+        texts: list[str] = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return texts
 
     def _bound(self, seconds: int) -> int:
         # the prompt has at most four tokens

@@ -200,10 +200,10 @@ def _judge(
     """What the judges make of each output, by the names of `Metric.needs`."""
     judged: dict[Subset, dict[str, Any]] = {subset: {} for subset in outputs}
     if judges.recognizer is not None and hear:
-        words = [judges.recognizer.words(heard) for heard in judges.recognizer.transcribe(list(outputs.values()))]
+        words = [judges.recognizer.words(text) for text in judges.recognizer.transcribe(list(outputs.values()))]
         expected = judges.recognizer.words(text)
-        for subset, heard in zip(outputs, words, strict=True):
-            judged[subset] |= {"words": heard, "reference_words": words[0]} | ({"text": expected} if expected else {})
+        for subset, spoken in zip(outputs, words, strict=True):
+            judged[subset] |= {"words": spoken, "reference_words": words[0]} | ({"text": expected} if expected else {})
     if judges.speaker_model is not None:
         voices = [judges.speaker_model.embed(waveform) for waveform in outputs.values()]
         for subset, voice in zip(outputs, voices, strict=True):

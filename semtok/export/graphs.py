@@ -156,10 +156,10 @@ class _RealISTFT(nn.Module):
         parts = torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=2).transpose(1, 2)
         hop, count = self.generator.stft_hop_length, parts.shape[2]
         edge = (self.generator.n_fft - hop) // 2
-        kept = slice(edge, edge + count * hop)
+        whole = slice(edge, edge + count * hop)
         summed = F.conv_transpose1d(parts, self.get_buffer("waves"), stride=hop)
         squares = F.conv_transpose1d(torch.ones_like(parts[:, :1]), self.get_buffer("square"), stride=hop)
-        return summed[:, 0, kept] / squares[:, 0, kept]
+        return summed[:, 0, whole] / squares[:, 0, whole]
 
 
 def _group_norm(hidden: Tensor, norm: nn.GroupNorm) -> Tensor:

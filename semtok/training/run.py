@@ -120,8 +120,8 @@ class Run:
         """The mean of each number over the processes."""
         return {name: float(self.accelerator.reduce(number.detach(), "mean")) for name, number in numbers.items()}
 
-    def kept(self, name: str, make: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """The tensors that `make` returns, computed once by the main process and kept in a file of that name."""
+    def stored(self, name: str, make: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """The tensors that `make` returns, computed once by the main process and stored in a file of that name."""
         path = self.folder / f"{name}.pt"
         with self.main_first():
             if not path.exists():
@@ -148,9 +148,9 @@ class Run:
             (aside / "best.json").write_text(json.dumps(self._best), encoding="utf-8")
             (aside / _SETTINGS).write_text(json.dumps(dict(settings)), encoding="utf-8")
             os.replace(aside, states / _name(step))
-            kept = {_name(self._best[1]), *[state.name for state in sorted(states.glob("step-*"))[-keep:]]}
+            wanted = {_name(self._best[1]), *[state.name for state in sorted(states.glob("step-*"))[-keep:]]}
             for state in states.glob("step-*"):
-                if state.name not in kept:
+                if state.name not in wanted:
                     # Renamed first, so that no half-deleted state looks whole.
                     os.replace(state, states / f".{state.name}")
             self._remove_leftovers()

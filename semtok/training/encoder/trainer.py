@@ -142,7 +142,7 @@ class EncoderTrainer:
         self.network, self.optimizer = run.accelerator.prepare(network, optimizer)
         self.unwrapped: Student = run.accelerator.unwrap_model(self.network)
         self.classes = Classes(config, corpus)
-        self.classes.values = run.kept("classes", self.classes.first_round)
+        self.classes.values = run.stored("classes", self.classes.first_round)
         self.standard = {
             part.features: Standardized.fit(part.features, corpus, config.seed) for part in config.regressions
         }
@@ -312,7 +312,7 @@ class EncoderTrainer:
             waveform = normalize(self.corpus.waveform(clip)).to(self.run.device)
             return self.unwrapped.features(waveform, self.config.second_round_layer).float().cpu()
 
-        self.classes.values = self.run.kept("second_round", lambda: self.classes.second_round(features))
+        self.classes.values = self.run.stored("second_round", lambda: self.classes.second_round(features))
         self.second_round = True
         for number, target in enumerate(self.config.targets):
             if target.masked and restart:
