@@ -35,8 +35,8 @@ from report import print_versions
 from torch import Tensor
 
 from semtok import Tokenizer
-from semtok.encoder.windows import CHUNK_SECONDS as CHUNK
-from semtok.encoder.windows import CONTEXT_SECONDS as CONTEXT
+from semtok.audio.lengths import CHUNK_SECONDS as CHUNK
+from semtok.audio.lengths import CONTEXT_SECONDS as CONTEXT
 
 CONTEXTS = (0, 0.5, 1, 2, 5, 10, 20)
 CHUNKS = (5, 10, 20, 30, 60, 120, 300)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.io import AudioArray
-from semtok.audio.lengths import frame_mask
+from semtok.audio.lengths import CHUNK_SECONDS, CONTEXT_SECONDS, frame_mask
 from semtok.audio.recordings import AudioClip, AudioInput, open_recordings
 from semtok.checkpoints.config import ENCODER, TokenizerConfig
 from semtok.checkpoints.encoders import read_encoder
@@ -28,7 +28,6 @@ from semtok.encoder.batches import Clips, run_all, run_each
 from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.statistics import Statistics
-from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError, CheckpointError, LayerError
 from semtok.networks.precision import check_compiler, parse_dtype
 from semtok.streaming.tokenizer import TokenizerStream

@@ -78,6 +78,18 @@ def test_a_clip_gets_the_same_alone_and_beside_others(models, clips, name):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+def test_features_of_clips_are_made_in_batches(tokenizer, clips):
+    model = make_model("lstm", tokenizer, feature_dim=tokenizer.encoder.dim)
+    alone = [model.log_probabilities(clip)[0] for clip in clips]
+    batches = []
+    hook = tokenizer.encoder.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
+    together = model.log_probabilities(clips)
+    hook.remove()
+    assert batches == [len(clips)]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_saved_and_loaded_it_is_the_same(models, clips, tokenizer, name, tmp_path):
     models[name].save_pretrained(tmp_path)

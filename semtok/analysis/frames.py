@@ -27,7 +27,6 @@ from semtok.audio.recordings import open_recordings
 from semtok.codebooks.codebooks import Codebooks
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.encoder import Encoder
-from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import progress_bar
@@ -79,7 +78,7 @@ def read_pieces(
     if not pieces:
         return
     recordings = open_recordings(pieces, sample_rate=None, target_sample_rate=encoder.sample_rate)
-    windows = encoder.framing.windows(CHUNK_SECONDS, CONTEXT_SECONDS)
+    windows = encoder.framing.windows()
     for number, features in run_each(Clips(encoder, recordings, tuple(layers), windows)):
         clip, start = places[number]
         if isinstance(features, AudioError):

@@ -16,6 +16,10 @@ from torch import Tensor
 
 from semtok.errors import AudioError
 
+CHUNK_SECONDS = 30.0
+CONTEXT_SECONDS = 5.0
+"""Chunk and context of the windows of long recordings; docs/long-audio.md has the cost of other values."""
+
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
     """Which frames lie within each clip: lengths [batch] in frames -> bool [batch, frames], True where valid."""
@@ -64,8 +68,12 @@ class Framing:
         """Samples [start, stop) under frames first ... last - 1, which make just these frames by themselves."""
         return first * self.hop_length, (last - 1) * self.hop_length + self.minimum_samples
 
-    def windows(self, chunk_seconds: float, context_seconds: float) -> Windows:
-        """Windows of chunks of so many seconds that see the context on either side, both rounded to frames.
+    def windows(self, chunk_seconds: float = CHUNK_SECONDS, context_seconds: float = CONTEXT_SECONDS) -> Windows:
+        """The windows of long recordings.
+
+        Args:
+            chunk_seconds: of the answer that a window gives, rounded to frames.
+            context_seconds: that a window shows on either side of its chunk, rounded to frames.
 
         Raises:
             AudioError: a chunk of 0 seconds or less, or a context below 0.
@@ -80,7 +88,7 @@ class Framing:
 
 
 class Window(NamedTuple):
-    """Frames `start` to `stop` of a sequence, for which a network is shown frames `first` to `last`."""
+    """Frames first ... last - 1 of a sequence, shown to a network for its answer on frames start ... stop - 1."""
 
     first: int
     start: int
@@ -89,17 +97,17 @@ class Window(NamedTuple):
 
     @property
     def answered(self) -> slice:
-        """Where the frames `start` to `stop` are among those shown."""
+        """Where the frames start ... stop - 1 are among the frames shown."""
         return slice(self.start - self.first, self.stop - self.first)
 
 
 class Windows(NamedTuple):
-    """How a long sequence is cut into windows. Each gives a chunk of the answer and shows context on both sides.
+    """How a long sequence is cut into windows. Each window gives a chunk of the answer and shows context around it.
 
     Args:
         chunk: frames of the answer that a window gives.
-        before: frames that it shows before them, as far as there are any.
-        after: likewise, after them.
+        before: frames that a window shows before its chunk, unless the sequence begins later.
+        after: frames that a window shows after its chunk, unless the sequence ends earlier.
     """
 
     chunk: float
@@ -111,7 +119,9 @@ class Windows(NamedTuple):
         return frames <= self.chunk + self.before + self.after
 
     def plan(self, frames: int) -> Iterator[Window]:
-        """One window if so many frames fit in; else a window a chunk, the last one shorter."""
+        """The windows of so many frames: one if they fit in one window, else one for each chunk; none for no frames."""
+        if frames == 0:
+            return
         if self.one_is_enough(frames):
             yield Window(0, 0, frames, frames)
             return

@@ -19,7 +19,6 @@ from semtok.corpus.run import CorpusRun, read_run
 from semtok.corpus.table import check_clips, read_column, shard_is_done, shard_path
 from semtok.corpus.worker import read_errors
 from semtok.encoder.batches import Clips, run_each
-from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError, CorpusError
 from semtok.speech.clip import Clip
 from semtok.speech.sources import open_source
@@ -159,7 +158,7 @@ def verify(
     _check_ids(folder, run)
     opened = open_source(source or run.source, skip=folder)
     wanted, shards = _sample(corpus, clips, random.Random(seed))
-    windows = tokenizer.encoder.framing.windows(CHUNK_SECONDS, CONTEXT_SECONDS)
+    windows = tokenizer.encoder.framing.windows()
     compared = codes = equal = 0
     for clip, recording in opened.recordings(_rows(folder, run, shards, wanted), tokenizer.sample_rate):
         if (there := wanted.pop(clip.id, None)) is None:

@@ -17,7 +17,6 @@ from semtok.corpus.plan import Plan
 from semtok.corpus.run import CorpusRun
 from semtok.corpus.table import EncodedClip, write_shard
 from semtok.encoder.batches import Clips, run_each
-from semtok.encoder.windows import CHUNK_SECONDS, CONTEXT_SECONDS
 from semtok.errors import AudioError, CorpusError
 from semtok.speech.clip import Clip
 from semtok.speech.sources import Opened, Source
@@ -129,7 +128,7 @@ def _encode(
         else:
             readable[number] = _Counted(recording)
     numbers, recordings = list(readable), list(readable.values())
-    windows = tokenizer.encoder.framing.windows(CHUNK_SECONDS, CONTEXT_SECONDS)
+    windows = tokenizer.encoder.framing.windows()
     dtype = code_type(max(run.codebooks.sizes))
     for index, outcome in (
         run_each(Clips(tokenizer.network, recordings, run.codebooks.layers, windows)) if recordings else ()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
+import math
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.io import AudioArray
+from semtok.audio.lengths import Windows
 from semtok.audio.recordings import AudioInput, open_recordings
 from semtok.checkpoints.card import CardFacts
 from semtok.checkpoints.config import CONFIG, config_entries, read_config
@@ -26,7 +27,9 @@ from semtok.downstream.card import downstream_card
 from semtok.downstream.config import DownstreamConfig, read_downstream_config
 from semtok.downstream.front import Front
 from semtok.downstream.tasks import TASKS
+from semtok.encoder.batches import Clips, run_all
 from semtok.errors import CheckpointError, LayerError, TokensError
+from semtok.networks.sequences import join, run
 from semtok.support.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
@@ -241,15 +244,14 @@ class DownstreamModel(Pretrained):
         In each frame the weights sum to 1 over `layers`. Arguments and errors as in `Tokenizer.encode`.
         """
         inputs, present = self._inputs(audio, sample_rate, lengths)
-        weights = []
-        for clip in inputs:
-            # The weights of a frame depend on that frame alone, so pieces of a clip do as well as the whole.
-            pieces = [
-                self.network.front(piece[None], torch.tensor([piece.shape[1]], device=self.device), present)[1][0]
-                for piece in clip.split(_WINDOW_FRAMES, dim=1)
-            ]
-            weights.append(torch.cat(pieces, dim=1).T)
-        return pad_sequence(weights, batch_first=True).transpose(1, 2)
+
+        def weigh(batch: Tensor, frames: Tensor, numbers: list[int]) -> Tensor:
+            weights: Tensor = self.network.front(batch, frames, _expand(present, batch))[1].transpose(1, 2)
+            return weights
+
+        # The weights of a frame depend on that frame alone, so windows need no context.
+        answers = run(weigh, inputs, Windows(_WINDOW_FRAMES, 0, 0), _BATCH_FRAMES)
+        return pad_sequence(join(answers), batch_first=True).transpose(1, 2)
 
     @torch.inference_mode()
     def _outputs(
@@ -258,19 +260,18 @@ class DownstreamModel(Pretrained):
         """What the head makes of each clip: [steps, ...] or [...]. A clip gets the same alone and beside any others."""
         inputs, present = self._inputs(audio, sample_rate, lengths)
         step = self.network.head.frames_per_step
-        pieces = [piece for number, clip in enumerate(inputs) for piece in _windows(number, clip, step)]
-        pieces.sort(key=lambda piece: piece.inputs.shape[1])
-        outputs: dict[tuple[int, int], Tensor] = {}
-        for batch in _batches(pieces):
-            frames = torch.tensor([piece.inputs.shape[1] for piece in batch], device=self.device)
-            padded = pad_sequence([piece.inputs.transpose(0, 1) for piece in batch], batch_first=True).transpose(1, 2)
-            rows = self.network(padded, frames, None if present is None else present.expand(len(batch), -1))
-            for piece, row in zip(batch, rows, strict=True):
-                outputs[piece.clip, piece.start] = row if step is None else row[piece.steps]
-        parts: list[list[Tensor]] = [[] for _ in inputs]
-        for (clip, _), output in sorted(outputs.items(), key=lambda item: item[0]):
-            parts[clip].append(output)
-        return [clip_parts[0] if len(clip_parts) == 1 else torch.cat(clip_parts) for clip_parts in parts]
+
+        def answer(batch: Tensor, frames: Tensor, numbers: list[int]) -> Tensor:
+            outputs: Tensor = self.network(batch, frames, _expand(present, batch))
+            return outputs[:, None] if step is None else outputs
+
+        if step is None:
+            windows = Windows(math.inf, 0, 0)
+        else:
+            chunk, context = (frames // step * step for frames in (_WINDOW_FRAMES, _CONTEXT_FRAMES))
+            windows = Windows(chunk, context, context)
+        outputs = join(run(answer, inputs, windows, _BATCH_FRAMES, frames_per_step=step or 1))
+        return [output[0] for output in outputs] if step is None else outputs
 
     def _inputs(
         self, audio: Speech, sample_rate: int | None, lengths: Sequence[int] | AudioArray | None
@@ -324,41 +325,11 @@ class DownstreamModel(Pretrained):
         recordings = open_recordings(
             audio, sample_rate=sample_rate, target_sample_rate=self.sample_rate, lengths=lengths
         )
-        return [
-            self.tokenizer.features(recording.load(), layers=self.layers)[0].float().to(self.device)
-            for recording in recordings
-        ]
+        encoder = self.tokenizer.encoder
+        clips = Clips(encoder, recordings, self.layers, encoder.framing.windows())
+        return [features.float().to(self.device) for features in run_all(clips, progress=False)]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Piece:
-    """Some frames of a clip; `steps` of the output for it are kept."""
-
-    clip: int
-    start: int
-    inputs: Tensor
-    steps: slice
-
-
-def _windows(number: int, clip: Tensor, step: int | None) -> Iterator[_Piece]:
-    frames = clip.shape[1]
-    if step is None or frames <= _WINDOW_FRAMES + 2 * _CONTEXT_FRAMES:
-        yield _Piece(number, 0, clip, slice(0, None if step is None else -(-frames // step)))
-        return
-    window, context = _WINDOW_FRAMES // step * step, _CONTEXT_FRAMES // step * step
-    for start in range(0, frames, window):
-        first, stop = max(0, start - context), min(frames, start + window)
-        kept = slice((start - first) // step, -(-(stop - first) // step))
-        yield _Piece(number, start, clip[:, first : stop + context], kept)
-
-
-def _batches(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-    """Consecutive pieces, sorted by length, of so many frames together; at least one."""
-    batch: list[_Piece] = []
-    for piece in pieces:
-        if batch and (len(batch) + 1) * piece.inputs.shape[1] > _BATCH_FRAMES:
-            yield batch
-            batch = []
-        batch.append(piece)
-    if batch:
-        yield batch
+def _expand(present: Tensor | None, batch: Tensor) -> Tensor | None:
+    """Which layers there are, [1, layers], for each input of a batch."""
+    return None if present is None else present.expand(len(batch), -1)

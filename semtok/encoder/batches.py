@@ -21,6 +21,7 @@ from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.windows import run_windows
 from semtok.errors import AudioError
+from semtok.networks.sequences import plan_batches
 from semtok.support.progress import progress_bar
 
 P = ParamSpec("P")
@@ -110,15 +111,12 @@ def _plan(clips: Clips, batch_samples: int) -> tuple[list[list[int]], list[Outco
             unread.append((number, length))
         else:
             samples[number] = length
-    order = sorted(samples, key=samples.__getitem__)
-    batches = []
-    while order and samples[order[0]] < clips.module.framing.minimum_samples:
-        batches.append([order.pop(0)])
-    while order:
-        size = 1 if clips.is_long(order[-1]) else max(1, batch_samples // samples[order[-1]])
-        order, batch = order[:-size], order[-size:]
-        batches.append(batch)
-    return batches, unread
+    minimum = clips.module.framing.minimum_samples
+    short = [[number] for number, length in samples.items() if length < minimum]
+    others = [number for number, length in samples.items() if length >= minimum]
+    # A long clip goes through windows, and so is a batch by itself, as is all that is beyond the budget.
+    lengths = [samples[number] + batch_samples * clips.is_long(number) for number in others]
+    return short + [[others[place] for place in batch] for batch in plan_batches(lengths, batch_samples)], unread
 
 
 def _run_batch(clips: Clips, gate: Semaphore, batch: Sequence[int]) -> list[Outcome]:

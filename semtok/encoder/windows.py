@@ -13,10 +13,6 @@ from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
 from semtok.errors import AudioError
 
-CHUNK_SECONDS = 30.0
-CONTEXT_SECONDS = 5.0
-"""Of the windows, where nobody says otherwise: what they cost is in docs/long-audio.md."""
-
 # Read at a time: far shorter than a window, and long enough that reading costs nothing.
 _BLOCK_SECONDS = 10
 

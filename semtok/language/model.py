@@ -6,24 +6,23 @@ import functools
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
+from semtok.audio.lengths import Windows
 from semtok.audio.recordings import AudioInput
 from semtok.checkpoints.config import config_entries, read_config
 from semtok.checkpoints.encoders import quiet_transformers
 from semtok.checkpoints.hub import resolve
 from semtok.errors import CheckpointError, ConfigError, TokensError
-from semtok.language.packing import IGNORED
 from semtok.language.vocabulary import UnitVocabulary
+from semtok.networks.sequences import join, run
 from semtok.support.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
@@ -171,25 +170,17 @@ class SpeechLanguageModel:
         Raises:
             TokensError, LayerError: as in `UnitVocabulary.to_ids`.
         """
-        sequences = self.vocabulary.to_ids(tokens.to(self.device))
-        windows = [
-            window
-            for number, sequence in enumerate(sequences)
-            for window in _windows(number, len(sequence), self.network.config.max_position_embeddings)
-        ]
-        pieces: dict[_Window, Tensor] = {}
-        for batch in _batches(windows):
-            rows = [sequences[window.sequence][window.start : window.stop] for window in batch]
-            ids = pad_sequence(rows, batch_first=True, padding_value=IGNORED)
-            # Padding comes last, so no id attends to it.
-            logits = self.network(ids.clamp(min=0), use_cache=False).logits[:, :-1].float()
-            nats = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none", ignore_index=IGNORED)
-            for window, row in zip(batch, nats / math.log(2), strict=True):
-                pieces[window] = row[window.first - window.start - 1 : window.stop - window.start - 1]
-        bits: list[list[Tensor]] = [[] for _ in sequences]
-        for window in windows:
-            bits[window.sequence].append(pieces[window])
-        return [torch.cat(parts) for parts in bits]
+        context = self.network.config.max_position_embeddings
+        windows = Windows(context - context // 2, context // 2, 0)
+        sequences = [ids[None] for ids in self.vocabulary.to_ids(tokens.to(self.device))]
+        return [bits[1:] for bits in join(run(self._bits, sequences, windows, _IDS_AT_A_TIME))]
+
+    def _bits(self, ids: Tensor, lengths: Tensor, numbers: list[int]) -> Tensor:
+        """Of each id of windows, int64 [batch, 1, ids]: float32 [batch, ids], 0 for the first."""
+        # Padding comes last, so no id attends to it.
+        logits = self.network(ids[:, 0], use_cache=False).logits[:, :-1].float()
+        nats = F.cross_entropy(logits.transpose(1, 2), ids[:, 0, 1:], reduction="none")
+        return F.pad(nats / math.log(2), (1, 0))
 
     @torch.inference_mode()
     def continue_tokens(
@@ -289,32 +280,3 @@ class SpeechLanguageModel:
         if self.vocoder.network.speaker_encoder is not None:
             speaker = self.vocoder.speaker(audio, sample_rate=sample_rate)
         return self.vocoder.decode(longer, speaker=speaker)
-
-
-class _Window(NamedTuple):
-    """Ids start ... stop - 1 of a sequence, those from `first` on being asked for."""
-
-    sequence: int
-    start: int
-    first: int
-    stop: int
-
-
-def _windows(sequence: int, length: int, context: int) -> Iterator[_Window]:
-    start, first = 0, 1
-    while first < length:
-        stop = min(start + context, length)
-        yield _Window(sequence, start, first, stop)
-        start, first = max(0, stop - context // 2), stop
-
-
-def _batches(windows: Sequence[_Window]) -> Iterator[list[_Window]]:
-    """Windows of similar length together, of so many ids with their padding; at least one."""
-    batch: list[_Window] = []
-    for window in sorted(windows, key=lambda window: window.stop - window.start):
-        if batch and (len(batch) + 1) * (window.stop - window.start) > _IDS_AT_A_TIME:
-            yield batch
-            batch = []
-        batch.append(window)
-    if batch:
-        yield batch

@@ -1,8 +1,7 @@
-"""Codes of utterances of any lengths through a vocoder's network: in windows, in batches of bounded size."""
+"""Codes of utterances of any lengths -> waveforms, by a vocoder's network."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from semtok.audio.lengths import Windows
 from semtok.networks.precision import exact_float32
 from semtok.networks.scalable_vocoder import ScalableVocoder
+from semtok.networks.sequences import run
 
 # Longer utterances are decoded in windows of so many frames: few enough to bound memory, and to stay in a CPU's cache,
 # and so many that what windows overlap, some 40 frames, costs little.
@@ -42,22 +42,18 @@ def decode(
     positions = [network.codebooks.layers.index(layer) for layer in ordered]
     before, after = network.generator.receptive_frames
     windows = Windows(max(_WINDOW_FRAMES - before - after, before + after), before, after)
-    # Together only what is equally long: nothing then depends on padding.
-    equally_long = defaultdict(list)
-    for number, length in enumerate(lengths.tolist()):
-        for window in windows.plan(length) if length else ():
-            equally_long[window.last - window.first].append((number, window))
+
+    def decode_batch(batch: Tensor, _: Tensor, numbers: list[int]) -> Tensor:
+        voices = None if speaker is None else speaker[numbers].to(device)
+        with torch.inference_mode(), exact_float32(device):
+            decoded = network(batch, positions, speaker=voices).float().clamp(-1, 1)
+        frames: Tensor = decoded.unflatten(1, (batch.shape[2], hop_length))
+        return frames
+
     waveforms = torch.zeros(len(codes), codes.shape[2] * hop_length, dtype=torch.float32, device=device)
-    for frames, equal in sorted(equally_long.items()):
-        size = max(1, _BATCH_FRAMES // frames)
-        for batch in (equal[start : start + size] for start in range(0, len(equal), size)):
-            voices = None if speaker is None else speaker[[number for number, _ in batch]].to(device)
-            with torch.inference_mode(), exact_float32(device):
-                cut = torch.stack([codes[number, :, window.first : window.last] for number, window in batch])
-                decoded = (
-                    network(cut, positions, speaker=voices).float().clamp(-1, 1).unflatten(1, (frames, hop_length))
-                )
-            for waveform, (number, window) in zip(decoded, batch, strict=True):
-                start, stop = window.start * hop_length, window.stop * hop_length
-                waveforms[number, start:stop] = waveform[window.answered].flatten()
+    utterances = [utterance[:, :length] for utterance, length in zip(codes, lengths.tolist(), strict=True)]
+    # The generator sees padding, so only windows of the same length are decoded together.
+    for piece, frames in run(decode_batch, utterances, windows, _BATCH_FRAMES, equal=True):
+        start, stop = piece.window.start * hop_length, piece.window.stop * hop_length
+        waveforms[piece.sequence, start:stop] = frames.flatten()
     return waveforms

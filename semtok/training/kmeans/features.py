@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
 from semtok.encoder.encoder import Encoder
+from semtok.networks.sequences import plan_batches
 from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus
 
@@ -52,17 +53,12 @@ def split_parts(
     parts: list[list[Piece]] = [[] for _ in range(count)]
     for piece, part in zip(pieces, part_of, strict=True):
         parts[part].append(piece)
-    return [_batches(part, round(batch_seconds * encoder.sample_rate)) for part in parts if part]
-
-
-def _batches(pieces: Sequence[Piece], batch_samples: int) -> list[list[Piece]]:
-    """The longest first; `batch_samples` a batch, padding included, unless one piece has more."""
-    order, batches = sorted(pieces, key=lambda piece: -piece.samples), []
-    while order:
-        size = max(1, batch_samples // order[0].samples)
-        batches.append(order[:size])
-        order = order[size:]
-    return batches
+    budget = round(batch_seconds * encoder.sample_rate)
+    return [
+        [[part[number] for number in batch] for batch in plan_batches([piece.samples for piece in part], budget)]
+        for part in parts
+        if part
+    ]
 
 
 def share(batches: Sequence[list[Piece]], process: int, processes: int) -> list[list[Piece]]:
