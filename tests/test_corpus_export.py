@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import shutil
 import warnings
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import helpers
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from helpers import CLIPS, copy_clips
@@ -196,6 +199,81 @@ def test_megatron_reads_documents_of_ids(encoded, codes, tmp_path, layers):
     ids = np.fromfile(tmp_path / "ids/codes.bin", np.uint16)
     for start, count, clip in zip(starts, counts, expected, strict=True):
         assert np.array_equal(ids[start // 2 : start // 2 + count], clip)
+
+
+@pytest.fixture
+def named(encoded, tmp_path):
+    """Gives the corpus with other ids."""
+
+    def named(*ids: str) -> Path:
+        folder = shutil.copytree(encoded, tmp_path / "named")
+        rest = list(ids)
+        for path in sorted(folder.glob("data/*")):
+            table = pq.read_table(path)
+            names, rest = rest[: len(table)], rest[len(table) :]
+            pq.write_table(
+                table.set_column(0, "id", pa.array(names)).replace_schema_metadata(table.schema.metadata), path
+            )
+        return folder
+
+    return named
+
+
+@pytest.mark.parametrize(
+    ("form", "ids", "parts"),
+    [
+        ("webdataset", ("a.b", "c", "a_b"), ["one key for several clips: 'a.b', 'a_b'"]),
+        ("webdataset", ("/a", "c", "a"), ["one key for several clips: '/a', 'a'"]),
+        ("webdataset", ("a/", "/", "b"), ["keys of WebDataset end in a name, 2 ids are others: 'a/', '/'"]),
+        ("kaldi", ("a", "b c", "d\u3000e"), ["Kaldi's keys are single words, 2 ids are others: 'b c', 'd\\u3000e'"]),
+        ("lhotse", ("../..", "/abs", "a..b/c"), ["stay in their folder, 2 ids are others: '../..', '/abs'"]),
+    ],
+)
+def test_ids_that_a_format_cannot_hold_are_named_before_anything_is_written(named, tmp_path, form, ids, parts):
+    with refuses(*parts, "give the clips other ids"):
+        corpus.export(named(*ids), form, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ids_that_look_like_paths(named, codes, tmp_path):
+    webdataset, kaldiio = pytest.importorskip("webdataset"), pytest.importorskip("kaldiio")
+    ids = ["/abs/x.wav", "\u97f3/c", "a_b"]
+    written = corpus.export(named(*ids), "webdataset", tmp_path / "tars")
+    with files_left_open():
+        samples = list(webdataset.WebDataset([str(path) for path in written], shardshuffle=False).decode())
+    assert [sample["json"]["id"] for sample in samples] == ids
+    assert not any(sample["__key__"].startswith("/") for sample in samples)
+    for folder in ("a,b", "a b", "a:b"):
+        corpus.export(tmp_path / "named", "kaldi", tmp_path / folder, layers=[4])
+        vectors = kaldiio.load_scp(str(tmp_path / folder / "l4.scp"))
+        assert all(np.array_equal(vectors[name], rows[2]) for name, rows in zip(ids, codes, strict=True))
+
+
+@pytest.mark.parametrize("form", corpus.EXPORTERS)
+@pytest.mark.parametrize("there", [True, False])
+def test_exports_appear_whole(encoded, tmp_path, form, there, monkeypatch):
+    target = tmp_path / "out"
+    if there:
+        target.mkdir()
+    with monkeypatch.context() as patch:
+        clips = corpus.TokenCorpus.__iter__
+
+        def stop(self):
+            yield next(clips(self))
+            raise KeyboardInterrupt
+
+        patch.setattr(corpus.TokenCorpus, "__iter__", stop)
+        with pytest.raises(KeyboardInterrupt):
+            corpus.export(encoded, form, target, layers=[4])
+    assert (list(target.iterdir()) if there else not target.exists()) == ([] if there else True)
+    written = corpus.export(encoded, form, target, layers=[4])
+    assert sorted(written) == sorted(target.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_lhotse_takes_no_percent_sign(encoded, tmp_path):
+    with refuses("no path with a percent sign", "100% speech"):
+        corpus.export(encoded, "lhotse", tmp_path / "100% speech")
 
 
 def test_formats_and_folders_are_checked(run, encoded, tmp_path):

@@ -17,7 +17,7 @@ from helpers import CLIPS
 from huggingface_hub import constants
 
 from semtok import Tokenizer, Vocoder, load_audio
-from semtok.checkpoints.hub import BUNDLED, bundled_names, resolve
+from semtok.checkpoints.hub import BUNDLED, bundled_names, public_name, resolve
 from semtok.errors import CheckpointError
 
 BOTH = pytest.mark.parametrize("kind", [Tokenizer, Vocoder])
@@ -68,6 +68,11 @@ def test_bundled_checkpoints_go_by_their_name():
     for name in bundled_names():
         assert resolve(name).folder == BUNDLED / name
         assert Tokenizer.from_pretrained(name).fingerprint == Vocoder.from_pretrained(name).fingerprint
+
+
+def test_what_is_published_names_no_folder_of_this_machine(istft_folder):
+    sources = [str(resolve(name)) for name in ("tiny", istft_folder, "owner/name")]
+    assert [public_name(source) for source in sources] == ["tiny", None, "owner/name@main"]
 
 
 @BOTH

@@ -222,6 +222,13 @@ def bundled_names(bundled: Path = BUNDLED) -> list[str]:
     return sorted(path.parent.name for path in bundled.glob("*/config.json"))
 
 
+def public_name(source: str | None) -> str | None:
+    """The name by which anybody loads a checkpoint of this `source`: a bundled one or a hub id; None for a folder."""
+    if source is None or not (path := Path(source)).is_absolute():
+        return source
+    return path.name if path.parent == BUNDLED else None
+
+
 def resolve(
     name: str | os.PathLike[str],
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from semtok.checkpoints.card import CARD, GENERATED
+from semtok.checkpoints.hub import public_name
 from semtok.corpus.run import CorpusRun
 from semtok.corpus.table import read_column, shard_is_done, shard_path
 from semtok.corpus.worker import read_errors
@@ -36,7 +37,7 @@ def _card(folder: Path, run: CorpusRun) -> str:
     details = {
         "Clips": f"{len(seconds)}, {hours:.2f} h",
         "Not encoded": f"{failed}, listed in `errors/`" if failed else None,
-        "Tokenizer": f"`{run.checkpoint}`" if run.checkpoint and not Path(run.checkpoint).is_absolute() else None,
+        "Tokenizer": f"`{name}`" if (name := public_name(run.checkpoint)) else None,
         "Fingerprint": f"`{run.fingerprint}`",
         "Layers": ", ".join(map(str, run.codebooks)),
         "Codes": ", ".join(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 
-from semtok.checkpoints.hub import BUNDLED
+from semtok.checkpoints.hub import public_name
 from semtok.corpus.card import write_card
 from semtok.corpus.plan import write_plan
 from semtok.corpus.run import CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
@@ -142,7 +142,7 @@ def begin_run(
         columns=columns,
         rows_are_clips=source.rows_are_clips,
         source=name,
-        checkpoint=_checkpoint_name(tokenizer),
+        checkpoint=public_name(tokenizer.source) or tokenizer.source,
     )
     return run.lock(folder)
 
@@ -157,9 +157,3 @@ def check_shards(shards: Sequence[int], num_shards: int) -> list[int]:
     if wrong := [shard for shard in shards if shard not in range(num_shards)]:
         raise CorpusError(f"there is no shard {wrong[0]!r}: this corpus has {num_shards}, numbered from 0")
     return list(map(int, shards))
-
-
-def _checkpoint_name(tokenizer: Tokenizer) -> str | None:
-    """The name by which it is loaded: of a bundled one not its folder, which is elsewhere on other machines."""
-    source = tokenizer.source
-    return Path(source).name if source is not None and Path(source).parent == BUNDLED else source

@@ -7,7 +7,7 @@ import itertools
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,11 @@ def write_plan(source: Source, folder: Path) -> Plan:
         hashes.append(id_hash(record["id"]))
     if not hashes:
         raise AudioError("there is no audio: expected at least one clip")
-    _check_ids(source, np.frombuffer(hashes, dtype=np.uint64))
+    if twice := repeated(np.frombuffer(hashes, dtype=np.uint64), lambda: (row.id for row in source.rows())):
+        raise CorpusError(
+            f"{len(twice)} ids occur more than once, such as {', '.join(map(repr, twice[:_NAMED]))}: "
+            "each clip needs an id of its own, by default its path and its segment; give a column `id`"
+        )
     plan = Plan(digest.hexdigest()[:16], len(hashes))
     if not plan.path(folder).exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,14 +112,11 @@ def id_hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-def _check_ids(source: Source, hashes: np.ndarray) -> None:
+def repeated(hashes: np.ndarray, names: Callable[[], Iterable[str]]) -> list[str]:
+    """Those of many names that occur more than once, by the `id_hash` of each; `names` gives all, where it is asked."""
     values, counts = np.unique(hashes, return_counts=True)
     suspects = set(values[counts > 1].tolist())
     if not suspects:
-        return
-    times = Counter(row.id for row in source.rows() if id_hash(row.id) in suspects)
-    if twice := [name for name, count in times.items() if count > 1]:
-        raise CorpusError(
-            f"{len(twice)} ids occur more than once, such as {', '.join(map(repr, twice[:_NAMED]))}: "
-            "each clip needs an id of its own, by default its path and its segment; give a column `id`"
-        )
+        return []
+    times = Counter(name for name in names() if id_hash(name) in suspects)
+    return [name for name, count in times.items() if count > 1]

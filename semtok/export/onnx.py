@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from semtok.audio.io import load_audio
+from semtok.checkpoints.hub import public_name
 from semtok.codebooks.codebooks import check_layers
 from semtok.errors import SemtokError, needs_extra
 from semtok.export.graphs import TokenizerGraph, VocoderGraph
 from semtok.networks.generators.hifigan import HiFiGAN
+from semtok.support.atomic import atomic_folder
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder
 
@@ -74,7 +74,7 @@ def export_onnx(
     chosen = check_layers(layers or both, both, owner="this checkpoint")
     description = _describe(tokenizer, vocoder, chosen)
     samples = tokenizer.encoder.minimum_samples + _EXAMPLE_FRAMES * tokenizer.hop_length
-    with _whole_folder(folder) as aside:
+    with atomic_folder(folder) as aside:
         waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
         lengths = {1: torch.export.Dim("samples", min=description["minimum_samples"])}
         _export(TokenizerGraph(tokenizer, chosen), aside / TOKENIZER, {"waveform": waveform}, [lengths], "codes")
@@ -161,7 +161,7 @@ def _describe(tokenizer: Tokenizer, vocoder: Vocoder | None, layers: Sequence[in
     codebooks = tokenizer.codebooks.select(layers, owner="the tokenizer")
     description = {
         "fingerprint": tokenizer.fingerprint,
-        "checkpoint": tokenizer.source,
+        "checkpoint": public_name(tokenizer.source),
         "layers": list(layers),
         "rows": list(codebooks.names),
         "codebook_sizes": list(codebooks.sizes),
@@ -215,15 +215,3 @@ def _quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder aside, which takes the place of `folder` once the block has filled it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        filled = Path(temporary) / "filled"
-        filled.mkdir()
-        yield filled
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(filled, folder)

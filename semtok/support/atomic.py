@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whoever else writes them at the same time."""
+"""Files and folders that appear whole or not at all, whoever else writes them at the same time."""
 
 from __future__ import annotations
 
@@ -36,6 +36,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Gives the path of a new folder; once the block has filled it, it becomes the folder `path`.
+
+    Where `path` is there already, empty, the new folder lies in it, and what is in the new folder moves up at the end:
+    somebody's working directory, or a mount point, cannot be replaced.
+    """
+    there = path.exists()
+    temporary = _temporary(path / path.absolute().name if there else path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if there:
+            for entry in temporary.iterdir():
+                os.replace(entry, path / entry.name)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_once(path: Path, text: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semtok.corpus.exporters.exporter import new_folder
+from semtok.corpus.exporters.exporter import check_ids, new_folder
 from semtok.corpus.reading import TokenCorpus
 from semtok.errors import CorpusError, needs_extra
 
@@ -19,20 +19,23 @@ def export_kaldi(corpus: TokenCorpus, folder: Path) -> list[Path]:
         What was written.
 
     Raises:
-        CorpusError: ids with spaces, which keys may not have; a folder that has something in it.
+        CorpusError: ids with spaces, which keys may not have; a folder that has something in it, or a line break in
+            its name.
     """
     with needs_extra("export"):
-        from kaldiio import WriteHelper
+        from kaldiio import save_ark
 
-    folder = new_folder(folder)
+    check_ids(corpus, "Kaldi's keys are single words", lambda name: len(name.split()) == 1)
+    if len(str(folder).splitlines()) > 1:
+        raise CorpusError(f"an index of Kaldi holds no path with a line break, such as {str(folder)!r}: give another")
     columns = corpus.codebooks.columns
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(WriteHelper(f"ark,scp:{folder / name}.ark,{folder / name}.scp")) for name in columns
-        ]
+    with new_folder(folder) as aside, ExitStack() as files:
+        archives = [files.enter_context((aside / f"{name}.ark").open("wb")) for name in columns]
+        indices = [files.enter_context((aside / f"{name}.scp").open("w", encoding="utf-8")) for name in columns]
         for clip in corpus:
-            if len(clip.id.split()) != 1:
-                raise CorpusError(f"Kaldi's keys have no spaces, as the id {clip.id!r} has: give ids without")
-            for writer, codes in zip(writers, clip.tokens.codes[0].numpy().astype(np.int32), strict=True):
-                writer(clip.id, codes)
+            rows = clip.tokens.codes[0].numpy().astype(np.int32)
+            for name, archive, index, codes in zip(columns, archives, indices, rows, strict=True):
+                start = archive.tell() + len(f"{clip.id} ".encode())
+                save_ark(archive, {clip.id: codes})
+                index.write(f"{clip.id} {folder / name}.ark:{start}\n")
     return [folder / f"{name}.{suffix}" for name in columns for suffix in ("ark", "scp")]

@@ -11,7 +11,6 @@ import numpy as np
 
 from semtok.corpus.exporters.exporter import new_folder
 from semtok.corpus.reading import TokenCorpus
-from semtok.support.atomic import atomic_write
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _VERSION = 1
@@ -34,23 +33,22 @@ def export_megatron(corpus: TokenCorpus, folder: Path) -> list[Path]:
     offsets = np.cumsum([0, *sizes[:-1]])
     dtype = np.dtype(np.uint16 if sum(sizes) <= 1 << 16 else np.int32)
     lengths = array("i")
-    paths = [new_folder(folder) / f"codes.{suffix}" for suffix in ("bin", "idx", "json")]
-    with atomic_write(paths[0]) as aside, aside.open("wb") as file:
-        for clip in corpus:
-            ids = (clip.tokens.codes[0].numpy() + offsets[:, None]).T.astype(dtype)
-            file.write(ids.tobytes())
-            lengths.append(ids.size)
-    counts = np.frombuffer(lengths, np.int32) if lengths else np.zeros(0, np.int32)
-    starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])[: len(counts)] * dtype.itemsize
-    with atomic_write(paths[1]) as aside, aside.open("wb") as file:
-        file.write(_MAGIC + struct.pack("<QBQQ", _VERSION, _TYPES[dtype], len(counts), len(counts) + 1))
-        file.write(counts.tobytes() + starts.astype(np.int64).tobytes())
-        file.write(np.arange(len(counts) + 1, dtype=np.int64).tobytes())
     facts = {
         "offsets": dict(zip(corpus.codebooks.columns, offsets.tolist(), strict=True)),
         "vocabulary_size": sum(sizes),
         "fingerprint": corpus.run.fingerprint,
     }
-    with atomic_write(paths[2]) as aside:
-        aside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return paths
+    with new_folder(folder) as aside:
+        with (aside / "codes.bin").open("wb") as file:
+            for clip in corpus:
+                ids = (clip.tokens.codes[0].numpy() + offsets[:, None]).T.astype(dtype)
+                file.write(ids.tobytes())
+                lengths.append(ids.size)
+        counts = np.frombuffer(lengths, np.int32) if lengths else np.zeros(0, np.int32)
+        starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])[: len(counts)] * dtype.itemsize
+        with (aside / "codes.idx").open("wb") as file:
+            file.write(_MAGIC + struct.pack("<QBQQ", _VERSION, _TYPES[dtype], len(counts), len(counts) + 1))
+            file.write(counts.tobytes() + starts.astype(np.int64).tobytes())
+            file.write(np.arange(len(counts) + 1, dtype=np.int64).tobytes())
+        (aside / "codes.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return [folder / f"codes.{suffix}" for suffix in ("bin", "idx", "json")]
