@@ -8,10 +8,12 @@ import itertools
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soxr
+import torch
 from checkpoints import make_vocoder
 from encoders import tiny_model
 from helpers import CLIPS, copy_clips, refuses
@@ -21,8 +23,10 @@ from semtok import Tokenizer, Vocoder, load_audio, save_audio
 from semtok.analysis import Study, Table, compare, fit_tokenizers, recommend, stability, write_report
 from semtok.analysis.alignments import frame_times
 from semtok.analysis.clips import read_clips
+from semtok.analysis.stability import CONDITIONS, Scene
 from semtok.checkpoints.hub import Repository
 from semtok.cli import main
+from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.text import edit_distance
 from semtok.errors import AudioError, SemtokError
 
@@ -107,7 +111,7 @@ def test_the_layer_whose_codes_are_the_phones_is_recommended_for_content(study):
 
 def test_gain_changes_no_token_of_an_encoder_that_normalises_its_input(study):
     for row in study.stability().rows:
-        assert row["gain"] < 0.05 < row["noise"] <= 1
+        assert row["gain"] < 0.05 < row["white 20 dB"] < row["white 5 dB"]
 
 
 def test_the_report_is_one_page_with_all_numbers_beside_it(study, paths):
@@ -365,3 +369,50 @@ def test_of_faster_speech_the_runs_are_compared(study, tokenizer):
         edits += [edit_distance(*rows) for rows in zip(slow, fast, strict=True)]
         runs += [len(row) for row in slow]
     assert stability(tokenizer, wavs)["speed"] == pytest.approx((edits / runs).tolist())
+
+
+class ListeningTokenizer:
+    """One row: a unit for each 100 samples, the sign of their sum, as if it were an encoder's."""
+
+    sample_rate, hop_length = 16000, 320
+    codebooks = Codebooks({1: [2]})
+
+    def encode(self, waveforms):
+        rows = [
+            torch.from_numpy((np.add.reduceat(wav, np.arange(0, len(wav), 100)) > 0).astype(int)) for wav in waveforms
+        ]
+        codes = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)[:, None]
+        return SimpleNamespace(codes=codes, lengths=torch.tensor([len(row) for row in rows]))
+
+
+def test_unit_edit_distance_of_units_known_by_hand():
+    """Clean 0 1 0 1 0, in runs of five codes: the first 1 gone are two edits of five units; longer runs are none."""
+    clean = np.repeat(np.tile([-1, 1], 3)[:5], 500).astype(np.float32)
+    gone = clean.copy()
+    gone[500:1000] = -1
+    longer = np.repeat(clean, 2)
+    conditions = {"same": clean, "longer": longer, "gone": gone}
+    given = {name: (lambda speech, scene, wav=wav: wav) for name, wav in conditions.items()}
+    assert stability(ListeningTokenizer(), [clean, clean], given) == {"same": [0.0], "longer": [0.0], "gone": [0.4]}
+
+
+def test_conditions_are_the_same_each_time_and_as_loud_as_their_names():
+    speech = load_audio(CLIPS[0]).numpy()
+    others = [load_audio(path).numpy() for path in CLIPS[1:]]
+
+    def apply(name, seed=0):
+        return CONDITIONS[name](speech, Scene(others, 16000, 320, np.random.default_rng(seed)))
+
+    for name in CONDITIONS:
+        assert np.array_equal(apply(name), apply(name))
+        if name.endswith("dB"):
+            noise = apply(name) - speech
+            snr = 10 * np.log10(np.mean(speech**2) / np.mean(noise**2))
+            assert snr == pytest.approx(float(name.split()[1]), abs=0.05)
+            assert not np.array_equal(apply(name), apply(name, seed=1))
+    assert len(CONDITIONS) == 18
+
+
+def test_one_clip_alone_has_no_babble(tokenizer):
+    names = stability(tokenizer, [load_audio(CLIPS[0]).numpy()])
+    assert "pink 5 dB" in names and not any(name.startswith("babble") for name in names)

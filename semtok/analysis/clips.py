@@ -13,7 +13,7 @@ import numpy as np
 
 from semtok.analysis.alignments import Alignment, match_alignments, parse_alignment, read_alignments
 from semtok.analysis.contingency import Integers
-from semtok.analysis.stability import Waveform
+from semtok.audio.disturbances import Waveform
 from semtok.audio.files import list_audio
 from semtok.audio.io import load_audio
 from semtok.errors import AudioError, SemtokError

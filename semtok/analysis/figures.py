@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semtok.analysis.stability import PERTURBATIONS
 from semtok.analysis.tables.table import Table
 from semtok.errors import needs_extra
 
@@ -43,10 +42,13 @@ def draw_codes(table: Table) -> str:
 
 
 def draw_stability(table: Table) -> str:
-    """Share of the tokens that change, by row and perturbation."""
-    figure = _figure(1, height=1 + 0.4 * len(table.rows))
-    values = [[row[name] for name in PERTURBATIONS] for row in table.rows]
-    _heat_map(figure.subplots(), values, [row["row"] for row in table.rows], list(PERTURBATIONS), top=1.0)
+    """Unit edit distance, by row and condition."""
+    figure = _figure(1, width=11, height=2 + 0.4 * len(table.rows))
+    names = [name for name in table.rows[0] if name != "row"]
+    axes = figure.subplots()
+    values = [[row[name] for name in names] for row in table.rows]
+    _heat_map(axes, values, [row["row"] for row in table.rows], names, top=1.0)
+    axes.tick_params(axis="x", labelrotation=45)
     return _svg(figure)
 
 

@@ -108,9 +108,10 @@ SECTIONS = (
     Section(
         "stability",
         "Stability of the tokens",
-        "Share of the tokens that change (edit distance) under white noise at 20 dB, half the amplitude, a shift by "
-        "half a frame, resampling through 8 kHz, and speech 10 % faster. Of faster speech, runs of equal codes are "
-        "compared. Larger codebooks and later stages change more easily.",
+        "Unit edit distance: codes, without repeats, to substitute, insert or delete, by those of the clean speech. "
+        "White and pink noise, and up to six other clips at once (babble), so many dB below the speech; a room of "
+        "0.35 s; resampling through 8 kHz; Opus at 16 kbit/s; half the amplitude; a shift by half a frame; speech 10 % "
+        "faster. Larger codebooks and later stages change more easily.",
         figures.draw_stability,
     ),
     Section(
@@ -251,8 +252,8 @@ def _summary(study: Study, tables: dict[str, Table]) -> list[str]:
         }
         stable, unstable = min(changes, key=changes.__getitem__), max(changes, key=changes.__getitem__)
         lines.append(
-            f"Most stable: row {stable}, where {changes[stable]:.0%} of the tokens change on the average of the "
-            f"perturbations; least: row {unstable}, {changes[unstable]:.0%}."
+            f"Most stable: row {stable}, where {changes[stable]:.0%} of the units change on the average of the "
+            f"conditions; least: row {unstable}, {changes[unstable]:.0%}."
         )
     return lines
 

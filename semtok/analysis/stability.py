@@ -1,89 +1,136 @@
-"""How many tokens change when the recording does, in ways that should not matter.
+"""How many units change when the recording does, in ways that should not matter.
 
-The unit edit distance of StableToken (2509.22220) and the axes of STAB (Vashishth et al., 2024).
+The unit edit distance of Gat et al. (2209.15483) and StableToken (2509.22220), and the axes of STAB (Vashishth et al.,
+2024).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from semtok.analysis.contingency import Integers
+from semtok.audio.disturbances import Waveform, add_noise, babble, colored_noise, narrow_band, opus, reverberate
 from semtok.tokenizer import Tokenizer
 
-Waveform: TypeAlias = npt.NDArray[np.float32]
-Perturbation: TypeAlias = Callable[[Waveform, Tokenizer], Waveform]
-
-_NOISE_DB = 20
+_LEVELS = (20, 15, 10, 5)
+_MOST_VOICES = 6
+_ROOM_SECONDS = 0.35
+_DIRECT_TO_REVERBERANT = 0.0
+_OPUS_KILOBITS = 16
+_GAIN = np.float32(0.5)
 _SPEED = 1.1
 
 
-def _noise(waveform: Waveform, tokenizer: Tokenizer) -> Waveform:
-    noise = np.random.default_rng(0).standard_normal(len(waveform), dtype=np.float32)
-    level = float(np.sqrt(np.mean(np.square(waveform)))) * 10 ** (-_NOISE_DB / 20)
-    noisy: Waveform = waveform + np.float32(level) * noise
-    return noisy
+@dataclass(frozen=True)
+class Scene:
+    """Around a recording: voices of other clips, float32 [samples] each, and what is drawn."""
+
+    others: Sequence[Waveform]
+    sample_rate: int
+    hop_length: int
+    generator: np.random.Generator
 
 
-def _gain(waveform: Waveform, tokenizer: Tokenizer) -> Waveform:
-    quiet: Waveform = waveform * np.float32(0.5)
-    return quiet
+Condition: TypeAlias = Callable[[Waveform, Scene], Waveform]
 
 
-def _shift(waveform: Waveform, tokenizer: Tokenizer) -> Waveform:
-    return waveform[tokenizer.hop_length // 2 :]
+def _white(samples: int, scene: Scene) -> Waveform:
+    return colored_noise(samples, 0.0, scene.generator)
 
 
-def _telephone(waveform: Waveform, tokenizer: Tokenizer) -> Waveform:
+def _pink(samples: int, scene: Scene) -> Waveform:
+    return colored_noise(samples, 0.5, scene.generator)
+
+
+def _babble(samples: int, scene: Scene) -> Waveform:
+    voices = scene.generator.permutation(len(scene.others))[:_MOST_VOICES]
+    return babble([scene.others[voice] for voice in voices], samples, scene.generator)
+
+
+def _noisy(noise: Callable[[int, Scene], Waveform], snr: float, speech: Waveform, scene: Scene) -> Waveform:
+    return add_noise(speech, noise(len(speech), scene), snr, scene.generator)
+
+
+def _room(speech: Waveform, scene: Scene) -> Waveform:
+    return reverberate(speech, _ROOM_SECONDS, _DIRECT_TO_REVERBERANT, scene.sample_rate, scene.generator)
+
+
+def _narrow(speech: Waveform, scene: Scene) -> Waveform:
+    return narrow_band(speech, scene.sample_rate)
+
+
+def _opus(speech: Waveform, scene: Scene) -> Waveform:
+    return opus(speech, _OPUS_KILOBITS, scene.sample_rate)
+
+
+def _gain(speech: Waveform, scene: Scene) -> Waveform:
+    return speech * _GAIN
+
+
+def _shift(speech: Waveform, scene: Scene) -> Waveform:
+    return speech[scene.hop_length // 2 :]
+
+
+def _speed(speech: Waveform, scene: Scene) -> Waveform:
     import soxr
 
-    narrow = soxr.resample(waveform, tokenizer.sample_rate, 8000)
-    wide: Waveform = soxr.resample(narrow, 8000, tokenizer.sample_rate)
-    return wide
-
-
-def _speed(waveform: Waveform, tokenizer: Tokenizer) -> Waveform:
-    import soxr
-
-    fast: Waveform = soxr.resample(waveform, tokenizer.sample_rate * _SPEED, tokenizer.sample_rate)
+    fast: Waveform = soxr.resample(speech, scene.sample_rate * _SPEED, scene.sample_rate)
     return fast
 
 
-PERTURBATIONS: Mapping[str, Perturbation] = {
-    "noise": _noise,
+CONDITIONS: Mapping[str, Condition] = {
+    **{
+        f"{name} {snr} dB": partial(_noisy, noise, snr)
+        for name, noise in {"white": _white, "pink": _pink, "babble": _babble}.items()
+        for snr in _LEVELS
+    },
+    "room": _room,
+    "8 kHz": _narrow,
+    "opus": _opus,
     "gain": _gain,
-    "shift": _shift,
-    "8 kHz": _telephone,
+    "half a frame": _shift,
     "speed": _speed,
 }
-"""White noise at 20 dB, half the amplitude, half a frame later, through 8 kHz, and 10 % faster (and higher)."""
+"""White and pink noise, and up to six of the other clips at once, so many dB below the speech; a room of .35 s with
+as much energy in its tail as in the direct sound; through 8 kHz; Opus at 16 kbit/s; half the amplitude; half a frame
+later; 10 % faster (and higher)."""
 
 
-def stability(tokenizer: Tokenizer, waveforms: Sequence[Waveform]) -> dict[str, list[float]]:
-    """By perturbation, for each row: edit distance of the codes before and after it, by the number of codes before.
+def stability(
+    tokenizer: Tokenizer, waveforms: Sequence[Waveform], conditions: Mapping[str, Condition] = CONDITIONS
+) -> dict[str, list[float]]:
+    """Unit edit distance of each row under each condition: edits by units of the clean clips, over all of them.
 
-    Of faster speech the runs are compared, as codes are fewer; elsewhere every frame counts.
+    Units are the codes without repeats, so that clips of another length compare as well. The same waveforms give the
+    same distances. Babble, which is made of the other waveforms, is left out where there is one alone.
 
     Args:
         waveforms: float32 [samples] each at the tokenizer's rate, long enough for two frames.
     """
-    edits = {name: np.zeros(len(tokenizer.codebooks.sizes)) for name in PERTURBATIONS}
-    totals = {name: np.zeros(len(tokenizer.codebooks.sizes)) for name in PERTURBATIONS}
-    for waveform in waveforms:
-        versions = [waveform, *(perturb(waveform, tokenizer) for perturb in PERTURBATIONS.values())]
+    if len(waveforms) == 1:
+        conditions = {name: condition for name, condition in conditions.items() if not name.startswith("babble")}
+    edits = {name: np.zeros(len(tokenizer.codebooks.sizes)) for name in conditions}
+    totals = np.zeros(len(tokenizer.codebooks.sizes))
+    for number, waveform in enumerate(waveforms):
+        others = [*waveforms[:number], *waveforms[number + 1 :]]
+        versions = [waveform]
+        for place, condition in enumerate(conditions.values()):
+            generator = np.random.default_rng((number, place))
+            versions.append(condition(waveform, Scene(others, tokenizer.sample_rate, tokenizer.hop_length, generator)))
         tokens = tokenizer.encode(versions)
-        lengths = tokens.lengths.tolist()
-        plain, *changed = (codes[:, :length] for codes, length in zip(tokens.codes.cpu().numpy(), lengths, strict=True))
-        for name, codes in zip(PERTURBATIONS, changed, strict=True):
-            before, after = list(plain), list(codes)
-            if name == "speed":
-                before, after = [without_repeats(row) for row in before], [without_repeats(row) for row in after]
-            edits[name] += edit_distances(before, after)
-            totals[name] += [len(row) for row in before]
-    return {name: (edits[name] / totals[name]).tolist() for name in PERTURBATIONS}
+        clean, *changed = (
+            [without_repeats(row) for row in codes[:, :length]]
+            for codes, length in zip(tokens.codes.cpu().numpy(), tokens.lengths.tolist(), strict=True)
+        )
+        totals += [len(row) for row in clean]
+        for name, units in zip(conditions, changed, strict=True):
+            edits[name] += edit_distances(clean, units)
+    return {name: (edits[name] / totals).tolist() for name in conditions}
 
 
 def without_repeats(codes: Integers) -> Integers:

@@ -13,12 +13,12 @@ from semtok.analysis.clips import PHONES, SPEAKER, WORDS, StudyClip, check_colum
 from semtok.analysis.frames import Frames, encode_frames
 from semtok.analysis.labels import Labels, aligned_labels, column_labels
 from semtok.analysis.layers import Remembered, Subset
-from semtok.analysis.stability import Waveform
 from semtok.analysis.tables.abx import abx_table
 from semtok.analysis.tables.codes import between_table, codes_table, similarity_table, stability_table
 from semtok.analysis.tables.labels import information_table, probe_layers, probe_table, share_table
 from semtok.analysis.tables.selection import resynthesis_table, selection_table
 from semtok.analysis.tables.table import Table, TableCache
+from semtok.audio.disturbances import Waveform
 from semtok.errors import SemtokError
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder
@@ -97,7 +97,7 @@ class Study:
         return self._table("codes", lambda: codes_table(self.frames))
 
     def stability(self) -> Table:
-        """Edit distance of each row's codes under each of `PERTURBATIONS`."""
+        """Unit edit distance of each row under each of `semtok.analysis.stability.CONDITIONS`."""
         return self._table("stability", lambda: stability_table(self.tokenizer, self._excerpts()))
 
     def information(self) -> Table:

@@ -10,8 +10,9 @@ from semtok.analysis.cca import pwcca
 from semtok.analysis.codes import code_statistics
 from semtok.analysis.frames import Frames
 from semtok.analysis.layers import information_matrix
-from semtok.analysis.stability import PERTURBATIONS, Waveform, stability
+from semtok.analysis.stability import stability
 from semtok.analysis.tables.table import Table
+from semtok.audio.disturbances import Waveform
 from semtok.support.progress import track
 from semtok.tokenizer import Tokenizer
 
@@ -40,13 +41,13 @@ def codes_table(frames: Frames) -> Table:
 
 
 def stability_table(tokenizer: Tokenizer, excerpts: Sequence[Waveform]) -> Table:
-    """Edit distance of each row's codes of some waveforms under each of `PERTURBATIONS`."""
+    """Unit edit distance of each row on some waveforms under each of `CONDITIONS`."""
     if not excerpts:
         return Table(notes=["No clip is longer than half a second."])
     distances = stability(tokenizer, list(track(excerpts, "perturbing", len(excerpts))))
     return Table(
         [
-            {"row": name} | {perturbation: distances[perturbation][number] for perturbation in PERTURBATIONS}
+            {"row": name} | {condition: rows[number] for condition, rows in distances.items()}
             for number, name in enumerate(tokenizer.codebooks.names)
         ]
     )
