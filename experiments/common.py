@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 import yaml
 
 from semtok import Tokenizer, Tokens, Vocoder
@@ -23,9 +22,10 @@ from semtok.codebooks.fingerprint import weights_identity
 from semtok.encoder.encoder import Encoder
 from semtok.evaluation import metrics
 from semtok.evaluation.speakers import RESEMBLYZER, SpeakerModel, load_speaker_model
+from semtok.speech.store import Store, open_store
 from semtok.support.atomic import atomic_write
-from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus, load_corpus
+from semtok.training.data.encoded import Features
 
 if TYPE_CHECKING:
     from semtok.evaluation.recognizers import Recognizer
@@ -109,44 +109,38 @@ def kept(path: Path, wanted: dict[str, Any], make: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True)
 class Speech:
-    """Clips and their features float16 [frames, layers, dim], those of clip i from `frame_starts[i]`.
+    """Clips and their features float16 [frames, layers, dim].
 
     `folders` has for each clip the folder that it lies in, of those directly below the one given.
     """
 
     corpus: Corpus
     folders: np.ndarray
-    features: np.ndarray
-    frame_starts: np.ndarray
+    store: Store
 
     @property
-    def description(self) -> list[int]:
-        """Tells one set of clips from another."""
-        return [len(self.corpus), len(self.features)]
+    def frames(self) -> np.ndarray:
+        """Frames of each clip, [clips]."""
+        return self.store["features"].lengths
+
+    def features(self, position: int) -> np.ndarray:
+        """float16 [frames, dim]: those of one of the layers, of all clips."""
+        values = self.store["features"]
+        return np.concatenate([values[clip][:, position] for clip in range(len(values))])
 
     def frames_in(self, folders: Sequence[str]) -> np.ndarray:
         """bool [frames]: which lie in one of the folders; all of them if none are given."""
         chosen = np.isin(self.folders, folders) if folders else np.ones(len(self.folders), bool)
-        return np.repeat(chosen, np.diff(self.frame_starts))
+        return np.repeat(chosen, self.frames)
 
 
 def load_speech(folder: Path, encoder: Encoder, layers: Sequence[int], cache: Path) -> Speech:
     """The clips of a folder, decoded and encoded into `cache` the first time."""
     corpus = load_corpus([folder], cache, sample_rate=encoder.sample_rate)
-    index = json.loads((cache / "index.json").read_text())
-    names = [name for name in index["wanted"]["clips"] if name not in index["skipped"]]
-    frame_starts = np.cumsum([0, *(encoder.frame_count(int(length)) for length in corpus.lengths)])
-
-    path = cache / f"features-{digest(weights_identity(encoder.model), layers, names)}.float16"
-    if not path.exists():
-        with atomic_write(path) as aside, aside.open("wb") as out, torch.inference_mode():
-            for step, _ in steps_with_progress(0, len(corpus), "features"):
-                waveform = corpus.waveform(step - 1)[None]
-                features, _ = encoder(waveform, torch.tensor([waveform.shape[1]]), layers)
-                out.write(features[0].transpose(0, 1).half().contiguous().numpy().tobytes())
-    features = np.memmap(path, np.float16, mode="r").reshape(frame_starts[-1], len(layers), -1)
-    folders = np.array([Path(name).relative_to(folder).parts[0] for name in names])
-    return Speech(corpus, folders, features, frame_starts)
+    maker = Features(encoder, tuple(layers), weights_identity(encoder.model))
+    store = open_store(corpus.parts(), maker, cache / "features", description="features")
+    folders = np.array([Path(clip.path).relative_to(folder).parts[0] for clip in corpus.clips])
+    return Speech(corpus, folders, store)
 
 
 def load_encoder(name: str, layers: Sequence[int], *, normalize: bool) -> Encoder:

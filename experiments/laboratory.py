@@ -19,6 +19,7 @@ from semtok import Tokenizer, Tokens, Vocoder
 from semtok.checkpoints.config import read_config
 from semtok.codebooks.fingerprint import weights_identity
 from semtok.codebooks.quantizer import Quantizer
+from semtok.speech.store import Values
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import steps_with_progress
 from semtok.training.kmeans.kmeans import KMeans
@@ -31,7 +32,7 @@ from semtok.training.vocoder.trainer import VocoderTrainer
 
 @dataclass(frozen=True)
 class Codebooks:
-    """Centroids [codebook_size, dim] of each layer, and the codes int16 [frames, layers] of all clips by them."""
+    """Centroids [codebook_size, dim] of each layer, and the codes int32 [frames, layers] of all clips by them."""
 
     name: str
     centroids: list[Tensor]
@@ -64,7 +65,7 @@ class Laboratory:
         """
         setting, name = self.setting, "-".join([*folders, f"k{size}"])
         about = (weights_identity(self.encoder.model), setting.layers, setting.fit_frames, setting.iterations)
-        path = self.output / f"{name}-{digest(*about, self.train.description, self.test.description)}.pt"
+        path = self.output / f"{name}-{digest(*about, self.train.store.digest, self.test.store.digest)}.pt"
         if not path.exists():
             with atomic_write(path) as aside:
                 torch.save(self._fit(size, folders, name), aside)
@@ -76,12 +77,12 @@ class Laboratory:
         chosen = np.sort(np.random.default_rng(0).permutation(frames)[: self.setting.fit_frames])
         found: dict[str, list[Tensor]] = {"centroids": [], "train": [], "test": []}
         for step, _ in steps_with_progress(0, len(self.setting.layers), f"codebooks {name}"):
-            train, test = (np.ascontiguousarray(speech.features[:, step - 1]) for speech in (self.train, self.test))
+            train, test = (speech.features(step - 1) for speech in (self.train, self.test))
             points = torch.from_numpy(train[chosen]).float()
             quantizer = Quantizer(KMeans(size, iterations=self.setting.iterations).fit(points).centroids_)
             found["centroids"].append(quantizer.centroids)
-            found["train"].append(quantizer(torch.from_numpy(train)).short())
-            found["test"].append(quantizer(torch.from_numpy(test)).short())
+            found["train"].append(quantizer(torch.from_numpy(train)).int())
+            found["test"].append(quantizer(torch.from_numpy(test)).int())
         return found
 
     def run(
@@ -113,8 +114,8 @@ class Laboratory:
             | {"steps": steps, "seed": seed, "embeddings_from_centroids": from_centroids}
             | (entries or {}),
             "dropout": trainer is not WithoutDropout,
-            "train": self.train.description,
-            "test": self.test.description,
+            "train": self.train.store.digest,
+            "test": self.test.store.digest,
             "clip_seconds": self.setting.clip_seconds,
             "subsets": subsets,
         }
@@ -125,8 +126,8 @@ class Laboratory:
         how += [f"steps-{steps}"] * (steps != self.setting.vocoder["steps"])
 
         def make() -> list[Scores]:
-            codes, hop_length = codebooks.train[:, positions], self.encoder.hop_length
-            tokens = TokenCorpus(self.train.corpus, codes, self.train.frame_starts, self._gains, hop_length)
+            codes = Values.of(codebooks.train[:, positions], self.train.frames)
+            tokens = TokenCorpus(self.train.corpus, codes, self._gains, self.encoder.hop_length)
             vocoder = self._train(tokenizer, tokens, wanted["vocoder"], trainer)
             clips = self._test_clips(tokenizer, codebooks.test[:, positions])
             return [measure(vocoder, clips, subset) for subset in subsets]
@@ -168,11 +169,12 @@ class Laboratory:
         return Vocoder(description, trainer.average)
 
     def _test_clips(self, tokenizer: Tokenizer, codes: np.ndarray) -> list[tuple[np.ndarray, Tokens]]:
-        speech, clips = self.test, []
-        for clip, (first, last) in enumerate(zip(speech.frame_starts[:-1], speech.frame_starts[1:], strict=True)):
-            frames = min(last - first, round(self.setting.clip_seconds * tokenizer.frame_rate))
-            waveform = speech.corpus.waveform(clip, 0, int(frames) * tokenizer.hop_length).numpy()
-            rows = torch.from_numpy(codes[first : first + frames].T.astype(np.int64))
+        clips = []
+        of_clips = Values.of(codes, self.test.frames)
+        for clip, length in enumerate(self.test.frames.tolist()):
+            frames = min(length, round(self.setting.clip_seconds * tokenizer.frame_rate))
+            waveform = self.test.corpus.waveform(clip, 0, frames * tokenizer.hop_length).numpy()
+            rows = torch.from_numpy(of_clips[clip, 0, slice(frames)].T.astype(np.int64))
             tokens = Tokens.of([rows], tokenizer.codebooks, tokenizer.frame_rate, tokenizer.fingerprint)
             clips.append((waveform, tokens))
         return clips
@@ -182,7 +184,7 @@ class Laboratory:
         chosen = self.test.frames_in(folders)
         shares = []
         for number in (self.setting.layers.index(layer) for layer in layers):
-            features = torch.from_numpy(self.test.features[chosen, number]).float()
+            features = torch.from_numpy(self.test.features(number)[chosen]).float()
             left = features - codebooks.centroids[number][torch.from_numpy(codebooks.test[chosen, number]).long()]
             shares.append(1 - left.square().sum() / (features - features.mean(0)).square().sum())
         return float(torch.stack(shares).mean())
@@ -194,7 +196,7 @@ class Laboratory:
     def facts(self) -> str:
         """What is to be known of the numbers beside the tables."""
         setting, vocoder = self.setting, self.setting.vocoder
-        hours = self.train.corpus.starts[-1] / self.encoder.sample_rate / 3600
+        hours = self.train.corpus.lengths.sum() / self.encoder.sample_rate / 3600
         return (
             f"Mean ± standard deviation over {len(setting.seeds)} seeds (one, where none is shown); "
             f"{len(self.test.corpus)} clips of "

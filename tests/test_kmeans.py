@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans as ReferenceKMeans
 from sklearn.cluster import MiniBatchKMeans
+from stores import corpus_of
 
 from semtok import Tokenizer, load_audio, save_audio
 from semtok.encoder.encoder import Encoder
 from semtok.errors import ConfigError
 from semtok.training.config import load_config
-from semtok.training.data.corpus import Corpus
 from semtok.training.kmeans.config import KMeansConfig
 from semtok.training.kmeans.features import Piece, draw_pieces, encode_batch, share, split_parts
 from semtok.training.kmeans.kmeans import KMeans
@@ -143,15 +143,12 @@ def clips(tmp_path_factory):
     return folder
 
 
-def corpus_of(lengths: list[int]) -> Corpus:
-    samples = np.random.default_rng(0).normal(0, 3000, sum(lengths)).astype(np.int16)
-    return Corpus(samples, np.concatenate([[0], np.cumsum(lengths)]))
-
-
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(8000, 20000), min_size=1, max_size=5))
-def test_padded_frames_are_never_counted(encoder, lengths):
-    corpus = corpus_of(lengths)
+def test_padded_frames_are_never_counted(encoder, lengths, tmp_path_factory):
+    generator = np.random.default_rng(0)
+    clips = [generator.normal(0, 3000, length).astype(np.int16) for length in lengths]
+    corpus = corpus_of(tmp_path_factory.mktemp("corpus"), clips)
     batch = [Piece(clip, 0, length) for clip, length in enumerate(lengths)]
     together = encode_batch(encoder, corpus, batch, [1, 3])
     alone = [encode_batch(encoder, corpus, [piece], [1, 3]) for piece in batch]
@@ -169,7 +166,7 @@ def test_padded_frames_are_never_counted(encoder, lengths):
 )
 def test_every_sample_is_in_one_part_one_batch_and_one_share(encoder, seconds, part_frames, processes):
     lengths = [second * SAMPLE_RATE + second for second in seconds]
-    pieces = draw_pieces(Corpus(np.zeros(0), np.concatenate([[0], np.cumsum(lengths)])), SAMPLE_RATE, None, 0)
+    pieces = draw_pieces(np.array(lengths), SAMPLE_RATE, None, 0)
     parts = split_parts(pieces, encoder, part_frames, 60)
     shares = [share(part, process, processes) for part in parts for process in range(processes)]
     found = sorted(piece for batches in shares for batch in batches for piece in batch)
@@ -184,11 +181,12 @@ def test_every_sample_is_in_one_part_one_batch_and_one_share(encoder, seconds, p
 
 
 def test_hours_end_the_draw():
-    corpus = corpus_of([SAMPLE_RATE] * 20)
-    drawn = draw_pieces(corpus, SAMPLE_RATE, 4.5 / 3600, seed=0)
+    drawn = draw_pieces(np.full(20, SAMPLE_RATE), SAMPLE_RATE, 4.5 / 3600, seed=0)
     assert len({piece.clip for piece in drawn}) == len(drawn) == 5
-    assert {piece.clip for piece in draw_pieces(corpus, SAMPLE_RATE, 4.5 / 3600, seed=1)} != {p.clip for p in drawn}
-    assert len(draw_pieces(corpus, SAMPLE_RATE, None, seed=0)) == 20
+    assert {piece.clip for piece in draw_pieces(np.full(20, SAMPLE_RATE), SAMPLE_RATE, 4.5 / 3600, seed=1)} != {
+        p.clip for p in drawn
+    }
+    assert len(draw_pieces(np.full(20, SAMPLE_RATE), SAMPLE_RATE, None, seed=0)) == 20
 
 
 # --- the training step

@@ -13,6 +13,7 @@ from helpers import CLIPS, ROOT, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from stores import corpus_of
 
 from semtok import Tokenizer, Vocoder, load_audio
 from semtok.checkpoints.card import CardFacts, model_card
@@ -23,8 +24,8 @@ from semtok.evaluation.resynthesis import Clip
 from semtok.networks.config import SpeakerConfig
 from semtok.networks.scalable_vocoder import build_network
 from semtok.networks.speaker import SpeakerEncoder
+from semtok.speech.store import Values
 from semtok.training.config import load_config
-from semtok.training.data.corpus import Corpus
 from semtok.training.vocoder.config import SpeakerTrainingConfig, VocoderTrainingConfig
 from semtok.training.vocoder.networks import start_network
 from semtok.training.vocoder.token_corpus import TokenCorpus
@@ -275,13 +276,12 @@ def test_embeddings_may_be_given(tokenizer_folder):
 
 
 @pytest.fixture
-def tokens_of_counted_samples():
+def tokens_of_counted_samples(tmp_path):
     """Clips of 100, 60 and 25 frames of 10 samples, whose samples count up from 1: each says where it is."""
     frames = np.array([100, 60, 25])
-    samples = np.concatenate([np.arange(1, 1 + 10 * count) for count in frames]).astype(np.int16)
-    starts = np.concatenate([[0], np.cumsum(frames)])
-    codes = np.zeros((frames.sum(), 2), np.int16)
-    return TokenCorpus(Corpus(samples, 10 * starts), codes, starts, np.ones(3, np.float32), 10)
+    corpus = corpus_of(tmp_path, [np.arange(1, 1 + 10 * count).astype(np.int16) for count in frames])
+    codes = Values.of(np.zeros((frames.sum(), 2), np.uint16), frames)
+    return TokenCorpus(corpus, codes, np.ones(3, np.float32), 10)
 
 
 def test_references_are_other_parts_of_the_same_clip(tokenizer_folder, tokens_of_counted_samples):

@@ -11,11 +11,12 @@ import pyarrow.parquet
 import pytest
 import torch
 from helpers import CLIPS, ROOT, copy_clips
+from stores import corpus_of
 
 from semtok import load_audio
 from semtok.errors import AudioError, ConfigError
 from semtok.training.config import Dataset, load_config
-from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus
+from semtok.training.data.corpus import crop_batch, length_batches, load_corpus
 from semtok.training.data.sources import find_clips, read_clips
 from semtok.training.kmeans.config import KMeansConfig
 
@@ -58,10 +59,9 @@ def test_clips_that_cannot_be_used_are_skipped_counted_and_listed(folder, tmp_pa
     assert len(corpus) == 3
     for number, path in enumerate(sorted(CLIPS)):
         torch.testing.assert_close(corpus.waveform(number), load_audio(path), atol=1e-4, rtol=0)
-    assert "3 clips, 0.00 h; 1 skipped" in capsys.readouterr().err
-    skipped = json.loads((tmp_path / "index.json").read_text())["skipped"]
-    assert [Path(name).name for name in skipped] == ["broken.wav"]
-    (tmp_path / "samples.int16").touch()
+    assert "3 clips, 1 left out" in capsys.readouterr().err
+    left_out = json.loads((tmp_path / "left_out.json").read_text())
+    assert [Path(name).name for name in left_out] == ["broken.wav"]
     assert len(load_corpus([folder], tmp_path, sample_rate=16000)) == 3
     assert capsys.readouterr().err == ""  # not decoded again
     load_corpus([folder], tmp_path, sample_rate=8000)
@@ -92,8 +92,7 @@ def test_a_dataset_is_read_by_name_and_split(parquet, tmp_path, datasets_cache, 
     corpus = load_corpus([dataset], tmp_path / "audio", sample_rate=16000)
     assert len(corpus) == 3
     torch.testing.assert_close(corpus.waveform(2), load_audio(CLIPS[2]), atol=1e-4, rtol=0)
-    index = json.loads((tmp_path / "audio" / "index.json").read_text())
-    assert list(index["skipped"]) == [f"{parquet} train 1 broken.wav"]
+    assert list(corpus.store.left_out) == [f"{parquet} train 1 broken.wav"]
     first = Dataset(str(parquet), "train", streaming=streaming, hours=0.0005)
     assert [name for name, _ in read_clips([first], sample_rate=16000)] == [f"{parquet} train 0 {CLIPS[0].name}"]
 
@@ -124,9 +123,9 @@ def test_too_few_clips_for_validation(folder, tmp_path):
         load_corpus([folder], tmp_path, sample_rate=16000).split(3)
 
 
-def test_batches_hold_every_clip_once_an_epoch_on_the_frame_grid():
+def test_batches_hold_every_clip_once_an_epoch_on_the_frame_grid(tmp_path):
     lengths = np.array([9000, 20000, 31000, 8000, 50000])
-    corpus = Corpus(np.arange(lengths.sum(), dtype=np.int64).astype(np.int16), np.concatenate([[0], lengths.cumsum()]))
+    corpus = corpus_of(tmp_path, np.split(np.arange(lengths.sum()).astype(np.int16), lengths.cumsum()[:-1]))
     batches = length_batches(lengths, np.arange(5), 40000, 32000, np.random.default_rng(0))
     seen: list[int] = []
     while len(seen) < 5:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,10 @@ class Form(NamedTuple):
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dtype.itemsize * math.prod(self.shape)
 
 
 class Maker(Protocol):
@@ -102,14 +107,22 @@ class Values:
         self._spans = np.array([span for copies in spans for span in copies], np.int64).reshape(-1, 3)
         self._firsts = np.cumsum([0, *map(len, spans)])
 
+    @classmethod
+    def of(cls, array: Array, lengths: Sequence[int] | npt.NDArray[np.int64]) -> Values:
+        """An array in memory, [rows of all clips, *shape], as that of clips with so many rows each."""
+        form = Form(array.dtype, array.shape[1:])
+        ends = np.cumsum(lengths)
+        size = form.row_bytes
+        spans = [[(0, int(end - length) * size, int(length))] for end, length in zip(ends, lengths, strict=True)]
+        return cls(form, [np.ascontiguousarray(array).reshape(-1).view(np.uint8)], spans)
+
     def __len__(self) -> int:
         return len(self._firsts) - 1
 
     def __getitem__(self, place: int | tuple[int, int] | tuple[int, int, slice]) -> Array:
         clip, copy, rows = (*place, slice(None))[:3] if isinstance(place, tuple) else (place, 0, slice(None))
         block, offset, count = self._spans[self._span(clip, copy)].tolist()
-        size = self._form.dtype.itemsize * int(np.prod(self._form.shape))
-        content = self._blocks[block][offset : offset + count * size]
+        content = self._blocks[block][offset : offset + count * self._form.row_bytes]
         values: Array = content.view(self._form.dtype).reshape(count, *self._form.shape)[rows]
         return values
 

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from semtok.errors import TrainingError
+from semtok.speech.store import Processes
 from semtok.support.atomic import atomic_write
 from semtok.support.disks import full_disk
 from semtok.support.progress import steps_with_progress
@@ -90,6 +91,12 @@ class Run:
     @property
     def shares_a_step(self) -> int:
         return int(self.accelerator.gradient_accumulation_steps * self.accelerator.num_processes)
+
+    @property
+    def processes(self) -> Processes:
+        """All processes of the run, as stores know them."""
+        accelerator = self.accelerator
+        return Processes(accelerator.process_index, accelerator.num_processes, accelerator.wait_for_everyone)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:

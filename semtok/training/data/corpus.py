@@ -1,44 +1,78 @@
-"""Speech for training, decoded once into one memory-mapped file, and batches of crops of it."""
+"""Speech for training, decoded once into a store, and batches of crops of it."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from semtok.errors import AudioError
-from semtok.support.atomic import atomic_write
-from semtok.support.progress import progress_bar
+from semtok.speech.clip import Clip
+from semtok.speech.store import ALONE, Copies, Form, Part, Processes, Store, open_store
 from semtok.training.config import Dataset
-from semtok.training.data.sources import find_clips, read_clips
+from semtok.training.data.sources import find_rows, parts_of
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Makes 16-bit samples of waveforms; those shorter than half a second are left out."""
+
+    sample_rate: int
+
+    @property
+    def identity(self) -> Any:
+        return {"samples": self.sample_rate}
+
+    @property
+    def forms(self) -> Mapping[str, Form]:
+        return {"samples": Form(np.dtype(np.int16))}
+
+    def make(self, waveforms: Sequence[Tensor]) -> Iterator[tuple[int, Copies | AudioError]]:
+        for number, waveform in enumerate(waveforms):
+            if len(waveform) < self.sample_rate // 2:
+                yield number, AudioError(f"{len(waveform)} samples, less than half a second")
+            else:
+                yield number, [{"samples": (waveform.clamp(-1, 1) * 32767).short().numpy()}]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips of 16-bit audio in one memory-mapped file: `samples[starts[i] : starts[i + 1]]` is clip i."""
+    """Clips of 16-bit audio in a store of `Samples`."""
 
-    samples: np.ndarray
-    starts: np.ndarray
+    store: Store
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self.store)
 
     @property
-    def lengths(self) -> np.ndarray:
+    def clips(self) -> list[Clip]:
+        """What is known of each clip."""
+        return self.store.clips
+
+    @property
+    def digest(self) -> str:
+        """Another digest is other audio."""
+        return self.store.digest
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
         """Samples of each clip, [clips]."""
-        return np.diff(self.starts)
+        return self.store["samples"].lengths
 
     def waveform(self, clip: int, start: int = 0, length: int | None = None) -> Tensor:
         """float32 [samples] in [-1, 1]: `length` samples of a clip from `start` (all of it by default)."""
-        begin = self.starts[clip] + start
-        end = self.starts[clip + 1] if length is None else begin + length
-        return torch.from_numpy(self.samples[begin:end].astype(np.float32) / 32768)
+        samples = self.store["samples"][clip, 0, slice(start, None if length is None else start + length)]
+        return torch.from_numpy(samples.astype(np.float32) / 32768)
+
+    def parts(self) -> list[Part]:
+        """The parts of a store that is made of this corpus."""
+        return self.store.parts(self.waveform)
 
     def split(self, validation_clips: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Clip numbers for training and for validation; the same seed gives the same split.
@@ -56,56 +90,26 @@ class Corpus:
 
 def load_corpus(
     data: Sequence[str | Path | Dataset],
-    cache: str | Path,
+    cache: Path,
     *,
     sample_rate: int,
     leave_out_splits: Sequence[str] = (),
+    processes: Processes = ALONE,
 ) -> Corpus:
     """The corpus of folders, manifests and datasets, decoded into `cache` the first time: 115 MB an hour at 16 kHz.
 
     Rows of manifests whose column `split` is one of `leave_out_splits` are no part of it. Clips that cannot be read or
-    are shorter than half a second are skipped, counted and listed in `cache/index.json`.
+    are shorter than half a second are left out, counted and listed in `cache/left_out.json`. What changes among the
+    recordings is decoded anew.
 
     Raises:
         AudioError: if a source is missing or no clip could be read.
     """
-    cache = Path(cache)
-    index_file, samples_file = cache / "index.json", cache / "samples.int16"
-    clips = find_clips(data, leave_out_splits)
-    named = [dataclasses.asdict(clip) if isinstance(clip, Dataset) else str(clip) for clip in clips]
-    wanted = {"clips": named, "sample_rate": sample_rate}
-    if not (index_file.exists() and (index := json.loads(index_file.read_text()))["wanted"] == wanted):
-        cache.mkdir(parents=True, exist_ok=True)
-        with atomic_write(samples_file) as aside:
-            starts, skipped = _decode(clips, aside, sample_rate)
-            # Were the run killed between the two files, the old index would speak of other samples.
-            index_file.unlink(missing_ok=True)
-        index = {"wanted": wanted, "starts": starts, "skipped": skipped}
-        with atomic_write(index_file) as aside:
-            aside.write_text(json.dumps(index))
-    if len(index["starts"]) < 2:
-        raise AudioError(f"no readable audio in {', '.join(map(str, data))}; skipped: {index['skipped']}")
-    return Corpus(np.memmap(samples_file, dtype=np.int16, mode="r"), np.asarray(index["starts"]))
-
-
-def _decode(clips: Sequence[Path | Dataset], target: Path, sample_rate: int) -> tuple[list[int], dict[str, str]]:
-    """Writes all clips one after the other; answers where each starts, and which were skipped, with the reason."""
-    starts, skipped = [0], {}
-    decoded = read_clips(clips, sample_rate=sample_rate)
-    length = None if any(isinstance(clip, Dataset) for clip in clips) else len(clips)
-    with target.open("wb") as out, progress_bar("decoding audio", length) as bar:
-        for name, waveform in decoded:
-            if isinstance(waveform, AudioError):
-                skipped[name] = str(waveform)
-            elif len(waveform) < sample_rate // 2:
-                skipped[name] = f"{len(waveform)} samples, less than half a second"
-            else:
-                out.write((waveform.clamp(-1, 1) * 32767).short().numpy().tobytes())
-                starts.append(starts[-1] + len(waveform))
-            bar.advance()
-        hours = starts[-1] / sample_rate / 3600
-        bar.print(f"{len(starts) - 1} clips, {hours:.2f} h; {len(skipped)} skipped, the reasons are in index.json")
-    return starts, skipped
+    parts = parts_of(find_rows(data, leave_out_splits), sample_rate)
+    store = open_store(parts, Samples(sample_rate), cache, processes=processes, description="decoding audio")
+    if len(store) == 0:
+        raise AudioError(f"no readable audio in {', '.join(map(str, data))}; left out: {store.left_out}")
+    return Corpus(store)
 
 
 def length_batches(

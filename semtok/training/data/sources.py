@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
 from semtok.audio.files import list_audio
 from semtok.audio.io import load_audio
 from semtok.errors import AudioError
+from semtok.speech.clip import Clip
+from semtok.speech.store import Part
 from semtok.training.config import Dataset
 
 logger = logging.getLogger(__name__)
@@ -22,6 +26,8 @@ logger = logging.getLogger(__name__)
 # As many recordings are in memory at once, decoded.
 _READ_AHEAD = 64
 _READERS = 8
+# Of a shard of a store.
+_PART_FILES = 64
 
 
 Row: TypeAlias = dict[str, str]
@@ -82,6 +88,33 @@ def read_rows(rows: Sequence[Row | Dataset], *, sample_rate: int) -> Iterator[tu
                 samples_left -= len(waveform) if isinstance(waveform, Tensor) else 0
                 if samples_left <= 0:
                     break
+
+
+def parts_of(rows: Sequence[Row | Dataset], sample_rate: int) -> list[Part]:
+    """The parts of a store that is made of these: 64 files each, and each dataset."""
+
+    def read(rows: Sequence[Row | Dataset]) -> Iterator[tuple[Clip, Tensor | AudioError]]:
+        return ((to_clip(row), waveform) for row, waveform in read_rows(rows, sample_rate=sample_rate))
+
+    files = [row for row in rows if not isinstance(row, Dataset)]
+    parts = []
+    for first in range(0, len(files), _PART_FILES):
+        some = files[first : first + _PART_FILES]
+        parts.append(Part([_stamp(Path(row["path"])) for row in some], partial(read, some), list(map(to_clip, some))))
+    return parts + [Part(dataclasses.asdict(row), partial(read, [row])) for row in rows if isinstance(row, Dataset)]
+
+
+def to_clip(row: Row) -> Clip:
+    return Clip(row["path"], row["path"], columns=row)
+
+
+def _stamp(path: Path) -> list[Any]:
+    """Says where a file is, and whether it was replaced."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return [str(path.absolute())]
+    return [str(path.absolute()), stat.st_size, stat.st_mtime_ns]
 
 
 def _decode(

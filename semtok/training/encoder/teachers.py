@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,15 +23,13 @@ from semtok.checkpoints.config import CONFIG
 from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import Repository, resolve
 from semtok.encoder.encoder import Encoder
-from semtok.errors import CheckpointError, ConfigError
+from semtok.errors import AudioError, CheckpointError, ConfigError
+from semtok.speech.store import ALONE, Copies, Form, Processes, Values, open_store
 from semtok.support.atomic import atomic_write
-from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus
 from semtok.training.encoder.config import Teacher
 
 _FIT_HOURS = 0.5
-_BATCH_SECONDS = 240
-_SAVE_EVERY = 10
 _PREPROCESSOR = "preprocessor_config.json"
 
 
@@ -178,13 +175,12 @@ def open_teacher(teacher: Teacher, layers: int, device: torch.device) -> Teacher
 
 @dataclass(frozen=True)
 class TeacherFeatures:
-    """Targets of a corpus: whitened principal components, float16 [frames, components] in a memory-mapped file.
+    """Targets of a corpus: whitened principal components, float16 [frames, components] of each clip.
 
-    `starts` [clips + 1] are the first frames of each clip, `centre` the sample on which a clip's frame 0 is centred.
+    `centre` is the sample on which a clip's frame 0 is centred.
     """
 
-    values: np.ndarray
-    starts: np.ndarray
+    values: Values
     centre: float
     hop_length: int
 
@@ -194,10 +190,11 @@ class TeacherFeatures:
         `starts` are first frames in each clip. Past the teacher's last frame that frame is repeated.
         """
         shift = round((centre - self.centre) / self.hop_length)
-        numbers = starts[:, None] + shift + np.arange(frames)
-        last = self.starts[clips + 1] - self.starts[clips] - 1
-        numbers = self.starts[clips][:, None] + np.clip(numbers, 0, last[:, None])
-        return torch.from_numpy(self.values[numbers].astype(np.float32))
+        crops = []
+        for clip, start in zip(clips.tolist(), starts.tolist(), strict=True):
+            values = self.values[clip]
+            crops.append(values[np.clip(start + shift + np.arange(frames), 0, len(values) - 1)])
+        return torch.from_numpy(np.stack(crops).astype(np.float32))
 
 
 def teacher_features(
@@ -208,6 +205,7 @@ def teacher_features(
     sample_rate: int,
     hop_length: int,
     device: torch.device,
+    processes: Processes = ALONE,
 ) -> list[TeacherFeatures]:
     """The targets of each teacher, from `folder` or computed into it; a computation that was stopped goes on.
 
@@ -215,114 +213,103 @@ def teacher_features(
 
     Raises:
         CheckpointError, ConfigError: as `open_teacher`; another sample rate or frame rate than the student's; more
-            components than dimensions; the folder holds features of another teacher or of other audio.
+            components than dimensions.
     """
     answers: dict[int, TeacherFeatures] = {}
     numbered = sorted(enumerate(teachers), key=lambda pair: (pair[1].encoder, pair[1].revision or ""))
     for (name, _), group in itertools.groupby(numbered, key=lambda pair: (pair[1].encoder, pair[1].revision)):
         members = list(group)
-        cache = _Cache([teacher for _, teacher in members], corpus, folder / Path(name).name, device)
-        cache.check_rates(sample_rate, hop_length)
-        for (number, _), features in zip(members, cache.compute(), strict=True):
-            answers[number] = features
+        encoder = open_teacher(members[0][1], max(teacher.layer for _, teacher in members), device)
+        _check(encoder, [teacher for _, teacher in members], sample_rate, hop_length)
+        components = {teacher.layer: teacher.components for _, teacher in members}
+        weights, of_encoder = _weights_of(members[0][1]), folder / Path(name).name
+        whitening = _load_whitening(encoder, weights, components, corpus, of_encoder, processes)
+        maker = Components(encoder, weights, whitening, corpus.digest)
+        store = open_store(
+            corpus.parts(), maker, of_encoder, processes=processes, description=f"features of {of_encoder.name}"
+        )
+        for number, teacher in members:
+            values = store[_name(teacher.layer)]
+            answers[number] = TeacherFeatures(values, encoder.centre, encoder.hop_length)
     return [answers[number] for number in range(len(teachers))]
 
 
-class _Cache:
-    """Files of one encoder: `index.json` (of what, and how many clips are done), `whitening.pt`, `layer_N.f16`."""
+@dataclass(frozen=True)
+class Components:
+    """Makes whitened principal components of the features of a teacher's layers, float16 [frames, components] each.
 
-    def __init__(self, teachers: Sequence[Teacher], corpus: Corpus, folder: Path, device: torch.device) -> None:
-        self.teachers, self.corpus, self.folder = teachers, corpus, folder
-        self.encoder = open_teacher(teachers[0], max(teacher.layer for teacher in teachers), device)
-        self.layers = [teacher.layer for teacher in teachers]
-        for teacher in teachers:
-            if not 1 <= teacher.components <= self.encoder.dim:
-                raise ConfigError(
-                    f"features of {teacher.encoder} have {self.encoder.dim} dimensions, "
-                    f"{teacher.components} components were asked for"
-                )
-        counts = [self.encoder.frame_count(int(samples)) for samples in corpus.lengths]
-        self.starts = np.concatenate([[0], np.cumsum(counts)])
-        self.index_file = folder / "index.json"
-        self.identity = {
-            "encoder": teachers[0].encoder,
-            "weights": _weights_of(teachers[0]),
-            "layers": {str(teacher.layer): teacher.components for teacher in teachers},
-            "audio": _audio_of(corpus),
-        }
+    Args:
+        encoder: of the teacher.
+        weights: tell them from others'.
+        whitening: mean [dim] and directions [dim, components] of each layer.
+        fitted_to: digest of the corpus that the whitening is fitted to.
+    """
 
-    def check_rates(self, sample_rate: int, hop_length: int) -> None:
-        theirs, ours = (self.encoder.sample_rate, self.encoder.hop_length), (sample_rate, hop_length)
-        if theirs != ours:
-            rates = [f"{rate} Hz with {rate / hop:g} frames a second" for rate, hop in (theirs, ours)]
-            raise ConfigError(f"the teacher {self.teachers[0].encoder} works at {rates[0]}, the student at {rates[1]}")
+    encoder: TeacherEncoder
+    weights: str
+    whitening: Mapping[int, tuple[Tensor, Tensor]]
+    fitted_to: str
 
-    def compute(self) -> list[TeacherFeatures]:
-        done = self._done()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        whitening = self._whitening()
-        files = [self.folder / f"layer_{layer}.f16" for layer in self.layers]
-        shapes = [(int(self.starts[-1]), teacher.components) for teacher in self.teachers]
-        if done < len(self.corpus):
-            mode: Literal["r+", "w+"] = "r+" if done else "w+"
-            values = [np.memmap(f, np.float16, mode, shape=s) for f, s in zip(files, shapes, strict=True)]
-            batches = list(self._batches(done))
-            for number, _ in steps_with_progress(0, len(batches), f"features of {self.folder.name}"):
-                batch = batches[number - 1]
-                layered = self.encoder.features([self.corpus.waveform(clip) for clip in batch], self.layers)
-                for value, features, (mean, directions) in zip(values, layered, whitening, strict=True):
-                    value[self.starts[batch[0]] : self.starts[batch[-1] + 1]] = (
-                        ((torch.cat(features) - mean) @ directions).half().numpy()
-                    )
-                if number % _SAVE_EVERY == 0 or number == len(batches):
-                    for value in values:
-                        value.flush()
-                    self._write_index(batch[-1] + 1)
-        maps = [np.memmap(f, np.float16, "r", shape=s) for f, s in zip(files, shapes, strict=True)]
-        return [TeacherFeatures(m, self.starts, self.encoder.centre, self.encoder.hop_length) for m in maps]
+    @property
+    def identity(self) -> Any:
+        return {"teacher": self.weights, "layers": list(self.whitening), "whitening": self.fitted_to}
 
-    def _done(self) -> int:
-        if not self.index_file.exists():
-            return 0
-        index = json.loads(self.index_file.read_text())
-        if wrong := [name for name, value in self.identity.items() if index["identity"].get(name) != value]:
-            raise ConfigError(
-                f"{self.folder} holds features of {index['identity'].get('encoder')}, with other {' and '.join(wrong)} "
-                "than this run's: give the run another folder, or delete that one"
+    @property
+    def forms(self) -> Mapping[str, Form]:
+        dtype = np.dtype(np.float16)
+        return {_name(layer): Form(dtype, (part.shape[1],)) for layer, (_, part) in self.whitening.items()}
+
+    def make(self, waveforms: Sequence[Tensor]) -> Iterator[tuple[int, Copies | AudioError]]:
+        layered = self.encoder.features(waveforms, list(self.whitening))
+        for number, features in enumerate(zip(*layered, strict=True)):
+            components = zip(self.whitening.items(), features, strict=True)
+            yield (
+                number,
+                [{_name(layer): ((of - mean) @ part).half().numpy() for (layer, (mean, part)), of in components}],
             )
-        return int(index["done"])
 
-    def _write_index(self, done: int) -> None:
-        with atomic_write(self.index_file) as aside:
-            aside.write_text(json.dumps({"identity": self.identity, "done": done}))
 
-    def _batches(self, first: int) -> Iterator[list[int]]:
-        batch: list[int] = []
-        seconds = 0.0
-        for clip in range(first, len(self.corpus)):
-            batch.append(clip)
-            seconds += self.corpus.lengths[clip] / self.encoder.sample_rate
-            if seconds >= _BATCH_SECONDS or clip == len(self.corpus) - 1:
-                yield batch
-                batch, seconds = [], 0.0
+def _name(layer: int) -> str:
+    return f"layer_{layer}"
 
-    def _whitening(self) -> list[tuple[Tensor, Tensor]]:
-        """Mean [dim] and directions [dim, components] of each layer, fitted once on a sample of clips."""
-        file = self.folder / "whitening.pt"
-        if not file.exists():
-            self._write_index(0)
-            order = np.random.default_rng(0).permutation(len(self.corpus))
-            ends = np.cumsum(self.corpus.lengths[order]) / self.encoder.sample_rate / 3600
-            sample = order[: 1 + int(np.searchsorted(ends, _FIT_HOURS))]
-            layered = self.encoder.features([self.corpus.waveform(clip) for clip in sample], self.layers)
-            fitted = [
-                _whiten(torch.cat(features), teacher.components)
-                for features, teacher in zip(layered, self.teachers, strict=True)
-            ]
-            with atomic_write(file) as aside:
-                torch.save(fitted, aside)
-        whitening: list[tuple[Tensor, Tensor]] = torch.load(file, weights_only=True)
-        return whitening
+
+def _check(encoder: TeacherEncoder, teachers: Sequence[Teacher], sample_rate: int, hop_length: int) -> None:
+    for teacher in teachers:
+        if not 1 <= teacher.components <= encoder.dim:
+            raise ConfigError(
+                f"features of {teacher.encoder} have {encoder.dim} dimensions, "
+                f"{teacher.components} components were asked for"
+            )
+    theirs, ours = (encoder.sample_rate, encoder.hop_length), (sample_rate, hop_length)
+    if theirs != ours:
+        rates = [f"{rate} Hz with {rate / hop:g} frames a second" for rate, hop in (theirs, ours)]
+        raise ConfigError(f"the teacher {teachers[0].encoder} works at {rates[0]}, the student at {rates[1]}")
+
+
+def _load_whitening(
+    encoder: TeacherEncoder,
+    weights: str,
+    components: Mapping[int, int],
+    corpus: Corpus,
+    folder: Path,
+    processes: Processes,
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Mean [dim] and directions [dim, components] of each layer, fitted once to a sample of clips."""
+    about = json.dumps([weights, list(components.items()), corpus.digest])
+    file = folder / f"whitening-{hashlib.sha256(about.encode()).hexdigest()[:16]}.pt"
+    if processes.index == 0 and not file.exists():
+        order = np.random.default_rng(0).permutation(len(corpus))
+        ends = np.cumsum(corpus.lengths[order]) / encoder.sample_rate / 3600
+        sample = order[: 1 + int(np.searchsorted(ends, _FIT_HOURS))].tolist()
+        layered = encoder.features([corpus.waveform(clip) for clip in sample], list(components))
+        fitted = [
+            _whiten(torch.cat(features), count) for features, count in zip(layered, components.values(), strict=True)
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as aside:
+            torch.save(fitted, aside)
+    processes.wait()
+    return dict(zip(components, torch.load(file, weights_only=True), strict=True))
 
 
 def _whiten(points: Tensor, components: int) -> tuple[Tensor, Tensor]:
@@ -343,10 +330,3 @@ def _weights_of(teacher: Teacher) -> str:
         while block := stream.read(2**22):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _audio_of(corpus: Corpus) -> str:
-    """A hash of where clips start and of one sample in a thousand or so."""
-    digest = hashlib.sha256(np.ascontiguousarray(corpus.starts, dtype=np.int64).tobytes())
-    digest.update(np.ascontiguousarray(corpus.samples[::997]).tobytes())
-    return f"{len(corpus)} clips, {math.floor(corpus.starts[-1])} samples, {digest.hexdigest()[:16]}"

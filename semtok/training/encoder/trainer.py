@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 def train_encoder(config: EncoderConfig) -> None:
     """Trains an encoder and saves it to `<folder>/encoder` in transformers' layout; resumes where it stopped."""
     run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
-    with run.main_first():
-        corpus = load_corpus(
-            config.data,
-            run.folder.parent / "audio",
-            sample_rate=SAMPLE_RATE,
-            leave_out_splits=config.leave_out_splits,
-        )
+    corpus = load_corpus(
+        config.data,
+        run.folder.parent / "audio",
+        sample_rate=SAMPLE_RATE,
+        leave_out_splits=config.leave_out_splits,
+        processes=run.processes,
+    )
     train(run, EncoderTrainer(config, run, corpus), config, step_name="encoder", product="encoder")
     run.finish()
 
@@ -148,15 +148,15 @@ class EncoderTrainer:
         }
         model = self.unwrapped.model.config
         self.centre = Framing(tuple(model.conv_kernel), tuple(model.conv_stride), SAMPLE_RATE).minimum_samples / 2
-        with run.main_first():
-            self.teachers = teacher_features(
-                config.teachers,
-                corpus,
-                run.folder.parent / "teachers",
-                sample_rate=SAMPLE_RATE,
-                hop_length=math.prod(model.conv_stride),
-                device=run.device,
-            )
+        self.teachers = teacher_features(
+            config.teachers,
+            corpus,
+            run.folder.parent / "teachers",
+            sample_rate=SAMPLE_RATE,
+            hop_length=math.prod(model.conv_stride),
+            device=run.device,
+            processes=run.processes,
+        )
         self.second_round = not any(target.masked for target in config.targets)
         self.disturber = None
         if config.disturbances is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -29,9 +30,9 @@ class Piece(NamedTuple):
     samples: int
 
 
-def draw_pieces(corpus: Corpus, sample_rate: int, hours: float | None, seed: int) -> list[Piece]:
-    """Pieces of clips in random order, `hours` of them in all, or the whole corpus."""
-    order, lengths = np.random.default_rng(seed).permutation(len(corpus)), corpus.lengths
+def draw_pieces(lengths: npt.NDArray[np.int64], sample_rate: int, hours: float | None, seed: int) -> list[Piece]:
+    """Pieces of clips of these lengths [samples] in random order, `hours` of them in all, or all of all clips."""
+    order = np.random.default_rng(seed).permutation(len(lengths))
     if hours is not None:
         order = order[: 1 + int(np.searchsorted(np.cumsum(lengths[order]), hours * 3600 * sample_rate))]
     pieces = []

@@ -40,13 +40,13 @@ def train_kmeans(config: KMeansConfig) -> None:
     if config.half_precision and source.folder is not None:
         model = model.half().float()
     encoder = Encoder(model, normalize=config.normalize).to(run.device)
-    with run.main_first():
-        corpus = load_corpus(
-            config.data,
-            run.folder.parent / "audio",
-            sample_rate=encoder.sample_rate,
-            leave_out_splits=config.leave_out_splits,
-        )
+    corpus = load_corpus(
+        config.data,
+        run.folder.parent / "audio",
+        sample_rate=encoder.sample_rate,
+        leave_out_splits=config.leave_out_splits,
+        processes=run.processes,
+    )
     centroids = Codebooks(config, sizes, run, encoder, corpus).fit()
     if run.is_main:
         tokenizer = Tokenizer.from_centroids(
@@ -88,7 +88,7 @@ class Codebooks:
     ) -> None:
         self.config, self.sizes, self.run, self.encoder, self.corpus = config, sizes, run, encoder, corpus
         frame_bytes = 2 * encoder.dim * len(config.layers)
-        pieces = draw_pieces(corpus, encoder.sample_rate, config.hours, config.seed)
+        pieces = draw_pieces(corpus.lengths, encoder.sample_rate, config.hours, config.seed)
         part_frames = max(1, int(config.memory_gib * 2**30 / frame_bytes))
         self.parts = split_parts(pieces, encoder, part_frames, config.batch_seconds)
         self.done: dict[int, list[KMeans]] = {layer: [] for layer in config.layers}

@@ -20,7 +20,8 @@ class SpeakerTrainingConfig:
 
     With `channels` a speaker encoder of that width learns along, from `reference_frames` of what the clip has beside
     the crop that is decoded. With `embeddings` they are given: a .safetensors file with one [dim] for each clip, named
-    by its path as in `audio/index.json`. Utterances go without by `drop_probability`.
+    by its path as seen from the working folder, such as `speech/a.wav` of `data: [speech]`. Utterances go without by
+    `drop_probability`.
     """
 
     dim: int

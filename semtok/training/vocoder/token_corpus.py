@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.support.atomic import atomic_write
-from semtok.support.progress import steps_with_progress
+from semtok.errors import AudioError
+from semtok.speech.store import Copies, Form, Values, open_store
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import Corpus
+from semtok.training.data.encoded import Codes
 from semtok.training.run import Run
 from semtok.training.vocoder.config import LEAST_REFERENCE_FRAMES, VocoderTrainingConfig
-
-_CLIPS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class TokenCorpus:
-    """A corpus with the codes of all its clips, int16 [frames, rows] in a memory-mapped file, from `frame_starts`.
+    """A corpus with the codes of all its clips, [frames, rows] each.
 
     `gains` bring each clip to a common loudness; `embeddings` float32 [clips, dim] are those of the speakers, if given.
     """
 
     corpus: Corpus
-    codes: np.ndarray
-    frame_starts: np.ndarray
+    codes: Values
     gains: np.ndarray
     hop_length: int
     embeddings: Tensor | None = None
@@ -38,13 +35,12 @@ class TokenCorpus:
     @property
     def frames(self) -> np.ndarray:
         """Frames of each clip, [clips]."""
-        return np.diff(self.frame_starts)
+        return self.codes.lengths
 
     def crop(self, clip: int, start: int, frames: int) -> tuple[Tensor, Tensor]:
         """Codes int64 [rows, frames] from frame `start` of a clip, and their samples at the common loudness."""
-        first = self.frame_starts[clip] + start
         waveform = self.corpus.waveform(clip, start * self.hop_length, frames * self.hop_length)
-        codes = torch.from_numpy(self.codes[first : first + frames].T.astype(np.int64))
+        codes = torch.from_numpy(self.codes[clip, 0, start : start + frames].T.astype(np.int64))
         return codes, waveform * float(self.gains[clip])
 
     def batch(self, clips: np.ndarray, config: VocoderTrainingConfig, step: int, share: int) -> tuple[Tensor, ...]:
@@ -98,53 +94,40 @@ def loudness_gain(waveform: Tensor, rms: float | None) -> float:
     return min(rms / max(loudness, 1e-5), 0.95 / max(float(waveform.abs().max()), 1e-5))
 
 
+@dataclass(frozen=True)
+class CodesAndGain:
+    """Makes the codes of waveforms, as `Codes`, and the gain [1] that brings each to a common loudness."""
+
+    codes: Codes
+    rms: float | None
+
+    @property
+    def identity(self) -> Any:
+        return {**self.codes.identity, "rms": self.rms}
+
+    @property
+    def forms(self) -> Mapping[str, Form]:
+        return {**self.codes.forms, "gain": Form(np.dtype(np.float32))}
+
+    def make(self, waveforms: Sequence[Tensor]) -> Iterator[tuple[int, Copies | AudioError]]:
+        for number, copies in self.codes.make(waveforms):
+            if isinstance(copies, AudioError):
+                yield number, copies
+            else:
+                gain = np.array([loudness_gain(waveforms[number], self.rms)], np.float32)
+                yield number, [{**copies[0], "gain": gain}]
+
+
 def load_tokens(corpus: Corpus, tokenizer: Tokenizer, run: Run, *, rms: float | None) -> TokenCorpus:
-    """Tokens and gains of every clip, written to `<folder>/tokens` the first time; each process encodes its share."""
-    folder = run.folder / "tokens"
-    index_file, files = folder / "index.json", [folder / "codes.int16", folder / "gains.float32"]
-    samples = int(corpus.starts[-1])
-    wanted = {"tokenizer": tokenizer.fingerprint, "clips": len(corpus), "samples": samples, "rms": rms}
-    run.accelerator.wait_for_everyone()
-    if not (index_file.exists() and json.loads(index_file.read_text()) == wanted):
-        folder.mkdir(exist_ok=True)
-        processes = run.accelerator.num_processes
-        clips = np.array_split(np.arange(len(corpus)), processes)[run.accelerator.process_index]
-        _encode(corpus, clips, tokenizer, rms, [_part(file, run.accelerator.process_index) for file in files], run)
-        run.accelerator.wait_for_everyone()
-        if run.is_main:
-            index_file.unlink(missing_ok=True)
-            for file in files:
-                _join([_part(file, process) for process in range(processes)], file)
-            with atomic_write(index_file) as aside:
-                aside.write_text(json.dumps(wanted))
-        run.accelerator.wait_for_everyone()
-    frames = [tokenizer.encoder.frame_count(int(length)) for length in corpus.lengths]
-    frame_starts = np.concatenate([[0], np.cumsum(frames)])
-    codes = np.memmap(files[0], dtype=np.int16, mode="r").reshape(frame_starts[-1], -1)
-    return TokenCorpus(corpus, codes, frame_starts, np.fromfile(files[1], np.float32), tokenizer.hop_length)
+    """Tokens and gains of every clip, made in `<folder>/tokens` the first time; each process makes its share.
 
-
-def _encode(
-    corpus: Corpus, clips: np.ndarray, tokenizer: Tokenizer, rms: float | None, parts: list[Path], run: Run
-) -> None:
-    blocks = [clips[first : first + _CLIPS_AT_ONCE] for first in range(0, len(clips), _CLIPS_AT_ONCE)]
-    with parts[0].open("wb") as codes_file, parts[1].open("wb") as gains_file:
-        for step, _ in steps_with_progress(0, len(blocks), "tokens", visible=run.is_main):
-            waveforms = [corpus.waveform(clip) for clip in blocks[step - 1]]
-            tokens = tokenizer.encode([waveform.to(tokenizer.device) for waveform in waveforms])
-            for codes, length in zip(tokens.codes.short().cpu(), tokens.lengths.tolist(), strict=True):
-                codes_file.write(codes[:, :length].T.contiguous().numpy().tobytes())
-            gains = [loudness_gain(waveform, rms) for waveform in waveforms]
-            gains_file.write(np.array(gains, np.float32).tobytes())
-
-
-def _part(file: Path, process: int) -> Path:
-    return file.with_name(f".{file.name}.{process}")
-
-
-def _join(parts: list[Path], target: Path) -> None:
-    with atomic_write(target) as aside, aside.open("wb") as out:
-        for part in parts:
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, out)
-            part.unlink()
+    Raises:
+        AudioError: a clip without tokens, as it is shorter than a frame.
+    """
+    maker = CodesAndGain(Codes(tokenizer), rms)
+    store = open_store(corpus.parts(), maker, run.folder / "tokens", processes=run.processes, description="tokens")
+    if store.left_out:
+        clip, reason = next(iter(store.left_out.items()))
+        raise AudioError(f"{len(store.left_out)} clips have no tokens, such as {clip}: {reason}")
+    gains = np.concatenate([store["gain"][clip] for clip in range(len(store))])
+    return TokenCorpus(corpus, store["codes"], gains, tokenizer.hop_length)

@@ -47,17 +47,16 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
     run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
     tokenizer = Tokenizer.from_pretrained(config.tokenizer, device=run.device)
     network, description = start_network(config, tokenizer)
-    with run.main_first():
-        corpus = load_corpus(
-            config.data,
-            run.folder.parent / "audio",
-            sample_rate=tokenizer.sample_rate,
-            leave_out_splits=config.leave_out_splits,
-        )
+    corpus = load_corpus(
+        config.data,
+        run.folder.parent / "audio",
+        sample_rate=tokenizer.sample_rate,
+        leave_out_splits=config.leave_out_splits,
+        processes=run.processes,
+    )
     tokens = load_tokens(corpus, tokenizer, run, rms=config.target_rms)
     if config.speaker and config.speaker.embeddings:
-        audio = run.folder.parent / "audio"
-        given = load_embeddings(config.speaker.embeddings, audio, config.speaker.dim)
+        given = load_embeddings(config.speaker.embeddings, corpus.clips, config.speaker.dim)
         tokens = dataclasses.replace(tokens, embeddings=given)
     trainer = VocoderTrainer(config, run, tokenizer, tokens, network, description)
     train(run, trainer, config, step_name="vocoder", product="checkpoint")
