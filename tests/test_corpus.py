@@ -28,6 +28,7 @@ from helpers import CLIPS, TESTS, copy_clips, files_in, run_python
 
 from semtok import Tokenizer, Vocoder, corpus, load_audio, save_audio
 from semtok.corpus.run import default_num_shards, is_one_of_several, own_shards, read_run
+from semtok.corpus.worker import read_errors
 from semtok.errors import AudioError, CorpusError, LayerError
 from semtok.support.progress import ProgressBar
 
@@ -339,7 +340,7 @@ def test_what_decides_the_result_is_locked(tokenizer, other_folder, istft_folder
         corpus.encode_corpus(Tokenizer.from_pretrained(istft_folder, dtype="bfloat16"), audio, out)
     with refuses("num_shards = 2", "3"):
         corpus.encode_corpus(tokenizer, audio, out, num_shards=3)
-    with refuses("at least 1"):
+    with refuses("whole number from 1"):
         corpus.encode_corpus(tokenizer, audio, out, num_shards=0)
     (audio / NAMES[0]).rename(audio / "renamed.flac")
     with refuses("the clips listed in plan"):
@@ -380,6 +381,14 @@ def test_clips_that_cannot_be_encoded_are_listed(tokenizer, audio, out):
     assert "from 100 s to the end" in found[f"{NAMES[1]}#100"]
     assert corpus.status(out).failed == 5
     assert corpus.verify(out, tokenizer).clips == 2
+
+
+def test_names_with_other_line_separators(tokenizer, audio, out):
+    name = "a talk\u2028part two\x85.wav"
+    (audio / name).write_bytes(b"no audio")
+    corpus.encode_corpus(tokenizer, audio, out)
+    assert corpus.status(out).failed == 1 and corpus.verify(out, tokenizer).agreement == 1
+    assert [row["id"] for row in read_errors(out, 0)] == [name]
 
 
 @pytest.mark.parametrize(
@@ -513,7 +522,7 @@ def test_numbers_of_numpy_are_numbers(tokenizer, audio, out):
     assert json.loads((out / "run.json").read_text())["num_shards"] == 2
     assert corpus.read(out).codebooks.layers == (4, 1)
     for number in (2.0, True, "2"):
-        with refuses("num_shards must be a whole number", repr(number)):
+        with refuses("num_shards must be a whole number from 1", repr(number)):
             corpus.encode_corpus(tokenizer, audio, out, num_shards=number)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -110,3 +111,37 @@ def test_codes_of_large_codebooks_are_right(tokenizer, tmp_path):
     ]
     for clip, path in zip(codes, CLIPS, strict=True):
         assert clip.equal(large.encode(path).codes)
+
+
+CHANGES = [
+    ("num_shards", "2", "num_shards: expected int, got '2'"),
+    ("num_shards", 10**9, "num_shards must be at most"),
+    ("num_shards", -1, "num_shards must be at least 1"),
+    ("frame_rate", None, "frame_rate: expected float, got None"),
+    ("frame_rate", 25.0, "part-00000.parquet is of another run: its frame_rate is 50.0"),
+    ("sample_rate", 8000, "part-00000.parquet is of another run: its sample_rate is 16000"),
+    ("layers", [1, 3], "layers [1, 3] need as many stages"),
+    ("codebook_sizes", [40, 30, 13], "part-00000.parquet is of another run: its codebook_sizes"),
+    ("plan", "../../elsewhere", "plan must be a digest"),
+    ("columns", {"l1": "int64"}, "columns must be others than those of tokens"),
+    ("columns", {"text": ["string"]}, "columns must be others than those of tokens"),
+    ("columns", [], "columns: expected dict"),
+    ("fingerprint", [1], "fingerprint: expected str, got [1]"),
+    ("colour", "red", "unknown keys ['colour']"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), CHANGES)
+def test_a_run_that_says_something_else_is_refused(out, name, value, message):
+    path = out / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    for use in (corpus.read, corpus.status, corpus.verify_bytes):
+        with refuses(message):
+            use(out)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 5000, "{", '{"layers": 1e999}', "\ud800", '{"a": 1, "a": 2}'])
+def test_a_run_that_is_no_json_of_ours_is_refused(out, text):
+    (out / "run.json").write_text(text, errors="surrogatepass")
+    with refuses(out / "run.json"):
+        corpus.read(out)

@@ -290,10 +290,12 @@ def test_words_change_places_and_pauses_stay():
 
 def test_files_of_words_are_read_or_refused(tmp_path):
     path = tmp_path / "words.jsonl"
-    path.write_text('{"path": "a/b.flac", "words": [["hi", 0.5, 0.25]]}\n')
-    assert read_words(path) == {"a/b": [Word("hi", 0.5, 0.25)]}
+    path.write_text(
+        '{"path": "a/b.flac", "words": [["hi", 0.5, 0.25]]}\n{"path": "c\u2028d\x85", "words": []}\n', "utf-8"
+    )
+    assert read_words(path) == {"a/b": [Word("hi", 0.5, 0.25)], "c\u2028d\x85": []}
     path.write_text('{"path": "a/b.flac", "words": [["hi", 0.5, 0.25]]}\n{"path": "c"}\n')
-    with refuses(TextError, "line 2 of", "KeyError('words')"):
+    with refuses(TextError, "entry 2 of", "KeyError('words')"):
         read_words(path)
     with refuses(TextError, "no file of words"):
         read_words(tmp_path / "gone.jsonl")

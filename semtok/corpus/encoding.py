@@ -12,7 +12,7 @@ from pathlib import Path
 from semtok.checkpoints.hub import public_name
 from semtok.corpus.card import write_card
 from semtok.corpus.plan import write_plan
-from semtok.corpus.run import CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
+from semtok.corpus.run import MOST_SHARDS, CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
 from semtok.corpus.table import shard_is_done
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import CorpusError
@@ -128,8 +128,8 @@ def begin_run(
     if num_shards is None:
         size = CLIPS_A_SHARD if source.rows_are_clips else 1
         num_shards = default_num_shards(rows, size) if there is None else there.num_shards
-    if isinstance(num_shards, bool) or not isinstance(num_shards, Integral) or num_shards < 1:
-        raise CorpusError(f"num_shards must be a whole number of at least 1, got {num_shards!r}")
+    if isinstance(num_shards, bool) or not isinstance(num_shards, Integral) or not 1 <= num_shards <= MOST_SHARDS:
+        raise CorpusError(f"num_shards must be a whole number from 1 to {MOST_SHARDS}, got {num_shards!r}")
     run = CorpusRun(
         fingerprint=tokenizer.fingerprint,
         codebooks=codebooks,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from semtok import __version__
+from semtok.checkpoints.config import config_entries, read_config
 from semtok.codebooks.codebooks import Codebooks
 from semtok.corpus.plan import Plan
-from semtok.errors import ConfigError, CorpusError
+from semtok.errors import ConfigError, CorpusError, check_positive
+from semtok.speech.columns import RESERVED, TYPES
 from semtok.support.atomic import write_once
+from semtok.support.json import read_json
+
+MOST_SHARDS = 1_000_000
 
 _FILE = "run.json"
 _LOCKED = ("fingerprint", *Codebooks.ENTRIES, "dtype", "rows", "plan", "num_shards")
@@ -51,22 +55,23 @@ class CorpusRun:
     columns: dict[str, str]
     rows_are_clips: bool
     source: str
-    checkpoint: str | None
+    checkpoint: str | None = None
     semtok: str = __version__
 
-    @property
-    def entries(self) -> dict[str, Any]:
-        """What `run.json` holds."""
-        entries: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            entries |= value.entries if isinstance(value, Codebooks) else {field.name: value}
-        return entries
+    def __post_init__(self) -> None:
+        check_positive(self, "frame_rate", "sample_rate", "rows", "num_shards")
+        if self.num_shards > MOST_SHARDS:
+            raise ConfigError(f"num_shards must be at most {MOST_SHARDS}, got {self.num_shards}")
+        if not re.fullmatch(r"\w+", self.plan):
+            raise ConfigError(f"plan must be a digest, got {self.plan!r}")
+        for name, kind in self.columns.items():
+            if name in (*RESERVED, *self.codebooks.columns) or kind not in TYPES:
+                raise ConfigError(f"columns must be others than those of tokens, of {TYPES}, got {name!r}: {kind!r}")
 
     @property
     def digest(self) -> str:
         """Of all that decides what a shard holds."""
-        entries = self.entries
+        entries = config_entries(self)
         locked = {name: entries[name] for name in _LOCKED}
         return hashlib.sha256(json.dumps(locked).encode()).hexdigest()[:16]
 
@@ -80,12 +85,12 @@ class CorpusRun:
         Raises:
             CorpusError: it says something else, or cannot be read.
         """
-        text = json.dumps(self.entries, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(config_entries(self), indent=1, ensure_ascii=False) + "\n"
         return self if write_once(folder / _FILE, text) else self._agree(folder)
 
     def _agree(self, folder: Path) -> CorpusRun:
         there = read_run(folder)
-        begun, wanted = there.entries, self.entries
+        begun, wanted = config_entries(there), config_entries(self)
         for name in _LOCKED:
             if (locked := begun[name]) != (asked := wanted[name]):
                 what = "the clips listed in plan" if name == "plan" else f"{name} ="
@@ -103,15 +108,12 @@ def read_run(folder: Path) -> CorpusRun:
         CorpusError: there is none, or none that this version reads.
     """
     path = folder / _FILE
+    if not path.exists():
+        raise CorpusError(f"{folder} is no corpus of tokens: it has no {_FILE} (looked from {Path.cwd()})")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        codebooks = Codebooks.from_rows(**{name: values.pop(name) for name in Codebooks.ENTRIES})
-        run = CorpusRun(**values, codebooks=codebooks)
-    except FileNotFoundError as error:
-        raise CorpusError(f"{folder} is no corpus of tokens: it has no {_FILE} (looked from {Path.cwd()})") from error
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise CorpusError(f"cannot read {path}: {error}") from error
-    return run
+        return read_config(read_json(path, CorpusError), CorpusRun, str(path))
+    except ConfigError as error:
+        raise CorpusError(f"{error}; it is damaged, or of another version of semtok") from error
 
 
 def is_one_of_several(environment: Mapping[str, str] = os.environ) -> bool:

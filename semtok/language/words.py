@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from semtok.errors import TextError, TokensError
+from semtok.support.json import read_json_lines
 from semtok.tokens import Tokens
 
 
@@ -37,13 +38,12 @@ def read_words(path: str | os.PathLike[str]) -> dict[str, list[Word]]:
     """
     if not Path(path).is_file():
         raise TextError(f"there is no file of words {path} (looked from {Path.cwd()})")
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return dict(_parse(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1))
+    entries = enumerate(read_json_lines(Path(path), TextError), start=1)
+    return dict(_parse(entry, f"entry {number} of {path}") for number, entry in entries)
 
 
-def _parse(line: str, where: str) -> tuple[str, list[Word]]:
+def _parse(entry: Mapping[str, Any], where: str) -> tuple[str, list[Word]]:
     try:
-        entry = json.loads(line)
         words = [Word(str(text), float(start), float(duration)) for text, start, duration in entry["words"]]
         return str(Path(entry["path"]).with_suffix("")), words
     except (KeyError, TypeError, ValueError) as error:

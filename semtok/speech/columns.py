@@ -10,6 +10,10 @@ RESERVED = ("id", "path", "start", "duration", "num_samples", "num_frames")
 """Columns that every table of tokens has."""
 
 
+TYPES = ("string", "int64", "double", "bool")
+"""Types of all other columns."""
+
+
 def type_name(value: object) -> str | None:
     """The type of a column that can hold a value; None fits all."""
     if value is None:
