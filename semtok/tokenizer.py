@@ -17,10 +17,11 @@ from torch.nn.utils.rnn import pad_sequence
 from semtok.audio.io import AudioArray
 from semtok.audio.lengths import CHUNK_SECONDS, CONTEXT_SECONDS, frame_mask
 from semtok.audio.recordings import AudioClip, AudioInput, open_recordings
+from semtok.checkpoints.card import Card
 from semtok.checkpoints.config import ENCODER, TokenizerConfig
 from semtok.checkpoints.encoders import read_encoder
-from semtok.checkpoints.hub import resolve
-from semtok.checkpoints.native import new_tokenizer_config, write_tokenizer
+from semtok.checkpoints.hub import Repository, resolve
+from semtok.checkpoints.native import card_of_folder, new_tokenizer_config, write_tokenizer
 from semtok.checkpoints.pretrained import Pretrained
 from semtok.checkpoints.readers import find_reader
 from semtok.codebooks.codebooks import Codebooks, check_layers, code_type
@@ -104,18 +105,30 @@ class Tokenizer(Pretrained):
             ConfigError: `config.json` has unknown, missing or ill-typed entries, or some that contradict each other.
             LayerError: the checkpoint lacks a layer, or one is asked for twice.
         """
-        precision = parse_dtype(dtype)
         source = resolve(name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
-        parts = find_reader(source).tokenizer_parts(source, layers=layers, encoder=encoder)
+        return cls.load(source, layers=layers, device=device, dtype=dtype, compile=compile, encoder=encoder)
+
+    @classmethod
+    def load(
+        cls,
+        repository: Repository,
+        *,
+        layers: Sequence[int] | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str | None = None,
+        compile: bool = False,
+        encoder: str | None = None,
+    ) -> Tokenizer:
+        """The tokenizer that a repository holds; arguments and errors as in `from_pretrained`."""
+        precision = parse_dtype(dtype)
+        parts = find_reader(repository).tokenizer_parts(repository, layers=layers, encoder=encoder)
         config, model = parts.config, read_encoder(parts.encoder, max(parts.centroids))
         wrapped = Encoder(model, normalize=config.normalize, normalize_epsilon=config.normalize_epsilon)
         wrapped.to(device or torch.get_default_device(), precision)
         if compile:
             check_compiler(device or torch.get_default_device())
             wrapped.compile_layers()
-        tokenizer = cls(config, wrapped, parts.centroids)
-        tokenizer.source = str(source)
-        return tokenizer
+        return cls(config, wrapped, parts.centroids).loaded_from(repository)
 
     @classmethod
     def from_centroids(
@@ -160,6 +173,10 @@ class Tokenizer(Pretrained):
         if section.encoder == ENCODER:
             self._check_exact()
         write_tokenizer(Path(folder), section, self.network.centroids(), self.encoder.model)
+
+    def card(self, folder: Path, name: str) -> Card:
+        """What the model card says of a folder that holds this and perhaps the other part; `name` is its hub id."""
+        return card_of_folder(folder, name)
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from semtok.audio.io import AudioArray
 from semtok.audio.recordings import AudioInput, open_recordings
-from semtok.checkpoints.hub import resolve
-from semtok.checkpoints.native import write_vocoder
+from semtok.checkpoints.card import Card
+from semtok.checkpoints.hub import Repository, resolve
+from semtok.checkpoints.native import card_of_folder, write_vocoder
 from semtok.checkpoints.pretrained import Pretrained
 from semtok.checkpoints.readers import find_reader
 from semtok.errors import SpeakerError
@@ -53,17 +54,27 @@ class Vocoder(Pretrained):
 
         Waveforms are float32 whatever the dtype of the network.
         """
-        precision = parse_dtype(dtype)
         source = resolve(name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
-        parts = find_reader(source).vocoder_parts(source)
-        network = parts.network(source.name)
+        return cls.load(source, device=device, dtype=dtype, compile=compile)
+
+    @classmethod
+    def load(
+        cls,
+        repository: Repository,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str | None = None,
+        compile: bool = False,
+    ) -> Vocoder:
+        """The vocoder that a repository holds; arguments and errors as in `from_pretrained`."""
+        precision = parse_dtype(dtype)
+        parts = find_reader(repository).vocoder_parts(repository)
+        network = parts.network(repository.name)
         network.to(device or torch.get_default_device(), precision)
         if compile:
             check_compiler(device or torch.get_default_device())
             network.generator.compile_parts()
-        vocoder = cls(parts.config, network)
-        vocoder.source = str(source)
-        return vocoder
+        return cls(parts.config, network).loaded_from(repository)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Saves config and weights; what a tokenizer saved there is kept.
@@ -73,6 +84,10 @@ class Vocoder(Pretrained):
         """
         self._check_exact()
         write_vocoder(Path(folder), self.config, self.network)
+
+    def card(self, folder: Path, name: str) -> Card:
+        """What the model card says of a folder that holds this and perhaps the other part; `name` is its hub id."""
+        return card_of_folder(folder, name)
 
     def __repr__(self) -> str:
         return (

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from stores import corpus_of
 
 from semtok import Tokenizer, Vocoder, load_audio
-from semtok.checkpoints.card import CardFacts, model_card
+from semtok.checkpoints.card import checkpoint_card
 from semtok.checkpoints.config import CheckpointConfig
 from semtok.errors import AudioError, ConfigError, SpeakerError
 from semtok.evaluation import resynthesis
@@ -178,7 +178,7 @@ def test_checkpoints_keep_it(speaker, tokenizer, tokens, tmp_path, run):
     assert torch.equal(again.decode(tokens, speaker=voice), vocoder.decode(tokens, speaker=voice))
     assert "takes a speaker" in run("info", tmp_path)[1]
     whence = "vocoder.speaker(audio)" if speaker.channels else "made elsewhere"
-    assert whence in model_card(CheckpointConfig(1, vocoder=again.config), "me/voc", CardFacts())
+    assert whence in checkpoint_card(CheckpointConfig(1, vocoder=again.config), "me/voc").details["Speaker"]
     if speaker.channels:
         half = Vocoder.from_pretrained(tmp_path, dtype="bfloat16")
         assert half.speaker(SPEECH).dtype == torch.float32

@@ -1,10 +1,10 @@
-"""The model card of a checkpoint: the `README.md` that the hub shows, and the metadata by which it is found."""
+"""The model card: the `README.md` that the hub shows, and the metadata by which it is found."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,47 +33,125 @@ class CardFacts:
     evaluation: str | os.PathLike[str] | None = None
 
 
-def model_card(config: CheckpointConfig, name: str, facts: CardFacts) -> str:
-    """The card of a checkpoint, as Markdown.
+@dataclass(frozen=True)
+class Card:
+    """What a card says of a model, whatever its kind.
 
     Args:
-        config: of the checkpoint, with at least one section.
-        name: hub id.
-        facts: what the config does not say.
+        pipeline: name under which the hub lists such models.
+        summary: what the model is, in a sentence.
+        example: Python code that loads and uses it.
+        details: sentences by their titles; those that are None or empty are left out.
+        fingerprint: of its tokenizer.
+        tags: for the hub's search, beside "speech" and "speech-tokens".
+        base_model: hub id of what the model builds on.
+    """
+
+    pipeline: str
+    summary: str
+    example: str
+    details: Mapping[str, str | None]
+    fingerprint: str
+    tags: Sequence[str] = ()
+    base_model: str | None = None
+
+
+def write_card(card: Card, name: str, facts: CardFacts) -> str:
+    """A card as Markdown; `name` is the model's hub id.
 
     Raises:
         CheckpointError: `facts.evaluation` cannot be read, or is of another tokenizer.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    tokenizer, vocoder = config.tokenizer, config.vocoder
-    section = tokenizer or vocoder
-    assert section is not None
-    frame_rate = section.sample_rate / section.hop_length
     data = ModelCardData(
         license=facts.license,
         library_name="semtok",
-        pipeline_tag="audio-to-audio" if vocoder else "feature-extraction",
-        tags=["speech", "speech-tokens", "semantic-tokens"] + (["vocoder"] if vocoder else []),
+        pipeline_tag=card.pipeline,
+        tags=["speech", "speech-tokens", *card.tags],
         datasets=list(facts.datasets) or None,
-        base_model=tokenizer.encoder if tokenizer and tokenizer.encoder_revision else None,
+        base_model=card.base_model,
     )
-    card = ModelCard.from_template(
+    details = {
+        **card.details,
+        "Data": ", ".join(facts.datasets),
+        "Licence": facts.license,
+        "Tokenizer fingerprint": f"`{card.fingerprint}`",
+    }
+    page = ModelCard.from_template(
         data,
         template_path=str(_TEMPLATE),
         generated=GENERATED,
         name=name,
-        tokenizer=tokenizer,
-        vocoder=vocoder,
-        section=section,
-        rows=len(section.codebooks.sizes),
-        codebooks=_codebooks(section),
-        frame_rate=frame_rate,
-        bitrate=frame_rate * section.codebooks.bits,
-        facts=facts,
-        quality=_quality(Path(facts.evaluation), section.fingerprint) if facts.evaluation is not None else None,
+        card=card,
+        details={title: text for title, text in details.items() if text},
+        quality=_quality(Path(facts.evaluation), card.fingerprint) if facts.evaluation is not None else None,
     )
-    return f"{card.content}\n"
+    return f"{page.content}\n"
+
+
+def checkpoint_card(config: CheckpointConfig, name: str) -> Card:
+    """Of a tokenizer, a vocoder or both; the config has at least one section."""
+    tokenizer, vocoder = config.tokenizer, config.vocoder
+    section = tokenizer or vocoder
+    assert section is not None
+    frame_rate = section.sample_rate / section.hop_length
+    decoder = "vocoder that decodes {} to speech, from any of the layers"
+    what = {
+        (True, True): f"A tokenizer of speech and the {decoder.format('its tokens')}",
+        (True, False): "A tokenizer of speech",
+        (False, True): f"A {decoder.format('discrete tokens')}",
+    }[tokenizer is not None, vocoder is not None]
+    return Card(
+        "audio-to-audio" if vocoder else "feature-extraction",
+        f"{what}: {len(section.layers)} layers of a self-supervised encoder, quantized by k-means each.",
+        _checkpoint_example(tokenizer, vocoder, name),
+        {
+            "Layers": ", ".join(map(str, section.layers)),
+            "Codebook sizes": _codebooks(section),
+            "Frame rate": f"{frame_rate:g} Hz, of speech at {section.sample_rate} Hz",
+            "Bitrate": f"{frame_rate * section.codebooks.bits / 1000:.2f} kbit/s with all layers, before any entropy "
+            "coding",
+            "Speaker": _speaker(vocoder),
+            "Encoder": _encoder(tokenizer),
+        },
+        section.fingerprint,
+        tags=["semantic-tokens", *(["vocoder"] if vocoder else [])],
+        base_model=tokenizer.encoder if tokenizer and tokenizer.encoder_revision else None,
+    )
+
+
+def _checkpoint_example(tokenizer: TokenizerConfig | None, vocoder: VocoderConfig | None, name: str) -> str:
+    names = (["Tokenizer"] if tokenizer else []) + (["Vocoder", "save_audio"] if vocoder else [])
+    lines = [f"from semtok import {', '.join(names)}", ""]
+    if tokenizer:
+        rows = len(tokenizer.codebooks.sizes)
+        lines += [
+            f'tokenizer = Tokenizer.from_pretrained("{name}")',
+            f'tokens = tokenizer.encode("speech.wav")  # tokens.codes: [1, {rows}, frames]',
+        ]
+    if vocoder:
+        lines += [
+            f'vocoder = Vocoder.from_pretrained("{name}")',
+            f"waveform = vocoder.decode(tokens){'' if tokenizer else '  # tokens of its tokenizer'}",
+            f'save_audio("speech_again.wav", waveform[0], sample_rate={vocoder.sample_rate})',
+        ]
+    return "\n".join(lines)
+
+
+def _speaker(vocoder: VocoderConfig | None) -> str | None:
+    if vocoder is None or vocoder.speaker is None:
+        return None
+    origin = "of `vocoder.speaker(audio)`" if vocoder.speaker.channels else "made elsewhere"
+    return f"`decode(tokens, speaker=)` takes an embedding of {vocoder.speaker.dim} numbers, {origin}"
+
+
+def _encoder(tokenizer: TokenizerConfig | None) -> str | None:
+    if tokenizer is None:
+        return None
+    if tokenizer.encoder_revision is None:
+        return f"in `{tokenizer.encoder}/`"
+    return f"[{tokenizer.encoder}](https://huggingface.co/{tokenizer.encoder}) at `{tokenizer.encoder_revision}`"
 
 
 def _codebooks(section: TokenizerConfig | VocoderConfig) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import ConfigError, check_positive
 from semtok.networks.config import VocoderConfig
+from semtok.support.atomic import atomic_write
 
 FORMAT_VERSION = 1
 CONFIG = "config.json"
@@ -132,6 +135,12 @@ def config_entries(config: Any) -> dict[str, Any]:
             plain = value.item() if isinstance(value, np.generic) else value
             entries[field.name] = config_entries(plain) if dataclasses.is_dataclass(plain) else plain
     return entries
+
+
+def write_config(path: Path, config: Any) -> None:
+    """Writes a config as JSON; the file appears whole."""
+    with atomic_write(path) as aside:
+        aside.write_text(json.dumps(config_entries(config), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _convert(value: Any, expected: Any, where: str) -> Any:

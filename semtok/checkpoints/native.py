@@ -8,21 +8,21 @@ file carries the tokenizer's fingerprint, so that files of different checkpoints
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from semtok.checkpoints.card import Card, checkpoint_card
 from semtok.checkpoints.config import (
     CONFIG,
     ENCODER,
     FORMAT_VERSION,
     CheckpointConfig,
     TokenizerConfig,
-    config_entries,
     read_config,
+    write_config,
 )
 from semtok.checkpoints.encoders import WEIGHTS, write_encoder
 from semtok.checkpoints.hub import Repository
@@ -32,7 +32,6 @@ from semtok.codebooks.codebooks import Codebooks, check_layers
 from semtok.codebooks.fingerprint import fingerprint_of, weights_identity
 from semtok.errors import CheckpointError, ConfigError
 from semtok.networks.config import VocoderConfig
-from semtok.support.atomic import atomic_write
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -134,8 +133,12 @@ def add_to_config(folder: Path, section: TokenizerConfig | VocoderConfig) -> Che
 
 def write_checkpoint_config(folder: Path, config: CheckpointConfig) -> None:
     """Writes `config.json`: last of a checkpoint's files, so that a folder without it is not whole."""
-    with atomic_write(folder / CONFIG) as aside:
-        aside.write_text(json.dumps(config_entries(config), indent=2) + "\n", encoding="utf-8")
+    write_config(folder / CONFIG, config)
+
+
+def card_of_folder(folder: Path, name: str) -> Card:
+    """What the model card says of a folder that holds a tokenizer, a vocoder or both; `name` is its hub id."""
+    return checkpoint_card(read_checkpoint_config(Repository(name, folder)), name)
 
 
 def mark_for_transformers(folder: Path, model_type: str) -> None:

@@ -1,4 +1,4 @@
-"""What tokenizer and vocoder have in common."""
+"""What tokenizer, vocoder, models of tasks and language models have in common."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from semtok.checkpoints.card import CardFacts, model_card
+from semtok.checkpoints.card import Card, CardFacts, write_card
 from semtok.checkpoints.hub import Repository
-from semtok.checkpoints.native import read_checkpoint_config
 from semtok.checkpoints.publish import publish
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import CheckpointError
@@ -22,43 +21,38 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class PartConfig(Protocol):
-    """What the section of a config says whatever the part: of which tokenizer it is, and of which of its layers."""
-
-    @property
-    def codebooks(self) -> Codebooks: ...
-
-    @property
-    def sample_rate(self) -> int: ...
-
-    @property
-    def hop_length(self) -> int: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-
 class Pretrained(ABC):
     """A frozen network and what the config of its checkpoint says of it.
 
     Args:
-        config: section of `config.json`.
+        config: dataclass with at least `codebooks`, `sample_rate`, `hop_length` and `fingerprint`.
         network: taken over, not copied: put in eval mode and its parameters frozen.
 
     Attributes:
-        source: where `from_pretrained` found it: a folder, or "owner/name@commit"; None if it was made otherwise.
+        repository: what `from_pretrained` read; None for a model that was made otherwise.
+        source: the repository's folder, or "owner/name@commit"; None as for `repository`.
     """
 
-    config: PartConfig
+    config: Any
+    repository: Repository | None = None
     source: str | None = None
 
-    def __init__(self, config: PartConfig, network: nn.Module) -> None:
+    def __init__(self, config: Any, network: nn.Module) -> None:
         self.config = config
         self.network = network.requires_grad_(False).eval()
 
     @abstractmethod
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Saves this part of a checkpoint to a folder."""
+        """Saves the model to a folder."""
+
+    @abstractmethod
+    def card(self, folder: Path, name: str) -> Card:
+        """What the model card says of a folder that holds this model and perhaps others; `name` is its hub id."""
+
+    def loaded_from(self, repository: Repository) -> Self:
+        """Notes where the model was read, so that others that it needs are found with the same access."""
+        self.repository, self.source = repository, str(repository)
+        return self
 
     def push_to_hub(
         self,
@@ -85,7 +79,7 @@ class Pretrained(ABC):
             commit_message: by default says what was pushed.
             license: for the card, as the hub names them: "apache-2.0".
             datasets: for the card, hub ids of the training data.
-            evaluation: for the card, `resynthesis.json` of `semtok evaluate`.
+            evaluation: for the card, `resynthesis.json` of `semtok evaluate`, by the model's tokenizer.
 
         Returns:
             The commit, for `from_pretrained(..., revision=)`.
@@ -102,17 +96,16 @@ class Pretrained(ABC):
             token=token,
             revision=revision,
             commit_message=commit_message or f"Add {type(self).__name__.lower()} {self.fingerprint}",
-            card=lambda folder: self._card(folder, repo_id, CardFacts(license, datasets, evaluation)),
+            card=lambda folder: write_card(
+                self.card(folder, repo_id), repo_id, CardFacts(license, datasets, evaluation)
+            ),
         )
-
-    def _card(self, folder: Path, repo_id: str, facts: CardFacts) -> str:
-        """The model card of what a folder holds, to be pushed to `repo_id`."""
-        return model_card(read_checkpoint_config(Repository(repo_id, folder)), repo_id, facts)
 
     @property
     def codebooks(self) -> Codebooks:
         """Layers, in order, and the codebook sizes of their residual stages."""
-        return self.config.codebooks
+        codebooks: Codebooks = self.config.codebooks
+        return codebooks
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -122,12 +115,14 @@ class Pretrained(ABC):
     @property
     def sample_rate(self) -> int:
         """Hz of the waveforms."""
-        return self.config.sample_rate
+        sample_rate: int = self.config.sample_rate
+        return sample_rate
 
     @property
     def hop_length(self) -> int:
         """Samples from one frame to the next."""
-        return self.config.hop_length
+        hop_length: int = self.config.hop_length
+        return hop_length
 
     @property
     def frame_rate(self) -> float:
@@ -137,7 +132,8 @@ class Pretrained(ABC):
     @property
     def fingerprint(self) -> str:
         """Hash of the tokenizer's encoder and centroids; tokens and vocoders carry that of their tokenizer."""
-        return self.config.fingerprint
+        fingerprint: str = self.config.fingerprint
+        return fingerprint
 
     @property
     def device(self) -> torch.device:

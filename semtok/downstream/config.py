@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -88,12 +87,8 @@ def read_downstream_config(repository: Repository) -> DownstreamConfig:
         CheckpointError: it is missing, not JSON, or not that of a downstream model.
         ConfigError: it has unknown, missing or ill-typed entries, or some that contradict each other.
     """
-    path = repository.file(CONFIG)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    version = entries.get("format_version") if isinstance(entries, dict) else None
+    entries, path = repository.read_json(CONFIG), repository.file(CONFIG)
+    version = entries.get("format_version")
     if version != FORMAT_VERSION or "task" not in entries:
         kind = "a tokenizer or vocoder" if version == FORMAT_VERSION else f"of format_version {version!r}"
         raise CheckpointError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -17,7 +16,6 @@ from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.conformer import Conformer, ConformerConfig
 from semtok.downstream.model import DownstreamModel, Head, Speech
 from semtok.tokens import Tokens
-from semtok.vocoder import Vocoder
 
 
 @dataclass(frozen=True)
@@ -82,15 +80,6 @@ class EnhancerHead(Head):
 
 class TokenGenerator(DownstreamModel):
     """A model that makes tokens, which the vocoder of its tokenizer decodes."""
-
-    @functools.cached_property
-    def vocoder(self) -> Vocoder:
-        """That of the checkpoint that the tokenizer is of, loaded when first needed; another may be set in its place.
-
-        Raises:
-            CheckpointError: the checkpoint has no vocoder.
-        """
-        return Vocoder.from_pretrained(self.config.tokenizer, device=self.device)
 
     def _tokens(self, codes: Sequence[Tensor]) -> Tokens:
         """Tokens of utterances with these codes, int64 [frames, rows] each."""

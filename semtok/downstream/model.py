@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import math
 import os
 from abc import abstractmethod
@@ -18,19 +16,17 @@ from torch.nn.utils.rnn import pad_sequence
 from semtok.audio.io import AudioArray
 from semtok.audio.lengths import Windows
 from semtok.audio.recordings import AudioInput, open_recordings
-from semtok.checkpoints.card import CardFacts
-from semtok.checkpoints.config import CONFIG, config_entries, read_config
-from semtok.checkpoints.hub import BUNDLED_MODELS, Repository, bundled_names, resolve
-from semtok.checkpoints.pretrained import Pretrained
+from semtok.checkpoints.card import Card
+from semtok.checkpoints.config import CONFIG, read_config, write_config
+from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.tensors import read_tensors, write_tensors
-from semtok.downstream.card import downstream_card
 from semtok.downstream.config import DownstreamConfig, read_downstream_config
 from semtok.downstream.front import Front
 from semtok.downstream.tasks import TASKS
+from semtok.downstream.token_model import TokenModel
 from semtok.encoder.batches import Clips, run_all
 from semtok.errors import CheckpointError, LayerError, TokensError
 from semtok.networks.sequences import join, run
-from semtok.support.atomic import atomic_write
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
 
@@ -74,7 +70,7 @@ class TaskNetwork(nn.Module):
         return output
 
 
-class DownstreamModel(Pretrained):
+class DownstreamModel(TokenModel):
     """A frozen network of a task, on the tokens of one tokenizer.
 
     A task is a subclass with the class attributes below and `build_head`, and its line in `semtok.downstream.tasks`.
@@ -99,7 +95,7 @@ class DownstreamModel(Pretrained):
         super().__init__(config, network)
         self.head_config = self.read_head_config(config)
         if tokenizer is not None:
-            self.tokenizer = self._checked(tokenizer)
+            self.tokenizer = self.checked(tokenizer)
 
     @classmethod
     @abstractmethod
@@ -117,55 +113,23 @@ class DownstreamModel(Pretrained):
         return TaskNetwork(Front(config.front, config.codebooks), cls.build_head(config))
 
     @classmethod
-    def from_pretrained(
-        cls: type[Self],
-        name: str | os.PathLike[str],
-        *,
-        tokenizer: Tokenizer | None = None,
-        revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
-        device: str | torch.device | None = None,
-    ) -> Self:
-        """Loads a model; of `DownstreamModel` itself, that of whatever task it is.
-
-        Args:
-            name: a bundled name such as "tiny-tts", a folder, or a hub id "owner/name".
-            tokenizer: the model's, if it is loaded already or is not where the model says; by default it is loaded from
-                there when audio comes.
-            revision, cache_dir, token, local_files_only, device: as in `Tokenizer.from_pretrained`.
-
-        Raises:
-            CheckpointError: the name, a file or a revision does not exist; a file is corrupt or does not fit; the model
-                is of another task or the tokenizer another one.
-            ConfigError: `config.json` has unknown, missing or ill-typed entries, or some that contradict each other.
-        """
-        source = resolve(
-            name,
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
-            bundled=BUNDLED_MODELS,
-        )
-        config = read_downstream_config(source)
+    def load(cls: type[Self], repository: Repository, device: torch.device) -> Self:
+        """The model that a repository holds; of `DownstreamModel` itself, that of whatever task it is."""
+        config = read_downstream_config(repository)
         if config.task not in TASKS:
-            raise CheckpointError(
-                f"{source.name} is a model of task {config.task!r}, known are {', '.join(sorted(TASKS))}"
-            )
+            known = ", ".join(sorted(TASKS))
+            raise CheckpointError(f"{repository.name} is a model of task {config.task!r}, known are {known}")
         kind: type[Any] = TASKS[config.task].model
         if not issubclass(kind, cls):
-            raise CheckpointError(f"{source.name} is a model of task {config.task!r}: load it by {kind.__name__}")
+            raise CheckpointError(f"{repository.name} is a model of task {config.task!r}: load it by {kind.__name__}")
         with torch.device("meta"):  # no random weights are drawn
             network = kind.build_network(config)
-        tensors = read_tensors(source.file(_WEIGHTS), config.fingerprint)
+        tensors = read_tensors(repository.file(_WEIGHTS), config.fingerprint)
         try:
             network.load_state_dict(tensors, assign=True)
         except RuntimeError as error:
-            raise CheckpointError(f"the weights of {source.name} do not fit its config: {error}") from error
-        model: Self = kind(config, network.to(device or torch.get_default_device()), tokenizer=tokenizer)
-        model.source = str(source)
+            raise CheckpointError(f"the weights of {repository.name} do not fit its config: {error}") from error
+        model: Self = kind(config, network.to(device))
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -182,23 +146,26 @@ class DownstreamModel(Pretrained):
         self._check_exact()
         target.mkdir(parents=True, exist_ok=True)
         write_tensors(target / _WEIGHTS, self.network.state_dict(), self.fingerprint)
-        with atomic_write(target / CONFIG) as aside:
-            aside.write_text(json.dumps(config_entries(self.config), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_config(target / CONFIG, self.config)
 
-    def _card(self, folder: Path, repo_id: str, facts: CardFacts) -> str:
-        if self.config.tokenizer not in bundled_names() and Path(self.config.tokenizer).exists():
-            raise CheckpointError(
-                f"the model's tokenizer is the folder {self.config.tokenizer}, which others have not: push the "
-                "tokenizer first, then train or save with its hub id as `tokenizer`"
-            )
-        return downstream_card(self.config, type(self), repo_id, facts)
-
-    def to(self: Self, device: str | torch.device) -> Self:
-        """Moves the model, and its tokenizer, to a device."""
-        self.network.to(device)
-        if "tokenizer" in vars(self):
-            self.tokenizer = self.tokenizer.to(device)
-        return self
+    def card(self, folder: Path, name: str) -> Card:
+        """What the model card says; `name` is the model's hub id."""
+        self._check_checkpoint_is_public()
+        kind = type(self).__name__
+        return Card(
+            self.pipeline,
+            "A model on discrete speech tokens of several layers of a self-supervised encoder.",
+            f'from semtok.downstream import {kind}\n\nmodel = {kind}.from_pretrained("{name}")\n{self.example}',
+            {
+                "Tokenizer": f"`{self.checkpoint}`",
+                "Layers": ", ".join(map(str, self.layers)),
+                "Mean weight of each layer": ", ".join(
+                    f"{layer}: {share:.2f}" for layer, share in self.layer_importance.items()
+                ),
+            },
+            self.fingerprint,
+            base_model=self.checkpoint if "/" in self.checkpoint else None,
+        )
 
     def __repr__(self) -> str:
         return (
@@ -206,22 +173,9 @@ class DownstreamModel(Pretrained):
             f"fingerprint={self.fingerprint!r}, {self.dtype} on {self.device})"
         )
 
-    @functools.cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer, loaded when first needed.
-
-        Raises:
-            CheckpointError: it is not where the model says, or it is another one.
-        """
-        return self._checked(Tokenizer.from_pretrained(self.config.tokenizer, layers=self.layers, device=self.device))
-
-    def _checked(self, tokenizer: Tokenizer) -> Tokenizer:
-        if tokenizer.fingerprint != self.fingerprint:
-            raise CheckpointError(
-                f"this model is of tokenizer {self.fingerprint} ({self.config.tokenizer}), the tokenizer is "
-                f"{tokenizer.fingerprint}: pass the model's own as tokenizer=, or train the model anew"
-            )
-        return tokenizer
+    @property
+    def checkpoint(self) -> str:
+        return self.config.tokenizer
 
     @property
     def layer_importance(self) -> dict[int, float]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -17,21 +15,21 @@ from torch.nn import functional as F
 
 from semtok.audio.lengths import Windows
 from semtok.audio.recordings import AudioInput
-from semtok.checkpoints.config import config_entries, read_config
+from semtok.checkpoints.card import Card
+from semtok.checkpoints.config import CONFIG, read_config, write_config
 from semtok.checkpoints.encoders import quiet_transformers
-from semtok.checkpoints.hub import resolve
+from semtok.checkpoints.hub import Repository
+from semtok.codebooks.codebooks import Codebooks
+from semtok.downstream.token_model import TokenModel
 from semtok.errors import CheckpointError, ConfigError, TokensError
 from semtok.language.vocabulary import UnitVocabulary
 from semtok.networks.sequences import join, run
 from semtok.support.atomic import atomic_write
-from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
-from semtok.vocoder import Vocoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Part = TypeVar("Part", Tokenizer, Vocoder)
+    from typing_extensions import Self
 
 _CONFIG, _WEIGHTS = "language.json", "model.safetensors"
 # Bounds memory: ids whose scores over the vocabulary are held at a time, padding included.
@@ -59,48 +57,37 @@ class LanguageModelConfig:
             raise ConfigError(f"the vocabulary must be in the layout flattened, got {self.vocabulary.layout}")
 
 
-class SpeechLanguageModel:
+class SpeechLanguageModel(TokenModel):
     """A model of transformers that predicts ids of a `UnitVocabulary`, one after the other.
 
     Its folder is one of transformers, which `AutoModelForCausalLM` loads, with `language.json` beside.
 
     Args:
-        network: taken over, not copied: put in eval mode.
+        network: taken over, not copied: put in eval mode and its parameters frozen.
         config: as in `language.json`.
 
     Raises:
         CheckpointError: a network with fewer ids than the vocabulary.
     """
 
+    config: LanguageModelConfig
+    network: PreTrainedModel
+
     def __init__(self, network: PreTrainedModel, config: LanguageModelConfig) -> None:
-        self.network, self.config, self.vocabulary = network.eval(), config, config.vocabulary
+        super().__init__(config, network)
+        self.vocabulary = config.vocabulary
         if (size := network.get_input_embeddings().weight.shape[0]) <= self.vocabulary.end_id:
             raise CheckpointError(f"the network has {size} ids, the vocabulary needs {self.vocabulary.end_id + 1}")
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        device: str | torch.device | None = None,
-    ) -> SpeechLanguageModel:
-        """Loads a model from a folder or a hub id; arguments as in `Tokenizer.from_pretrained`.
-
-        Raises:
-            CheckpointError: no such model, or a file is missing or damaged.
-            ConfigError: `language.json` has unknown, missing or ill-typed entries.
-        """
+    def load(cls, repository: Repository, device: torch.device) -> Self:
+        """The model that a repository holds; errors as in `from_pretrained`."""
         from transformers import AutoModelForCausalLM
 
-        source = resolve(name, revision=revision, local_files_only=local_files_only)
-        path = source.file(_CONFIG)
-        config = read_config(source.read_json(_CONFIG), LanguageModelConfig, str(path))
-        folder = source.file(
-            "config.json",
-        ).parent
-        weights = source.file(_WEIGHTS)
+        path = repository.file(_CONFIG)
+        config = read_config(repository.read_json(_CONFIG), LanguageModelConfig, str(path))
+        folder = repository.file(CONFIG).parent
+        weights = repository.file(_WEIGHTS)
         try:
             with quiet_transformers():
                 network, report = AutoModelForCausalLM.from_pretrained(
@@ -114,51 +101,73 @@ class SpeechLanguageModel:
             raise CheckpointError(f"{weights} cannot be loaded: {error}; fetch it again") from error
         if wrong := sorted(report["missing_keys"]) + sorted(report["mismatched_keys"]):
             raise CheckpointError(f"{weights} does not fit the config.json beside it; missing: {wrong}")
-        return cls(network.to(device or torch.get_default_device()), config)
+        return cls(network.to(device), config)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Saves the network in transformers' layout, and `language.json` last: a folder without it is not whole."""
+        """Saves the network in transformers' layout, and `language.json` last: a folder without it is not whole.
+
+        Raises:
+            CheckpointError: the folder holds a tokenizer, a vocoder or a model of a task.
+        """
         from safetensors.torch import save_model
 
         target = Path(folder)
+        if (target / CONFIG).exists() and "format_version" in Repository(str(target), target).read_json(CONFIG):
+            raise CheckpointError(f"cannot save to {target}: it holds another kind of semtok's models; save elsewhere")
         target.mkdir(parents=True, exist_ok=True)
         with atomic_write(target / _WEIGHTS) as aside:
             save_model(self.network, str(aside), {"format": "pt"})
         self.network.config.architectures = [type(self.network).__name__]
         self.network.config.save_pretrained(str(target))
-        with atomic_write(target / _CONFIG) as aside:
-            aside.write_text(json.dumps(config_entries(self.config), indent=2) + "\n", encoding="utf-8")
+        write_config(target / _CONFIG, self.config)
+
+    def card(self, folder: Path, name: str) -> Card:
+        """What the model card says; `name` is the model's hub id."""
+        self._check_checkpoint_is_public()
+        return Card(
+            "audio-to-audio",
+            "A language model on discrete speech tokens, which goes on from where speech stops.",
+            "from semtok.language.model import SpeechLanguageModel\n\n"
+            f'model = SpeechLanguageModel.from_pretrained("{name}")\n'
+            'waveform = model.continue_speech("speech.wav", seconds=4)',
+            {
+                "Tokenizer": f"`{self.checkpoint}`",
+                "Layers": ", ".join(map(str, self.layers)),
+                "Ids": f"{len(self.vocabulary)}, of a network of type {self.network.config.model_type}",
+            },
+            self.fingerprint,
+            base_model=self.checkpoint if "/" in self.checkpoint else None,
+        )
 
     @property
-    def device(self) -> torch.device:
-        device: torch.device = self.network.device
-        return device
+    def checkpoint(self) -> str:
+        return self.config.checkpoint
+
+    @property
+    def codebooks(self) -> Codebooks:
+        """Those of the layers whose codes the vocabulary has."""
+        return self.vocabulary.codebooks
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the vocabulary's tokenizer."""
+        return self.vocabulary.fingerprint
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms, those of the tokenizer."""
+        return self.tokenizer.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next, of the tokenizer."""
+        return self.tokenizer.hop_length
 
     def __repr__(self) -> str:
         return (
-            f"SpeechLanguageModel({self.network.config.model_type}, layers={self.vocabulary.layers}, "
-            f"ids={len(self.vocabulary)}, checkpoint={self.config.checkpoint!r}, on {self.device})"
+            f"SpeechLanguageModel({self.network.config.model_type}, layers={self.layers}, "
+            f"ids={len(self.vocabulary)}, checkpoint={self.checkpoint!r}, on {self.device})"
         )
-
-    @functools.cached_property
-    def tokenizer(self) -> Tokenizer:
-        """Of the model's checkpoint, loaded when first needed; `CheckpointError` if it is another one by now."""
-        return self._checked(
-            Tokenizer.from_pretrained(self.config.checkpoint, layers=self.vocabulary.layers, device=self.device)
-        )
-
-    @functools.cached_property
-    def vocoder(self) -> Vocoder:
-        """As `tokenizer`."""
-        return self._checked(Vocoder.from_pretrained(self.config.checkpoint, device=self.device))
-
-    def _checked(self, part: Part) -> Part:
-        if part.fingerprint != self.vocabulary.fingerprint:
-            raise CheckpointError(
-                f"this model is of tokenizer {self.vocabulary.fingerprint}, {self.config.checkpoint} is "
-                f"{part.fingerprint} now: train the model anew, or name the old checkpoint in {_CONFIG}"
-            )
-        return part
 
     @torch.inference_mode()
     def bits(self, tokens: Tokens) -> list[Tensor]:

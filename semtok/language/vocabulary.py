@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from semtok.checkpoints.config import config_entries, read_config
+from semtok.checkpoints.config import read_config, write_config
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import CheckpointError, ConfigError, TokensError
 from semtok.language.durations import runs, split_long_runs
 from semtok.language.embeddings import extend_embeddings
 from semtok.language.layouts import BEGIN, END, FOREIGN, LAYOUTS, Layout, Reading
-from semtok.support.atomic import atomic_write
 from semtok.tokens import Tokens, take_tokens
 
 if TYPE_CHECKING:
@@ -333,8 +332,7 @@ class UnitVocabulary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a JSON file."""
-        with atomic_write(Path(path)) as aside:
-            aside.write_text(json.dumps(config_entries(self), indent=2) + "\n", encoding="utf-8")
+        write_config(Path(path), self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> UnitVocabulary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,7 @@ class LanguageTrainer:
             network.parameters(), config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
         )
         self.network, self.optimizer = run.accelerator.prepare(network, optimizer)
-        description = LanguageModelConfig(1, config.checkpoint, vocabulary)
-        self.model = SpeechLanguageModel(run.accelerator.unwrap_model(self.network), description)
+        self.description = LanguageModelConfig(1, config.checkpoint, vocabulary)
         rows = -(-sum(map(len, self._sequences)) // config.length)
         self._batches_an_epoch = max(1, rows // config.batch_size)
         self._packed: tuple[int, Any, np.ndarray] | None = None  # epoch, rows, their order
@@ -99,7 +99,7 @@ class LanguageTrainer:
         if self._packed is None or self._packed[0] != epoch:
             generator = np.random.default_rng((self.config.seed, epoch))
             sequences = [self._sequences[sequence] for sequence in generator.permutation(len(self._sequences))]
-            packed = pack(sequences, self.config.length, padding_id=self.model.vocabulary.end_id)
+            packed = pack(sequences, self.config.length, padding_id=self.description.vocabulary.end_id)
             self._packed = epoch, packed.with_format("torch"), generator.permutation(len(packed))
         _, rows, order = self._packed
         chosen = order[place * self.config.batch_size : (place + 1) * self.config.batch_size]
@@ -107,11 +107,14 @@ class LanguageTrainer:
 
     def validate(self, step: int) -> dict[str, float]:
         """Bits an id of the validation clips, each read from its beginning, and bits a second."""
-        self.model.network.eval()
-        bits = torch.cat(self.model.bits(self._validation_tokens))
+        bits = torch.cat(self._model().bits(self._validation_tokens))
         seconds = float(self._validation_tokens.durations.sum())
         return {"valid_bits": float(bits.mean()), "valid_bits_per_second": float(bits.sum()) / seconds}
 
     def export(self, folder: Path) -> None:
         """Saves the model."""
-        self.model.save_pretrained(folder)
+        self._model().save_pretrained(folder)
+
+    def _model(self) -> SpeechLanguageModel:
+        """The model as it is now: of a copy of the network, as that of a model is frozen."""
+        return SpeechLanguageModel(copy.deepcopy(self.run.accelerator.unwrap_model(self.network)), self.description)
