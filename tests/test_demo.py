@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,13 +23,18 @@ from semtok.errors import AudioError, CheckpointError, SemtokError, TextError
 
 pytest.importorskip("gradio", reason="the extra demo is not installed")
 
+import gradio
+from gradio.utils import get_upload_folder
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from semtok.demo import app
 from semtok.demo.app import _is_loopback
+from semtok.demo.events import report_errors
 from semtok.demo.guard import Guard
-from semtok.demo.listening import decoded_rows, excerpt, keep_stages, layer_weights, margins, row_bits
-from semtok.demo.models import Shelf
+from semtok.demo.listening import RowBits, decoded_rows, excerpt, keep_stages, layer_weights, margins, row_bits
+from semtok.demo.listening_tab import _hear
+from semtok.demo.models import Checkpoint, Shelf
 from semtok.demo.pictures import draw_weights, table_of_bits
 from semtok.downstream import SpeechRecognizer
 
@@ -103,6 +110,9 @@ def test_pictures_say_what_they_show(tokens):
     picture = draw_weights(weights, layers, part, "<the model>")
     alt = re.search('alt="(.+?)"', picture)[1]
     assert "layer 1: 0.25, layer 3: 0.75" in alt and "&lt;the model&gt;" in alt
+    assert "<the model>" not in picture and picture.count("&lt;the model&gt;") == 2
+    row = RowBits("<b>1", 8, 4, 150.0, 100.0, True)
+    assert "<b>" not in table_of_bits([row]) and "&lt;b&gt;1" in table_of_bits([row])
 
 
 def test_a_checkpoint_without_a_vocoder_is_silent(tmp_path):
@@ -130,6 +140,56 @@ def test_names_are_loaded_once_and_errors_are_not_kept(istft_folder, tmp_path):
 )
 def test_any_name_is_taken_where_only_this_machine_reaches_the_page(host, alone):
     assert _is_loopback(host) == alone
+
+
+@pytest.mark.parametrize(
+    "options, any_name",
+    [({}, True), ({"host": "0.0.0.0"}, False), ({"host": None}, False), ({"share": True}, False)],
+    ids=["this machine", "every address", "a Space", "a public link"],
+)
+def test_visitors_from_elsewhere_may_not_name_checkpoints(monkeypatch, options, any_name):
+    built = []
+    page = SimpleNamespace(launch=lambda **options: None, close=lambda **options: None)
+    monkeypatch.setattr(app, "build_page", lambda *names, **options: built.append(options) or page)
+    app.serve(**options)
+    assert built[0]["any_name"] is any_name
+
+
+@pytest.mark.parametrize("any_name", [True, False])
+def test_a_list_of_names_takes_others_only_where_visitors_may_name_any(istft_folder, any_name):
+    async def build():
+        return app.build_page(any_name=any_name)
+
+    page = asyncio.run(build())  # gradio leaves open a loop that it has to make itself
+    lists = [block for block in page.blocks.values() if getattr(block, "label", None) in ("Checkpoint", "Model")]
+    assert len(lists) == 4
+    for block in lists:
+        assert block.allow_custom_value is any_name
+        if any_name:
+            assert block.preprocess(str(istft_folder)) == str(istft_folder)
+        else:
+            with pytest.raises(gradio.Error, match="not in the list of choices"):
+                block.preprocess(str(istft_folder))
+
+
+def test_errors_are_text_that_names_uploads_as_the_visitor_does():
+    upload = f"{get_upload_folder()}/0123456789/<b>speech.wav"
+
+    def handler(path, name):
+        raise AudioError(f"cannot read {path}: <img src=x onerror=alert(1)>, {name} & more")
+
+    with pytest.raises(gradio.Error) as caught:
+        report_errors(handler)(upload, "tiny")
+    assert caught.value.message == (
+        "cannot read &lt;b&gt;speech.wav: &lt;img src=x onerror=alert(1)&gt;, tiny &amp; more"
+    )
+
+
+def test_why_a_checkpoint_is_silent_is_text(tokenizer):
+    """The reason holds names of the checkpoint's files, which a stranger may have given."""
+    shelf = SimpleNamespace(checkpoint=lambda name: Checkpoint(tokenizer, None, "<script>alert(1)</script>"))
+    _, _, summary, _ = _hear(shelf, "mine", str(CLIPS[0]), [1, 3], 1, None, None)
+    assert "<script>" not in summary and "&lt;script&gt;alert(1)" in summary
 
 
 def test_the_command_names_the_extra(run, monkeypatch):
@@ -183,8 +243,6 @@ def test_uploads_have_a_bound_in_sum(guarded, tmp_path):
 
 
 def test_a_server_that_is_terminated_leaves_no_files_and_no_environment(monkeypatch, tmp_path):
-    from semtok.demo import app
-
     class Page:
         def launch(self, server_name, app_kwargs, **options):
             assert server_name == "[::1]"
