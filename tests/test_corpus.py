@@ -12,8 +12,10 @@ import shlex
 import shutil
 import subprocess
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import datasets
 import fsspec
@@ -27,6 +29,7 @@ import torch
 from helpers import CLIPS, TESTS, copy_clips, files_in, run_python
 
 from semtok import Tokenizer, Vocoder, corpus, load_audio, save_audio
+from semtok.corpus import encoding
 from semtok.corpus.run import default_num_shards, is_one_of_several, own_shards, read_run
 from semtok.corpus.worker import read_errors
 from semtok.errors import AudioError, CorpusError, LayerError
@@ -307,12 +310,46 @@ def test_killed_workers_and_races_leave_every_clip_once(istft_folder, tmp_path):
     assert printed.startswith("1 corpora")
 
 
+def slurm(task, first, last, count, step):
+    values = {"ID": task, "MIN": first, "MAX": last, "COUNT": count, "STEP": step}
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_two_that_are_told_no_shards_share_them(tokenizer, audio, out, monkeypatch, shards):
+    encode, begun, first = encoding.encode_shard, [], Barrier(min(shards, 2))
+
+    def record(tokenizer, source, folder, run, shard, report):
+        begun.append(shard)
+        if len(begun) <= first.parties:
+            first.wait(timeout=60)
+        encode(tokenizer, source, folder, run, shard, report)
+
+    monkeypatch.setattr(encoding, "encode_shard", record)
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: corpus.encode_corpus(tokenizer, audio, out, num_shards=shards), range(2)))
+    assert sorted(begun) == list(range(shards)) and sum(process.clips for process in done) == 3
+    assert_holds(out, tokenizer, dict(zip(NAMES, CLIPS, strict=True)))
+    assert not [name for name in files_in(out) if name.endswith("lock")]
+
+
 def test_slurm_and_torchrun_say_which_shards(tokenizer, audio, out, monkeypatch):
     assert own_shards(5, {}) == [0, 1, 2, 3, 4]
     assert own_shards(5, {"RANK": "1", "WORLD_SIZE": "2"}) == [1, 3]
     assert own_shards(5, {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "2"}) == [3]
+    for first, step in [(0, 1), (1, 1), (7, 1), (0, 4), (1, 2)]:  # sbatch --array=1-5, --array=1-9:2
+        last = first + 4 * step
+        tasks = [slurm(task, first, last, 5, step) for task in range(first, last + 1, step)]
+        assert [own_shards(5, task) for task in tasks] == [[0], [1], [2], [3], [4]]
+    assert own_shards(5, slurm(4, 1, 4, 3, 1)) == [4]  # the shards that are missing: --array=1,3-4
+    for environment in ({"WORLD_SIZE": "4"}, {"RANK": "1"}, {"RANK": "4", "WORLD_SIZE": "4"}):
+        with refuses("WORLD_SIZE is", "RANK", "which shards are this process's", "torchrun sets both"):
+            own_shards(8, environment)
+    with refuses("RANK must be a whole number, got 'x'"):
+        own_shards(8, {"RANK": "x", "WORLD_SIZE": "4"})
+    assert own_shards(3, {"WORLD_SIZE": "1"}) == [0, 1, 2] and not is_one_of_several({"WORLD_SIZE": "1"})
     assert default_num_shards(4001, 2000, {}) == 3
-    assert default_num_shards(4001, 2000, {"WORLD_SIZE": "8"}) == 8
+    assert default_num_shards(4001, 2000, {"RANK": "0", "WORLD_SIZE": "8"}) == 8
     assert default_num_shards(4001, 2000, {"SLURM_ARRAY_TASK_COUNT": "2"}) == 2
     assert not is_one_of_several({})
     monkeypatch.setattr("semtok.corpus.run.os.environ", {})

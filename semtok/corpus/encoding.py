@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+
+from filelock import SoftFileLease, Timeout
 
 from semtok.checkpoints.hub import public_name
 from semtok.corpus.card import write_card
 from semtok.corpus.plan import write_plan
 from semtok.corpus.run import MOST_SHARDS, CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
-from semtok.corpus.table import shard_is_done
+from semtok.corpus.table import shard_is_done, shard_path
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import CorpusError
 from semtok.speech.sources import Source, open_source
-from semtok.support.atomic import remove_leftovers
+from semtok.support.atomic import lease, remove_leftovers
 from semtok.support.disks import full_disk
-from semtok.support.progress import progress_bar
+from semtok.support.progress import ProgressBar, progress_bar
 from semtok.tokenizer import Tokenizer
 
+# How often it is tried again whether a shard that another process encodes is done, or given up.
+_POLL_SECONDS = 0.5
 CLIPS_A_SHARD = 2000
 """Unless somebody says how many shards there are: enough for full batches, few enough to lose little in a crash."""
 
@@ -49,8 +54,9 @@ def encode_corpus(
 ) -> Encoded:
     """Encodes a corpus into Parquet files, or the part of it that is this process's; shards that are there are kept.
 
-    Any number of processes, on any machines that see the folder, may work at the same time, each on its shards. Two on
-    the same shard do no harm. What decides the result is locked in `run.json` by whoever comes first.
+    Any number of processes, on any machines that see the folder, may work at the same time. A process claims a shard
+    while it encodes it, and waits in the end for those that others claimed. What decides the result is locked in
+    `run.json` by whoever comes first.
 
     Args:
         tokenizer: on the device where it is to run.
@@ -92,12 +98,45 @@ def encode_corpus(
                 if clip.error is not None:
                     bar.print(f"failed: {clip.error}", style="red")
 
-            for shard in missing:
-                if not shard_is_done(folder, run, shard):  # by another process meanwhile
+            with closing(_claim(folder, run, missing, bar)) as claimed:
+                for shard in claimed:
                     encode_shard(tokenizer, opened, folder, run, shard, report)
                     written += 1
         write_card(folder, run)
     return Encoded(written, clips - failed, failed, seconds, time.monotonic() - started)
+
+
+def _claim(folder: Path, run: CorpusRun, shards: Sequence[int], bar: ProgressBar) -> Generator[int, None, None]:
+    """The shards that are not done, each while no other process encodes it.
+
+    Shards that others encode come last, and only if they are not done then: their processes may have been killed.
+    """
+    claims: dict[int, SoftFileLease] = {}
+    waiting, announced = list(shards), False
+    while waiting:
+        others = []
+        for shard in waiting:
+            path = shard_path(folder, shard)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            claim = claims.get(shard) or lease(path)
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(claim.acquire(blocking=False))
+                except Timeout:
+                    claims[shard] = claim
+                    others.append(shard)
+                    continue
+                if not shard_is_done(folder, run, shard):
+                    yield shard
+                elif run.rows_are_clips:
+                    start, stop = run.slice(shard)
+                    bar.advance(stop - start)
+        if others:
+            if not announced:
+                bar.print(f"waiting for shards that other processes encode: {', '.join(map(str, others))}")
+            announced = True
+            time.sleep(_POLL_SECONDS)
+        waiting = others
 
 
 def begin_run(

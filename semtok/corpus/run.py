@@ -85,7 +85,8 @@ class CorpusRun:
         Raises:
             CorpusError: it says something else, or cannot be read.
         """
-        text = json.dumps(config_entries(self), indent=1, ensure_ascii=False) + "\n"
+        entries = {**config_entries(self), "checkpoint": self.checkpoint}
+        text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
         return self if write_once(folder / _FILE, text) else self._agree(folder)
 
     def _agree(self, folder: Path) -> CorpusRun:
@@ -117,23 +118,49 @@ def read_run(folder: Path) -> CorpusRun:
 
 
 def is_one_of_several(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is a task of a Slurm array, or one of torchrun's."""
-    return "SLURM_ARRAY_TASK_ID" in environment or "WORLD_SIZE" in environment
+    """Whether this process is a task of a Slurm array, or one of torchrun's; `CorpusError` as `own_shards`."""
+    return "SLURM_ARRAY_TASK_ID" in environment or _rank(environment)[1] > 1
 
 
 def own_shards(num_shards: int, environment: Mapping[str, str] = os.environ) -> list[int]:
     """The shards that are this process's.
 
-    A task of a Slurm array has the shard of its number; of W processes of torchrun, process r has r, r + W, r + 2 W
-    ...; any other has all.
+    The tasks of a Slurm array of as many tasks as there are shards have one each, in order, whatever the numbers of the
+    tasks; of another array, such as one of the shards that are missing, a task has the shard of its number. Of W
+    processes of torchrun, process r has shards r, r + W, r + 2 W ... Any other process has all.
+
+    Raises:
+        CorpusError: variables of the environment that make no sense together.
     """
     if "SLURM_ARRAY_TASK_ID" in environment:
-        return [int(environment["SLURM_ARRAY_TASK_ID"])]
-    return list(range(int(environment.get("RANK", "0")), num_shards, int(environment.get("WORLD_SIZE", "1"))))
+        task = _number(environment, "SLURM_ARRAY_TASK_ID", 0)
+        first, last = (_number(environment, f"SLURM_ARRAY_TASK_{end}", task) for end in ("MIN", "MAX"))
+        count, step = (_number(environment, f"SLURM_ARRAY_TASK_{name}", 1) for name in ("COUNT", "STEP"))
+        return [(task - first) // step] if count == num_shards and last - first == (count - 1) * step else [task]
+    rank, processes = _rank(environment)
+    return list(range(rank, num_shards, processes))
 
 
 def default_num_shards(rows: int, rows_a_shard: int, environment: Mapping[str, str] = os.environ) -> int:
     """As many as a Slurm array has tasks; else one for so many rows, and no fewer than torchrun has processes."""
     if "SLURM_ARRAY_TASK_COUNT" in environment:
-        return int(environment["SLURM_ARRAY_TASK_COUNT"])
-    return max(-(-rows // rows_a_shard), int(environment.get("WORLD_SIZE", "1")))
+        return _number(environment, "SLURM_ARRAY_TASK_COUNT", 1)
+    return max(-(-rows // rows_a_shard), _rank(environment)[1])
+
+
+def _rank(environment: Mapping[str, str]) -> tuple[int, int]:
+    """The number of this process among those of torchrun, and how many they are."""
+    rank, processes = _number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1)
+    if not rank < processes or ("RANK" not in environment and processes > 1):
+        raise CorpusError(
+            f"WORLD_SIZE is {environment.get('WORLD_SIZE')} and RANK {environment.get('RANK')} in the environment, so "
+            "that it is not known which shards are this process's: torchrun sets both; unset them, or name the shards"
+        )
+    return rank, processes
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal():
+        raise CorpusError(f"{name} must be a whole number, got {text!r} in the environment")
+    return int(text)

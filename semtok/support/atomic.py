@@ -82,8 +82,8 @@ def lease(path: Path) -> SoftFileLease:
 
 
 def remove_leftovers(*folders: Path) -> None:
-    """Removes what processes that were killed long ago left half-written in these folders."""
-    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
+    """Removes what processes that were killed long ago left in these folders: half-written files, and locks."""
+    for path in (path for folder in folders for kind in (".*.tmp", ".*.lock") for path in folder.glob(kind)):
         with suppress(FileNotFoundError):  # its writer renamed it, or another process removed it
             if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
                 path.unlink()

@@ -27,10 +27,10 @@ class ProgressBar:
     ) -> None:
         self._console, self._progress, self._task = console, progress, task
 
-    def advance(self) -> None:
-        """One more is done."""
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
         if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task)
+            self._progress.advance(self._task, count)
 
     def show(self, **numbers: float) -> None:
         """Shows named numbers beside the bar."""
@@ -54,7 +54,8 @@ def progress_bar(
         description: in front of the bar.
         total: how many there are, None if that is not known.
         done: how many of them are done already.
-        visible: whether it is drawn; None draws it in a terminal only, and prints elsewhere too.
+        visible: whether it is drawn; None draws it in a terminal only, and prints elsewhere too. Of nothing no bar is
+            drawn.
     """
     if visible is False:
         yield ProgressBar()
@@ -77,7 +78,7 @@ def progress_bar(
             return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    if visible is None and not console.is_terminal:
+    if total == 0 or (visible is None and not console.is_terminal):
         yield ProgressBar(console)
         return
     text, numbers = TextColumn("{task.description}"), TextColumn("{task.fields[numbers]}")
