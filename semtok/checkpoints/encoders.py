@@ -26,7 +26,8 @@ WEIGHTS = "model.safetensors"
 _PICKLED_WEIGHTS = "pytorch_model.bin"
 # The one weight that serves training only; some published encoders go without.
 _MASK_EMBEDDING = "masked_spec_embed"
-# For the state of transformers, which is global and changed while a model is loaded.
+# Held while transformers is imported, as other threads would see a half of it, and while a model is loaded, which
+# changes transformers' global state.
 _TRANSFORMERS_LOCK = threading.Lock()
 
 
@@ -94,9 +95,9 @@ def write_encoder(folder: Path, model: PreTrainedModel, layers: int, fingerprint
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No progress bar, no report of the layers left out; and random numbers stay as they are."""
-    from transformers.utils import logging
-
     with _TRANSFORMERS_LOCK, torch.random.fork_rng(devices=[]):
+        from transformers.utils import logging
+
         verbosity = logging.get_verbosity()
         hook = logging.set_tqdm_hook(lambda factory, args, kwargs: logging.EmptyTqdm(*args, **kwargs))
         logging.set_verbosity_error()
@@ -111,23 +112,11 @@ def _config_and_class(repository: Repository, layers: int) -> tuple[Any, Any]:
     """The config and the class of the model in a repository, which has at least `layers` layers."""
     entries = repository.read_json(CONFIG)
     path = repository.file(CONFIG)
-    try:
-        import transformers
-        from transformers import CONFIG_MAPPING
-    except Exception as error:
-        raise _environment_error(error) from error
     kind = entries.get("model_type")
-    if kind not in CONFIG_MAPPING:
-        raise CheckpointError(f"{path} describes no encoder that transformers knows: model_type {kind!r}")
     if kind not in FAMILIES:
         raise CheckpointError(f"{path.parent}: an encoder of type {kind!r}, supported are {', '.join(FAMILIES)}")
-    try:
-        config_class = CONFIG_MAPPING[kind]
-        # Imported before any weights are read, so that a failure is not blamed on them. The model of WavLMConfig is
-        # WavLMModel, and so in all families.
-        model_class = getattr(transformers, config_class.__name__.removesuffix("Config") + "Model")
-    except Exception as error:
-        raise _environment_error(error) from error
+    # Imported before any weights are read, so that a failure is not blamed on them.
+    config_class, model_class = _import_classes(kind)
     try:
         config = config_class.from_dict(entries)
     except (ValueError, TypeError) as error:
@@ -139,11 +128,25 @@ def _config_and_class(repository: Repository, layers: int) -> tuple[Any, Any]:
     return config, model_class
 
 
+def _import_classes(kind: str) -> tuple[Any, Any]:
+    """The classes of transformers for configs and models of a `model_type`."""
+    try:
+        with _TRANSFORMERS_LOCK:
+            import transformers
+            from transformers import CONFIG_MAPPING
+
+            config_class = CONFIG_MAPPING[kind]
+            # The model of WavLMConfig is WavLMModel, and so in all families.
+            return config_class, getattr(transformers, config_class.__name__.removesuffix("Config") + "Model")
+    except Exception as error:  # packages that do not fit each other raise what they like
+        raise _environment_error(error) from error
+
+
 def _environment_error(error: Exception) -> SemtokError:
-    """Whatever importing raises is no fault of a checkpoint: packages that do not fit raise what they like."""
+    """The error for a checkpoint that cannot be loaded because transformers cannot be used, whatever the checkpoint."""
     return SemtokError(
-        "transformers cannot be imported here, whatever the checkpoint: some packages do not fit each other "
-        f"(python -c 'from transformers import AutoModel' shows more). {type(error).__name__}: {error}"
+        f"transformers cannot be used here, whatever the checkpoint, because of {type(error).__name__}: {error}. "
+        "If python -c 'from transformers import AutoModel' fails too, packages are missing or do not fit each other"
     )
 
 

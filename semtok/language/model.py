@@ -82,14 +82,14 @@ class SpeechLanguageModel(TokenModel):
     @classmethod
     def load(cls, repository: Repository, device: torch.device) -> Self:
         """The model that a repository holds; errors as in `from_pretrained`."""
-        from transformers import AutoModelForCausalLM
-
         path = repository.file(_CONFIG)
         config = read_config(repository.read_json(_CONFIG), LanguageModelConfig, str(path))
         folder = repository.file(CONFIG).parent
         weights = repository.file(_WEIGHTS)
         try:
             with quiet_transformers():
+                from transformers import AutoModelForCausalLM
+
                 network, report = AutoModelForCausalLM.from_pretrained(
                     str(folder),
                     dtype=torch.float32,
