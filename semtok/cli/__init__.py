@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -78,11 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     try:
-        with _second_interrupt_ends():
+        with _second_interrupt_ends(), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
             app(arguments, prog_name="semtok")
     except (SemtokError, OSError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+    """Without the line of code that a warning comes from, which says nothing to whoever types a command."""
+    typer.secho(f"warning: {message}", fg="yellow", err=True)
 
 
 @contextmanager

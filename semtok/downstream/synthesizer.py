@@ -8,6 +8,8 @@ Conformer predicts all frames at once (after FastSpeech, Ren et al., 2019).
 from __future__ import annotations
 
 import re
+import unicodedata
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +23,7 @@ from semtok.downstream.conformer import Conformer, ConformerConfig
 from semtok.downstream.enhancer import CodePredictor, TokenGenerator
 from semtok.downstream.model import Head, Speech
 from semtok.downstream.pooling import Statistics, StatisticsConfig
+from semtok.downstream.spoken import spoken_form
 from semtok.downstream.text import TextCodec, TextConfig
 from semtok.errors import ConfigError, SpeakerError, TextError
 from semtok.tokens import Tokens
@@ -35,13 +38,15 @@ class SynthesizerConfig:
     """Conformers over characters and over frames, the characters, and names of speakers whose voices are kept.
 
     `layers` are those whose tokens are made, all by default. Those that tell what is said are easier to foretell from a
-    text than those that tell how it sounds, stage upon stage.
+    text than those that tell how it sounds, stage upon stage. In `language`, such as "en", numbers, abbreviations and
+    signs are read aloud; without one a text must be words alone.
     """
 
     encoder: ConformerConfig
     decoder: ConformerConfig
     layers: tuple[int, ...] | None = None
     text: TextConfig | None = None
+    language: str | None = None
     speakers: tuple[str, ...] = ()
 
 
@@ -150,7 +155,8 @@ class TextToSpeech(TokenGenerator):
         """Texts -> speech.
 
         Args:
-            text: one, or several; sentences are spoken one by one, with a pause between them.
+            text: one, or several; sentences are spoken one by one, with a pause between them. Numbers, abbreviations
+                and signs are read aloud by `spoken_form`; what cannot be spoken is left out, with a warning.
             speaker: one of `speakers`; the first of them by default.
             reference: instead, speech in whose voice to speak: one clip, or one for each text.
             speed: 2 speaks twice as fast.
@@ -159,7 +165,7 @@ class TextToSpeech(TokenGenerator):
             float32 [batch, samples] in [-1, 1], zero past the end of each.
 
         Raises:
-            TextError: no text, or characters that the model cannot say, which are named.
+            TextError: no text; of a model without a language, characters that it cannot say, which are named.
             SpeakerError: an unknown speaker; both a speaker and a reference, or none of them and nobody to choose.
             AudioError, TokensError, LayerError: a reference that cannot be used, as by `Tokenizer.encode`.
         """
@@ -179,7 +185,8 @@ class TextToSpeech(TokenGenerator):
         if not texts or not 0.1 <= speed <= 10:
             raise TextError(f"expected at least one text and a speed of 0.1 to 10, got {len(texts)} and {speed}")
         codec = self.codec
-        units = [[codec.encode(sentence) for sentence in _sentences(one, codec)] for one in texts]
+        words = [_speakable(one, codec, self.head_config.language) for one in texts]
+        units = [[codec.encode(sentence) for sentence in _sentences(one, codec)] for one in words]
         voices = self._voices(len(texts), speaker, reference)
         return self._tokens(
             [
@@ -217,6 +224,22 @@ class TextToSpeech(TokenGenerator):
         head = self.network.head
         assert isinstance(head, SynthesizerHead)
         return head.voices[self.speakers.index(speaker)].expand(texts, -1)
+
+
+def _speakable(text: str, codec: TextCodec, language: str | None) -> str:
+    """A text as it is read aloud in a language, with characters of the codec alone; a warning names the others."""
+    left_out = {character for character in text if unicodedata.category(character) == "So"}
+    if language is not None:
+        from anyascii import anyascii
+
+        text = spoken_form(text, language)
+        foreign = {character for character in text if codec.unknown(character)}
+        text = "".join(anyascii(c) if c in foreign and c.isalpha() else c for c in text)
+        left_out |= {character for character in text if codec.unknown(character)}
+    if left_out:
+        names = ", ".join(map(repr, sorted(left_out)))
+        warnings.warn(f"{names} cannot be spoken, and is left out of {text[:60]!r}", stacklevel=2)
+    return "".join(character for character in text if character not in left_out)
 
 
 def _sentences(text: str, codec: TextCodec) -> list[str]:
