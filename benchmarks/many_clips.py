@@ -26,9 +26,9 @@ from report import median_seconds, print_versions
 from torch import Tensor
 
 from semtok import Tokenizer, Tokens, load_audio, save_audio
-from semtok.audio.files import find_files
 from semtok.audio.io import read_header
 from semtok.encoder import batches
+from semtok.speech.reading import Speech
 
 SAMPLE_RATE = 16000
 SHORTEST = 0.5
@@ -132,7 +132,8 @@ def compare(tokenizer: Tokenizer, paths: Sequence[Path], alone: list[Tokens], to
 
 def make_clips(options: argparse.Namespace, folder: Path) -> list[Path]:
     """FLAC files of lengths drawn evenly, cut at random from the recordings of a folder one after another."""
-    speech = torch.cat([load_audio(path, sample_rate=SAMPLE_RATE) for path in find_files(options.audio)])
+    paths = [clip.path for clip in Speech([options.audio]).clips]
+    speech = torch.cat([load_audio(path, sample_rate=SAMPLE_RATE) for path in paths])
     longest = round(options.longest * SAMPLE_RATE)
     speech = speech.repeat(-(-2 * longest // len(speech)))
     generator = np.random.default_rng(0)

@@ -12,7 +12,7 @@ import torch
 from report import print_versions
 
 from semtok import Tokenizer, load_audio
-from semtok.audio.files import find_files
+from semtok.speech.reading import Speech
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", default="tiny", help="bundled name, folder or hub id")
     parser.add_argument("--compiled", action="store_true", help="also with torch.compile, which takes a minute")
     options = parser.parse_args()
-    paths = find_files(options.audio)
+    paths = [clip.path for clip in Speech([options.audio]).clips]
     if not paths:
         raise SystemExit(f"{options.audio} has no audio files below it")
     print_versions(torch.get_num_threads())

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from semtok import Tokenizer, load_audio, save_audio
-from semtok.audio.files import list_audio
 from semtok.language.model import SpeechLanguageModel
+from semtok.speech.reading import Speech
 from semtok.training.language.config import LanguageConfig
 from semtok.training.language.trainer import train_language
 
@@ -32,7 +32,7 @@ def main() -> None:
     # `semtok encode FOLDER -o TOKENS` does this for many recordings. They are cut into seconds, so that one is enough.
     tokenizer = Tokenizer.from_pretrained(CHECKPOINT)
     deepest = max(tokenizer.layers)
-    recordings = [entry.path for entry in list_audio(arguments.folder).entries]
+    recordings = [clip.path for clip in Speech([arguments.folder]).clips]
     (arguments.out / "tokens").mkdir(parents=True, exist_ok=True)
     for path in recordings:
         tokens = tokenizer.encode(path, layers=[deepest])

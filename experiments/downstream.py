@@ -28,9 +28,11 @@ from semtok import Tokenizer, load_audio
 from semtok.checkpoints.config import read_config
 from semtok.downstream import DownstreamModel, SpeechRecognizer
 from semtok.downstream.ctc import align
-from semtok.training.data.sources import Row, find_rows
+from semtok.speech.reading import Speech
 from semtok.training.downstream import objective_of
 from semtok.training.downstream.trainer import train_task
+
+Row = dict[str, str]
 
 SETTINGS = Path(__file__).with_suffix(".yaml")
 EMODB_PAIRS = (("03", "08"), ("09", "10"), ("11", "13"), ("12", "14"), ("15", "16"))
@@ -114,8 +116,10 @@ def make_manifests(data: Path, folder: Path) -> None:
 
 
 def rows_of(folder: Path) -> list[Row]:
-    rows = [row for row in find_rows([str(folder)]) if isinstance(row, dict)]
-    return [row | {"path": str(Path(row["path"]).absolute())} for row in rows]
+    return [
+        {name: clip.label(name) for name in clip.columns} | {"path": str(Path(clip.path).absolute())}
+        for clip in Speech([folder]).clips
+    ]
 
 
 def split_of(share: float) -> str:

@@ -27,8 +27,8 @@ from information_networks import ResidualStages, conditional_entropy, decode, en
 from tables import cpu_name
 from torch import Tensor
 
-from semtok import Tokenizer, load_audio
-from semtok.training.data.sources import find_clips
+from semtok import Tokenizer
+from semtok.speech.reading import Speech
 from semtok.training.encoder.classes import normalize
 from semtok.training.encoder.targets import mel
 
@@ -143,13 +143,14 @@ Frames = tuple[Tensor, Tensor, Tensor]
 
 def collect(tokenizer: Tokenizer, folder: Path, hours: float) -> Frames:
     """Random clips of a folder, up to so many hours."""
-    clips = [clip for clip in find_clips([folder]) if isinstance(clip, Path)]
-    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0)).tolist()
+    speech = Speech([folder])
+    order = torch.randperm(len(speech), generator=torch.Generator().manual_seed(0)).tolist()
     patches, codes, features, seconds = [], [], [], 0.0
-    for number in order:
+    for _, waveform in speech.read(tokenizer.sample_rate, order):
         if seconds > hours * 3600:
             break
-        waveform = load_audio(clips[number], sample_rate=tokenizer.sample_rate)
+        if isinstance(waveform, Exception):
+            raise waveform
         seconds += len(waveform) / tokenizer.sample_rate
         codes.append(tokenizer.encode(waveform).codes[0])
         features.append(tokenizer.features(waveform)[0])

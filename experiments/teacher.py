@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,12 +23,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tables import cpu_name
+from torch import Tensor
 
-from semtok import Tokenizer, load_audio
+from semtok import Tokenizer
 from semtok.analysis import information, probe, pwcca
-from semtok.analysis.alignments import frame_times
-from semtok.analysis.clips import PHONES, SPEAKER, StudyClip, read_clips
-from semtok.errors import SemtokError
+from semtok.analysis.alignments import Alignment, frame_times
+from semtok.analysis.clips import PHONES, SPEAKER, read_tiers
+from semtok.audio.recordings import Recording
+from semtok.errors import AudioError, SemtokError
+from semtok.speech.clip import Clip
+from semtok.speech.reading import Speech
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import track
 from semtok.training.encoder.config import Teacher
@@ -64,24 +69,29 @@ def main() -> None:
 
     tokenizer = Tokenizer.from_pretrained(options.checkpoint)
     teacher = open_teacher(Teacher(options.teacher, 0, 0, 1), max(options.layers), torch.device("cpu"))
-    clips = [clip for clip in read_clips(options.audio, options.alignments) if PHONES in clip.tiers]
-    if not clips:
+    speech = Speech([options.audio])
+    phones = read_tiers(speech, options.audio, options.alignments).get(PHONES, {})
+    if not phones:
         raise SemtokError(f"{options.alignments} has no clip of {options.audio}: give those that are aligned")
-    student_layers, teacher_layers, labels = read_features(tokenizer, teacher, options.layers, clips)
+    student_layers, teacher_layers, labels = read_features(tokenizer, teacher, options.layers, speech, phones)
     rows = [
         [name, *measure(features, labels, options.codebook_size)]
         for name, features in track([*teacher_layers.items(), *student_layers.items()], "layers", None)
     ]
     similarity = compare(teacher_layers, student_layers)
     about = (
-        f"`python {' '.join(sys.argv)}`: {len(clips)} clips, {len(labels.clips)} frames, K = {options.codebook_size} a "
-        f"layer; {cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__}, {datetime.date.today()}."
+        f"`python {' '.join(sys.argv)}`: {len(phones)} clips, {len(labels.clips)} frames, K = {options.codebook_size} "
+        f"a layer; {cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__}, {datetime.date.today()}."
     )
     write(options.output, rows, similarity, list(teacher_layers), list(student_layers), about)
 
 
 def read_features(
-    tokenizer: Tokenizer, teacher: TeacherEncoder, layers: Sequence[int], clips: Sequence[StudyClip]
+    tokenizer: Tokenizer,
+    teacher: TeacherEncoder,
+    layers: Sequence[int],
+    speech: Speech,
+    phones: Mapping[int, Alignment],
 ) -> tuple[Layers, Layers, Labels]:
     """Features of the student's and of the teacher's layers, a teacher's frame for each of the student's."""
     encoder = tokenizer.encoder
@@ -89,10 +99,10 @@ def read_features(
     student: list[list[npt.NDArray[np.float16]]] = [[] for _ in tokenizer.layers]
     taught: list[list[npt.NDArray[np.float16]]] = [[] for _ in layers]
     counts = []
-    for start in track(range(0, len(clips), CLIPS_AT_A_TIME), "features", -(-len(clips) // CLIPS_AT_A_TIME)):
-        waveforms = [
-            load_audio(clip.path, sample_rate=tokenizer.sample_rate) for clip in clips[start : start + CLIPS_AT_A_TIME]
-        ]
+    clips = [speech.clips[number] for number in phones]
+    opened = speech.recordings(tokenizer.sample_rate, list(phones))
+    for _ in track(range(0, len(clips), CLIPS_AT_A_TIME), "features", -(-len(clips) // CLIPS_AT_A_TIME)):
+        waveforms = [load(recording) for _, _, recording in islice(opened, CLIPS_AT_A_TIME)]
         by_layer = teacher.features(waveforms, layers)
         for number, waveform in enumerate(waveforms):
             features = tokenizer.features(waveform)[0]
@@ -105,22 +115,30 @@ def read_features(
     return (
         {f"student {layer}": np.concatenate(parts) for layer, parts in zip(tokenizer.layers, student, strict=True)},
         {f"teacher {layer}": np.concatenate(parts) for layer, parts in zip(layers, taught, strict=True)},
-        read_labels(tokenizer, clips, counts),
+        read_labels(tokenizer, clips, list(phones.values()), counts),
     )
 
 
-def read_labels(tokenizer: Tokenizer, clips: Sequence[StudyClip], counts: Sequence[int]) -> Labels:
-    phones = sorted({phone for clip in clips for phone in clip.tiers[PHONES].phones})
-    speakers = sorted({clip.columns[SPEAKER] for clip in clips if SPEAKER in clip.columns})
+def load(recording: Recording | AudioError) -> Tensor:
+    if isinstance(recording, AudioError):
+        raise recording
+    return recording.load()
+
+
+def read_labels(
+    tokenizer: Tokenizer, clips: Sequence[Clip], alignments: Sequence[Alignment], counts: Sequence[int]
+) -> Labels:
+    phones = sorted({phone for alignment in alignments for phone in alignment.phones})
+    speakers = sorted({speaker for clip in clips if (speaker := clip.label(SPEAKER))})
     framing = tokenizer.encoder.framing
     return Labels(
         np.concatenate(
             [
-                clip.tiers[PHONES].labels(frame_times(framing, count), phones)
-                for clip, count in zip(clips, counts, strict=True)
+                alignment.labels(frame_times(framing, count), phones)
+                for alignment, count in zip(alignments, counts, strict=True)
             ]
         ),
-        np.repeat([speakers.index(clip.columns[SPEAKER]) if SPEAKER in clip.columns else -1 for clip in clips], counts),
+        np.repeat([speakers.index(clip.label(SPEAKER)) if clip.label(SPEAKER) else -1 for clip in clips], counts),
         np.repeat(np.arange(len(clips)), counts),
     )
 

@@ -26,8 +26,8 @@ from torch import Tensor
 from semtok import Tokenizer, Tokens, Vocoder, save_audio
 from semtok.evaluation import metrics
 from semtok.evaluation.speakers import RESEMBLYZER, SpeakerModel, load_speaker_model
+from semtok.speech.reading import Speech
 from semtok.support.progress import steps_with_progress
-from semtok.training.data.sources import find_rows, read_rows
 
 if TYPE_CHECKING:
     from semtok.evaluation.recognizers import Recognizer
@@ -126,12 +126,13 @@ def compare(
 
 def read_clips_of_speakers(folder: Path, sample_rate: int) -> Clips:
     """The recordings of a manifest whose speaker it tells."""
-    rows = [row for row in find_rows([folder]) if isinstance(row, dict) and row.get("speaker")]
+    speech = Speech([folder])
+    numbers = [number for number, clip in enumerate(speech.clips) if clip.label("speaker")]
     clips = []
-    for row, waveform in read_rows(rows, sample_rate=sample_rate):
+    for clip, waveform in speech.read(sample_rate, numbers):
         if isinstance(waveform, Exception):
             raise waveform
-        clips.append((row["path"], row["speaker"], waveform.numpy()))
+        clips.append((clip.path, clip.label("speaker"), waveform.numpy()))
     return clips
 
 

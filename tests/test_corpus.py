@@ -442,7 +442,7 @@ def test_names_with_other_line_separators(tokenizer, audio, out):
             "duration of row 1 of .* in seconds, got 'long'",
         ),
         ([{"file": NAMES[0]}], "row 1 of .* names no audio: each row needs a `path`"),
-        ([{"path": NAMES[0], "num_frames": 3}], r"columns \['num_frames'\] are those of the tokens"),
+        ([{"path": NAMES[0], "l1": 3, "source_l1": 4}], r"columns \['l1'\] .* passed on as source_NAME"),
         ([], "there is no audio"),
     ],
 )
@@ -458,7 +458,7 @@ def test_sources_that_are_none(tokenizer, tmp_path, out):
     for name, message in [
         ("nowhere", "there is no folder"),
         ("nowhere.csv", "cannot open .*nowhere.csv"),
-        ("bad.jsonl", "is no manifest"),
+        ("bad.jsonl", "line 1 of .*bad.jsonl is no JSON"),
         ("bad.csv", "row 1 has more fields than there are columns"),
     ]:
         with pytest.raises(AudioError, match=message):

@@ -16,14 +16,12 @@ from matplotlib.image import imread
 
 from semtok.audio.io import load_audio
 from semtok.codebooks.codebooks import Codebooks
-from semtok.errors import AudioError, LayerError, SemtokError
+from semtok.errors import LayerError, SemtokError
 from semtok.evaluation import (
     METRICS,
-    Clip,
     Judges,
     default_subsets,
     evaluate_resynthesis,
-    find_clips,
     metrics,
     report,
     write_report,
@@ -153,26 +151,7 @@ def test_averages_leave_out_what_is_not_defined_and_pool_words():
         assert math.isnan(metrics.average(nothing)[0])
 
 
-# --- clips and subsets
-
-
-def test_clips_come_from_the_manifest_where_there_is_one(tmp_path):
-    (tmp_path / "deep").mkdir()
-    for name in ("b.wav", "deep/a.FLAC", "notes.txt"):
-        (tmp_path / name).touch()
-    assert find_clips(tmp_path) == [Clip(tmp_path / "b.wav"), Clip(tmp_path / "deep/a.FLAC")]
-    (tmp_path / "manifest.csv").write_text('path,text\nb.wav,"Yes, it is."\n', encoding="utf-8")
-    assert find_clips(tmp_path) == [Clip(tmp_path / "b.wav", "Yes, it is.")]
-
-
-def test_folders_without_clips_are_errors(tmp_path):
-    with pytest.raises(AudioError, match=r"no folder .*missing"):
-        find_clips(tmp_path / "missing")
-    with pytest.raises(AudioError, match=r"no audio in .* manifest\.csv"):
-        find_clips(tmp_path)
-    (tmp_path / "manifest.csv").write_text("file,text\nb.wav,\n", encoding="utf-8")
-    with pytest.raises(AudioError, match=r"manifest\.csv is no manifest: each row needs a `path`"):
-        find_clips(tmp_path)
+# --- subsets
 
 
 def test_default_subsets():

@@ -12,14 +12,16 @@ import soundfile
 from helpers import CLIPS
 
 from semtok import load_audio
-from semtok.audio.files import AUDIO_SUFFIXES, find_files, list_audio
+from semtok.audio.files import AUDIO_SUFFIXES
 from semtok.errors import AudioError
+from semtok.speech.reading import Speech
+from semtok.speech.sources import open_source
 
 refuses = partial(helpers.refuses, AudioError)
 
 
 def names(folder):
-    return [str(entry.path.relative_to(folder)) for entry in list_audio(folder).entries]
+    return [clip.id for clip in open_source(folder).rows()]
 
 
 def test_every_suffix_is_one_that_can_be_read(tmp_path):
@@ -35,8 +37,9 @@ def test_every_suffix_is_one_that_can_be_read(tmp_path):
     samples = soundfile.read(CLIPS[0])[0]
     for suffix in AUDIO_SUFFIXES:
         soundfile.write(tmp_path / f"a{suffix}", samples, 16000, format=formats.get(suffix, suffix[1:].upper()))
-    assert len(find_files(tmp_path)) == len(AUDIO_SUFFIXES)
-    assert all(len(load_audio(path)) == len(samples) for path in find_files(tmp_path))
+    paths = [clip.path for clip in Speech([tmp_path]).clips]
+    assert len(paths) == len(AUDIO_SUFFIXES)
+    assert all(len(load_audio(path)) == len(samples) for path in paths)
 
 
 def test_what_is_left_out_is_counted_with_the_reason(tmp_path):
@@ -45,7 +48,7 @@ def test_what_is_left_out_is_counted_with_the_reason(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert names(tmp_path) == ["a/c.flac", "b.WAV"]
-    left_out = list_audio(tmp_path).describe_left_out()
+    left_out = open_source(tmp_path).left_out
     assert left_out == "2 .m4a, 1 .txt, 2 hidden, 1 without a suffix"
 
 
@@ -60,7 +63,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (data / "self").symlink_to(".")
     (data / "gone.wav").symlink_to("nowhere")  # whoever reads it says so
     assert names(data) == ["again/a.wav", "gone.wav", "train/a.wav"]
-    assert list_audio(data).describe_left_out() == "3 link to a folder around it"
+    assert open_source(data).left_out == "3 link to a folder around it"
 
 
 def test_closed_folders_are_told(tmp_path, monkeypatch):
@@ -76,9 +79,7 @@ def test_closed_folders_are_told(tmp_path, monkeypatch):
 
         monkeypatch.setattr(type(tmp_path), "iterdir", closed)
     assert names(tmp_path) == ["a.wav"]
-    assert f"folder that may not be read ({tmp_path / 'closed'}: Permission denied)" in (
-        list_audio(tmp_path).describe_left_out()
-    )
+    assert f"folder that may not be read ({tmp_path / 'closed'}: Permission denied)" in (open_source(tmp_path).left_out)
 
 
 def test_a_manifest_lists_files_with_columns(tmp_path):
@@ -86,22 +87,21 @@ def test_a_manifest_lists_files_with_columns(tmp_path):
     (tmp_path / "manifest.csv").write_text("path,text\none.wav,hello\n")
     (tmp_path / "deep" / "manifest.jsonl").write_text(json.dumps({"path": "two.wav", "split": "test"}) + "\n\n")
     (tmp_path / "three.wav").touch()
-    listing = list_audio(tmp_path)
-    assert [(entry.path, entry.columns.get("text"), entry.columns.get("split")) for entry in listing.entries] == [
-        (tmp_path / "deep" / "two.wav", None, "test"),
-        (tmp_path / "one.wav", "hello", None),
+    assert [(clip.path, dict(clip.columns)) for clip in Speech([tmp_path]).clips] == [
+        (str(tmp_path / "deep" / "two.wav"), {"split": "test"}),
+        (str(tmp_path / "one.wav"), {"text": "hello"}),
     ]
-    assert listing.left_out == {tmp_path / "three.wav": "not in a manifest"}
+    assert open_source(tmp_path).left_out == "1 not in a manifest"
 
 
 def test_folders_and_manifests_without_audio(tmp_path):
     (tmp_path / "a.m4a").touch()
-    with refuses("no audio in", "expected a folder of .wav", "Left out: 1 .m4a"):
-        list_audio(tmp_path)
+    with refuses("there is no audio in", "expected a folder of .wav", "Left out: 1 .m4a"):
+        Speech([tmp_path])
     with refuses("there is no folder", "none"):
-        list_audio(tmp_path / "none")
-    with refuses("there is no manifest", "none.csv"):
-        list_audio(tmp_path / "none.csv")
+        Speech([tmp_path / "none"])
+    with refuses("cannot open", "none.csv"):
+        Speech([tmp_path / "none.csv"])
     (tmp_path / "bad.csv").write_text("file\na.wav\n")
-    with pytest.raises(AudioError, match="is no manifest: each row needs a `path`"):
-        list_audio(tmp_path / "bad.csv")
+    with pytest.raises(AudioError, match=r"row 1 of .*bad\.csv names no audio: each row needs a `path`"):
+        Speech([tmp_path / "bad.csv"])

@@ -22,13 +22,14 @@ from task_models import make_model
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
 from semtok.analysis import Study, Table, compare, fit_tokenizers, recommend, stability, write_report
 from semtok.analysis.alignments import frame_times
-from semtok.analysis.clips import read_clips
+from semtok.analysis.clips import read_tiers
 from semtok.analysis.stability import CONDITIONS, Scene
 from semtok.checkpoints.hub import Repository
 from semtok.cli import main
 from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.text import edit_distance
 from semtok.errors import AudioError, SemtokError
+from semtok.speech.reading import Speech
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +86,12 @@ def weighted_model(tokenizer):
 
 
 def test_the_codes_are_those_of_the_tokenizer(study, tokenizer):
-    tokens = tokenizer.encode([clip.path for clip in study.clips])
+    tokens = tokenizer.encode([clip.path for clip in study.speech.clips])
     lengths = tokens.lengths.tolist()
     expected = [codes[:, :length] for codes, length in zip(tokens.codes.numpy(), lengths, strict=True)]
     assert np.array_equal(study.frames.codes, np.concatenate(expected, axis=1))
     assert study.frames.lengths.tolist() == lengths
-    features = tokenizer.features([clip.path for clip in study.clips], layers=[4])[:, 0]
+    features = tokenizer.features([clip.path for clip in study.speech.clips], layers=[4])[:, 0]
     points = np.concatenate([row[:length] for row, length in zip(features.numpy(), lengths, strict=True)])
     errors = points - tokenizer.centroids(4)[study.frames.codes[2]].numpy()
     assert study.frames.unexplained[2] == pytest.approx(
@@ -261,8 +262,8 @@ def test_alignments_may_be_a_column(tmp_path):
     (tmp_path / "manifest.csv").write_text(f'path,words\n{CLIPS[0].name},"{json.dumps(words)}"\n'.replace('"H', '""H'))
     text = json.dumps(words).replace('"', '""')
     (tmp_path / "manifest.csv").write_text(f'path,words\n{CLIPS[0].name},"{text}"\n')
-    (clip,) = read_clips(tmp_path)
-    assert clip.tiers["words"].phones == ("HELLO", "WORLD") and clip.columns == {}
+    tiers = read_tiers(Speech([tmp_path]), tmp_path)
+    assert tiers.keys() == {"words"} and tiers["words"][0].phones == ("HELLO", "WORLD")
 
 
 def test_selection_from_the_command_line(run, istft_folder, audio, tmp_path):
@@ -358,7 +359,7 @@ def test_more_features_than_memory_holds_are_clustered_in_parts(tmp_path, monkey
 
 def test_of_faster_speech_the_runs_are_compared(study, tokenizer):
     """Frame by frame it would differ by the frames that it lacks alone."""
-    wavs = [load_audio(clip.path).numpy() for clip in study.clips]
+    wavs = [load_audio(clip.path).numpy() for clip in study.speech.clips]
     edits, runs = np.zeros(3), np.zeros(3)
     for wav in wavs:
         fast = soxr.resample(wav, 16000 * 1.1, 16000)

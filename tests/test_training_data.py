@@ -15,9 +15,10 @@ from stores import corpus_of
 
 from semtok import load_audio
 from semtok.errors import AudioError, ConfigError
-from semtok.training.config import Dataset, load_config
+from semtok.speech.reading import Speech
+from semtok.speech.sources import Dataset
+from semtok.training.config import load_config
 from semtok.training.data.corpus import crop_batch, length_batches, load_corpus
-from semtok.training.data.sources import find_clips, read_clips
 from semtok.training.kmeans.config import KMeansConfig
 
 CONFIGS = ROOT / "configs"
@@ -72,18 +73,19 @@ def test_a_manifest_chooses_the_files(folder, tmp_path):
     table, lines = folder.parent / "some.csv", folder.parent / "some.jsonl"
     table.write_text(f"path,text\n{folder.name}/{CLIPS[2].name},hello\n")
     lines.write_text(json.dumps({"path": str(folder / CLIPS[0].name), "text": "hello"}) + "\n\n")
-    assert find_clips([table, str(lines)]) == [folder / CLIPS[2].name, folder / CLIPS[0].name]
+    paths = [str(folder / CLIPS[2].name), str(folder / CLIPS[0].name)]
+    assert [clip.path for clip in Speech([table, str(lines)]).clips] == paths
     (tmp_path / "manifest.csv").write_text("path\none.wav\n")
     (tmp_path / "two.wav").touch()
-    assert find_clips([tmp_path]) == [tmp_path / "one.wav"]
+    assert [clip.path for clip in Speech([tmp_path]).clips] == [str(tmp_path / "one.wav")]
     (tmp_path / "manifest.csv").write_text("file\none.wav\n")
     for data, message in [
-        (tmp_path, "manifest.csv is no manifest: each row needs a `path`"),
-        (tmp_path / "none.csv", "there is no manifest .*none.csv"),
+        (tmp_path, "row 1 of .*manifest.csv names no audio: each row needs a `path`"),
+        (tmp_path / "none.csv", "cannot open .*none.csv"),
         (tmp_path / "empty", "there is no folder .*empty"),
     ]:
         with pytest.raises(AudioError, match=message):
-            find_clips([data])
+            Speech([data])
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -92,9 +94,9 @@ def test_a_dataset_is_read_by_name_and_split(parquet, tmp_path, datasets_cache, 
     corpus = load_corpus([dataset], tmp_path / "audio", sample_rate=16000)
     assert len(corpus) == 3
     torch.testing.assert_close(corpus.waveform(2), load_audio(CLIPS[2]), atol=1e-4, rtol=0)
-    assert list(corpus.store.left_out) == [f"{parquet} train 1 broken.wav"]
+    assert list(corpus.store.left_out) == ["train-0000001"]
     first = Dataset(str(parquet), "train", streaming=streaming, hours=0.0005)
-    assert [name for name, _ in read_clips([first], sample_rate=16000)] == [f"{parquet} train 0 {CLIPS[0].name}"]
+    assert [clip.path for clip, _ in Speech([first]).read(16000)] == [f"{parquet}/train/{CLIPS[0].name}"]
 
 
 def test_a_dataset_that_cannot_be_read_says_why(parquet, datasets_cache):
@@ -105,7 +107,7 @@ def test_a_dataset_that_cannot_be_read_says_why(parquet, datasets_cache):
         (Dataset("openslr/librispeech_asr", "train.100", "clean"), "cannot be read: Couldn't reach"),
     ]:
         with pytest.raises(AudioError, match=message):
-            list(read_clips([dataset], sample_rate=16000))
+            list(Speech([dataset]).read(16000))
 
 
 def test_data_of_a_config_are_names_and_datasets(tmp_path):

@@ -15,9 +15,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from semtok.analysis.clips import PHONES, SPEAKER, StudyClip
+from semtok.analysis.alignments import Alignment
+from semtok.analysis.clips import SPEAKER
 from semtok.analysis.contingency import Integers
 from semtok.analysis.frames import Frames
+from semtok.speech.clip import Clip
 
 FrameDistance: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[np.floating[Any]]]
 """Examples [pairs, frames, dim] twice -> distances of their frames [pairs, frames, frames]."""
@@ -49,18 +51,18 @@ class Triplets:
 
 
 def find_examples(
-    frames: Frames, clips: Sequence[StudyClip], *, silence: Sequence[str] = ("SIL", "SPN")
+    frames: Frames, clips: Sequence[Clip], phones: Mapping[int, Alignment], *, silence: Sequence[str] = ("SIL", "SPN")
 ) -> list[Example]:
     """The phones of aligned clips that last for a frame at least, but for `silence`."""
     examples = []
     start = 0
     for length, clip in zip(frames.lengths.tolist(), frames.clips.tolist(), strict=True):
-        alignment = clips[clip].tiers.get(PHONES)
+        alignment = phones.get(clip)
         if alignment is not None:
             times = frames.times[start : start + length]
             edges = np.searchsorted(times, np.stack([alignment.starts, alignment.ends])) + start
             names = ["", *alignment.phones, ""]
-            speaker = clips[clip].columns.get(SPEAKER, "")
+            speaker = clips[clip].label(SPEAKER)
             examples += [
                 Example(first, min(last, first + LONGEST), name, (names[number], names[number + 2]), speaker)
                 for number, (name, first, last) in enumerate(zip(alignment.phones, *edges.tolist(), strict=True))

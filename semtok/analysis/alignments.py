@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from semtok.audio.lengths import Framing
 from semtok.errors import SemtokError
+from semtok.support.json import read_json_lines
 
 _EXPECTED = '{"path": "clip.flac", "phones": [["AH", 0.51, 0.07], ...]} with starts and durations in seconds'
 Seconds: TypeAlias = npt.NDArray[np.float64]
@@ -34,6 +34,13 @@ class Alignment:
         inside = (positions >= 0) & (times < np.append(self.ends, 0)[positions])
         return np.where(inside, numbers[positions], -1)
 
+    def segment(self, start: float, duration: float | None) -> Alignment:
+        """What is spoken in a segment of the clip, timed from the segment's start."""
+        stop = np.inf if duration is None else start + duration
+        (inside,) = np.nonzero((self.ends > start) & (self.starts < stop))
+        starts, ends = (np.clip(times[inside], start, stop) - start for times in (self.starts, self.ends))
+        return Alignment(tuple(self.phones[number] for number in inside), starts, ends)
+
 
 def frame_times(framing: Framing, frames: int) -> Seconds:
     """The centre of what the encoder sees of the waveform for each frame, in seconds."""
@@ -47,22 +54,15 @@ def read_alignments(path: str | os.PathLike[str], tier: str = "phones") -> dict[
         SemtokError: there is no such file, or a line of it is something else.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SemtokError(f"cannot read the alignments {path}: {error}") from error
-    alignments = {}
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                entry = json.loads(line)
-                if tier == "phones" or tier in entry:
-                    alignments[str(entry["path"])] = parse_alignment(entry[tier])
-            except (ValueError, KeyError, TypeError) as error:
-                raise SemtokError(
-                    f"{path}, line {number}, is no alignment ({error!r}): expected {_EXPECTED}"
-                ) from error
-    return alignments
+
+    def parse(entry: Mapping[str, Any], number: int) -> tuple[str, Alignment]:
+        try:
+            return str(entry["path"]), parse_alignment(entry[tier])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SemtokError(f"{path}, line {number}, is no alignment ({error!r}): expected {_EXPECTED}") from error
+
+    entries = enumerate(read_json_lines(path, SemtokError), 1)
+    return dict(parse(entry, number) for number, entry in entries if tier == "phones" or tier in entry)
 
 
 def match_alignments(

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.analysis.clips import read_clips
 from semtok.analysis.frames import Piece, read_pieces
 from semtok.checkpoints.config import CONFIG, ENCODER
 from semtok.checkpoints.encoders import read_encoder
@@ -21,6 +21,7 @@ from semtok.checkpoints.importing import normalizes
 from semtok.codebooks.codebooks import check_layers
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError, SemtokError
+from semtok.speech.reading import Speech
 from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
 from semtok.training.kmeans.kmeans import POINTS_A_CLUSTER, KMeans
@@ -60,7 +61,7 @@ def fit_tokenizers(
 
     Args:
         source: of the encoder.
-        audio: folder or manifest of speech.
+        audio: name of a source of speech, for `semtok.speech.sources.open_source`.
         folder: the tokenizer of each encoder, codebook size and set of clips gets a folder in it.
         codebook_sizes: one for each tokenizer, the same for all of its layers.
         layers: from 0 to the encoder's last; 1 to the last by default.
@@ -80,15 +81,15 @@ def fit_tokenizers(
         raise CheckpointError(f"{source.name} is no encoder: its {CONFIG} has no num_hidden_layers")
     chosen = check_layers(layers or range(1, depth + 1), range(depth + 1), owner=f"the encoder {source.name}")
     normalized = normalizes(source) if normalize is None else normalize
-    paths = [clip.path for clip in read_clips(audio)]
+    speech = Speech([os.fspath(audio)])
     targets = {
-        size: folder / f"tokenizer-{_identity(source, paths, size, chosen, normalized, seed)}"
+        size: folder / f"tokenizer-{_identity(source, speech, size, chosen, normalized, seed)}"
         for size in codebook_sizes
     }
     if missing := {size: target for size, target in targets.items() if not (target / CONFIG).exists()}:
         model = read_encoder(source, max(chosen))
         encoder = Encoder(model, normalize=normalized).to(device)
-        fitted = _fit(encoder, paths, chosen, list(missing), seed)
+        fitted = _fit(encoder, speech, chosen, list(missing), seed)
         local = source.folder is not None
         for target, centroids in zip(missing.values(), fitted, strict=True):
             Tokenizer.from_centroids(
@@ -104,16 +105,15 @@ def fit_tokenizers(
     ]
 
 
-def _identity(source: Repository, paths: Sequence[Path], *settings: object) -> str:
+def _identity(source: Repository, speech: Speech, *settings: object) -> str:
     """Of what a tokenizer is fitted to and how."""
     weights = [] if source.folder is None else [(p.name, p.stat().st_mtime_ns) for p in sorted(source.folder.iterdir())]
-    files = [(str(path.resolve()), path.stat().st_mtime_ns if path.exists() else 0) for path in paths]
-    parts = [str(source), weights, files, *settings]
+    parts = [str(source), weights, speech.stamps, *settings]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _fit(
-    encoder: Encoder, paths: Sequence[Path], layers: Sequence[int], codebook_sizes: Sequence[int], seed: int
+    encoder: Encoder, speech: Speech, layers: Sequence[int], codebook_sizes: Sequence[int], seed: int
 ) -> list[list[Tensor]]:
     """Centroids [codebook_size, dim] of each layer, for each codebook size, on the CPU."""
     largest = max(codebook_sizes)
@@ -121,10 +121,10 @@ def _fit(
     fits = [[KMeans(size, seed=seed) for size in codebook_sizes] for _ in layers]
     parts: list[Tensor] = []
     frames = clustered = 0
-    order = np.random.default_rng(seed).permutation(len(paths)).tolist()
+    order = np.random.default_rng(seed).permutation(len(speech)).tolist()
+    clips = speech.recordings(encoder.sample_rate, order)
     with progress_bar("clustering", len(order)) as bar:
-        for start in range(0, len(order), _CLIPS_AT_A_TIME):
-            some = [paths[number] for number in order[start : start + _CLIPS_AT_A_TIME]]
+        while some := list(islice(clips, _CLIPS_AT_A_TIME)):
             for piece in read_pieces(encoder, some, layers):
                 if isinstance(piece, Piece):
                     parts.append(piece.features.half())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from semtok.analysis.alignments import frame_times
-from semtok.analysis.clips import StudyClip
 from semtok.analysis.contingency import Integers
 from semtok.audio.mel import log_mel, mel_bank
 from semtok.audio.recordings import open_recordings
@@ -28,6 +27,7 @@ from semtok.codebooks.codebooks import Codebooks
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.encoder import Encoder
 from semtok.errors import AudioError
+from semtok.speech.reading import Numbered, Speech
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
@@ -52,22 +52,21 @@ class Piece(NamedTuple):
 
 
 def read_pieces(
-    encoder: Encoder, paths: Sequence[Path], layers: Sequence[int]
+    encoder: Encoder, clips: Iterable[Numbered], layers: Sequence[int]
 ) -> Iterator[Piece | tuple[int, AudioError]]:
-    """Features of each piece of some files, in any order; or the error of a file that is too short or unreadable."""
+    """Features of each piece of some clips, in any order; or the error of a clip that is too short or unreadable."""
     pieces, places = [], []
-    for clip, path in enumerate(paths):
-        (recording,) = open_recordings([path], sample_rate=None, target_sample_rate=encoder.sample_rate)
+    for clip, _, recording in clips:
         try:
+            if isinstance(recording, AudioError):
+                raise recording
             waveform = recording.load()
         except AudioError as error:
             yield clip, error
             continue
         if len(waveform) < encoder.minimum_samples:
-            yield (
-                clip,
-                AudioError(f"{path} is too short: {len(waveform)} samples, a frame has {encoder.minimum_samples}"),
-            )
+            name, least = recording.name, encoder.minimum_samples
+            yield clip, AudioError(f"{name} is too short: {len(waveform)} samples, a frame has {least}")
             continue
         count = -(-len(waveform) // (_PIECE_SECONDS * encoder.sample_rate))
         start = 0
@@ -139,22 +138,21 @@ class Frames:
         return [row for layer in layers for row in range(rows[layer].start, rows[layer].stop)]
 
 
-def encode_frames(tokenizer: Tokenizer, clips: Sequence[StudyClip], folder: Path) -> Frames:
-    """The frames of clips; shards that lie in `folder` already, of the same tokenizer and files, are read from there.
+def encode_frames(tokenizer: Tokenizer, speech: Speech, folder: Path) -> Frames:
+    """The frames of clips; shards that lie in `folder` already, of the same tokenizer and audio, are read from there.
 
     Raises:
         AudioError: no clip can be encoded.
     """
-    shards, seconds = _plan([clip.path for clip in clips], tokenizer.sample_rate)
+    shards, seconds = _plan(speech, tokenizer.sample_rate)
     share = min(1.0, _SAMPLED_FRAMES / max(1.0, seconds * tokenizer.frame_rate))
     folder.mkdir(parents=True, exist_ok=True)
     read = []
     with progress_bar("encoding", len(shards)) as bar:
         for shard in shards:
-            paths = [clips[number].path for number in shard]
-            file = folder / f"frames-{_identity(tokenizer, paths, share)}.npz"
+            file = folder / f"frames-{_identity(tokenizer, speech, shard, share)}.npz"
             if not file.exists():
-                arrays = _encode_shard(tokenizer, paths, share)
+                arrays = _encode_shard(tokenizer, speech, shard, share)
                 with atomic_write(file) as aside, aside.open("wb") as out:
                     np.savez(out, allow_pickle=False, **arrays)
             with np.load(file, allow_pickle=False) as arrays:
@@ -163,14 +161,13 @@ def encode_frames(tokenizer: Tokenizer, clips: Sequence[StudyClip], folder: Path
     return _join(tokenizer, read)
 
 
-def _plan(paths: Sequence[Path], sample_rate: int) -> tuple[list[list[int]], float]:
-    """Numbers of the files of each shard, and the seconds of all."""
+def _plan(speech: Speech, sample_rate: int) -> tuple[list[list[int]], float]:
+    """Numbers of the clips of each shard, and the seconds of all."""
     shards: list[list[int]] = [[]]
     total = in_shard = 0.0
-    for number, path in enumerate(paths):
-        (recording,) = open_recordings([path], sample_rate=None, target_sample_rate=sample_rate)
+    for number, _, recording in speech.recordings(sample_rate):
         try:
-            seconds = recording.samples / sample_rate
+            seconds = 0.0 if isinstance(recording, AudioError) else recording.samples / sample_rate
         except AudioError:
             seconds = 0.0  # it is left out later on
         if shards[-1] and in_shard + seconds > _SHARD_SECONDS:
@@ -181,22 +178,24 @@ def _plan(paths: Sequence[Path], sample_rate: int) -> tuple[list[list[int]], flo
     return shards, total
 
 
-def _identity(tokenizer: Tokenizer, paths: Sequence[Path], share: float) -> str:
+def _identity(tokenizer: Tokenizer, speech: Speech, shard: Sequence[int], share: float) -> str:
     """Of what a shard is made of: the same shard is not made twice."""
-    files = [
-        (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else str(path)
-        for path in paths
-    ]
-    parts = [tokenizer.fingerprint, list(tokenizer.codebooks.items()), str(tokenizer.dtype), share, files]
+    clips = [(clip.id, clip.start, clip.duration) for clip in (speech.clips[number] for number in shard)]
+    stamps = [speech.stamps[number] for number in shard] if speech.is_listed else speech.stamps
+    parts = [tokenizer.fingerprint, list(tokenizer.codebooks.items()), str(tokenizer.dtype), share, clips, stamps]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _encode_shard(tokenizer: Tokenizer, paths: Sequence[Path], share: float) -> dict[str, npt.NDArray[Any]]:
+def _encode_shard(
+    tokenizer: Tokenizer, speech: Speech, shard: Sequence[int], share: float
+) -> dict[str, npt.NDArray[Any]]:
     encoder, layers, rows = tokenizer.encoder, tokenizer.layers, len(tokenizer.codebooks.sizes)
     pieces: dict[tuple[int, int], dict[str, npt.NDArray[Any]]] = {}
     left_out = []
-    for outcome in read_pieces(encoder, paths, layers):
+    places = {number: place for place, number in enumerate(shard)}
+    for outcome in read_pieces(encoder, speech.recordings(encoder.sample_rate, shard), layers):
         if isinstance(outcome, Piece):
+            outcome = outcome._replace(clip=places[outcome.clip])
             pieces[outcome.clip, outcome.start] = _encode_piece(tokenizer, outcome, share)
         else:
             left_out.append(str(outcome[1]))

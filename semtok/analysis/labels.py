@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semtok.analysis.clips import SPEAKER, StudyClip
+from semtok.analysis.clips import SPEAKER, Tiers
 from semtok.analysis.contingency import Integers
 from semtok.analysis.frames import Frames
 from semtok.errors import SemtokError
+from semtok.speech.clip import Clip
 
 # A word, or a label of clips, that occurs in fewer clips cannot be counted in some and predicted in others.
 _LEAST_CLIPS = 2
@@ -41,31 +42,32 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def aligned_labels(frames: Frames, clips: Sequence[StudyClip], tier: str) -> Labels:
-    """Phones or words; of a word each frame. Labels of one clip alone are left out.
+def aligned_labels(frames: Frames, tiers: Tiers, tier: str, clips: int) -> Labels:
+    """Phones or words of some of so many clips; of a word each frame. Labels of one clip alone are left out.
 
     Raises:
         SemtokError: no clip is aligned, or fewer than two labels are left.
     """
-    aligned = {number for number in np.unique(frames.clips).tolist() if tier in clips[number].tiers}
+    of_tier = tiers.get(tier, {})
+    aligned = {number for number in np.unique(frames.clips).tolist() if number in of_tier}
     if not aligned:
         raise SemtokError(f"no clip has {tier}: give them by --alignments, or as a column of the manifest")
-    names = sorted({name for number in aligned for name in clips[number].tiers[tier].phones})
+    names = sorted({name for number in aligned for name in of_tier[number].phones})
     labels = np.full(frames.codes.shape[1], -1)
     for number in aligned:
         (places,) = np.nonzero(frames.clip_of == number)
-        labels[places] = clips[number].tiers[tier].labels(frames.times[places], names)
-    notes = () if len(aligned) == len(clips) else (f"{len(aligned)} of {len(clips)} clips have {tier}.",)
+        labels[places] = of_tier[number].labels(frames.times[places], names)
+    notes = () if len(aligned) == clips else (f"{len(aligned)} of {clips} clips have {tier}.",)
     return _labels(tier, names, labels, frames, frames.groups, notes)
 
 
-def column_labels(frames: Frames, clips: Sequence[StudyClip], column: str) -> Labels:
+def column_labels(frames: Frames, clips: Sequence[Clip], column: str) -> Labels:
     """What a column of the manifest says of each clip. Labels of one clip alone are left out.
 
     Raises:
         SemtokError: no clip has it, or fewer than two labels are left.
     """
-    values = {number: clips[number].columns.get(column) for number in np.unique(frames.clips).tolist()}
+    values = {number: clips[number].label(column) for number in np.unique(frames.clips).tolist()}
     if not any(values.values()):
         raise SemtokError(f"no clip has a label in the column {column}")
     names = sorted({value for value in values.values() if value})
@@ -77,9 +79,9 @@ def column_labels(frames: Frames, clips: Sequence[StudyClip], column: str) -> La
     return _labels(column, names, numbers[frames.clip_of], frames, _groups(frames, clips, column, numbers), notes)
 
 
-def _groups(frames: Frames, clips: Sequence[StudyClip], column: str, labels: Integers) -> Integers:
+def _groups(frames: Frames, clips: Sequence[Clip], column: str, labels: Integers) -> Integers:
     """Speakers, if each label has three at least; else clips."""
-    speakers = [clip.columns.get(SPEAKER) for clip in clips]
+    speakers = [clip.label(SPEAKER) for clip in clips]
     if column == SPEAKER or not all(speakers):
         return frames.clip_of
     of_label = Counter(label for label, _ in {*zip(labels.tolist(), speakers, strict=True)} if label >= 0)

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from semtok.analysis.clips import PHONES, SPEAKER, WORDS, StudyClip, check_columns, read_clips, read_excerpts
+from semtok.analysis.clips import PHONES, SPEAKER, WORDS, check_columns, read_excerpts, read_tiers
 from semtok.analysis.frames import Frames, encode_frames
 from semtok.analysis.labels import Labels, aligned_labels, column_labels
 from semtok.analysis.layers import Remembered, Subset
@@ -20,6 +20,7 @@ from semtok.analysis.tables.selection import resynthesis_table, selection_table
 from semtok.analysis.tables.table import Table, TableCache
 from semtok.audio.disturbances import Waveform
 from semtok.errors import SemtokError
+from semtok.speech.reading import Speech
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder
 
@@ -34,7 +35,7 @@ class Study:
 
     Args:
         tokenizer: on the device it is on.
-        audio: folder or manifest, for `semtok.analysis.clips.read_clips`.
+        audio: name of a source of speech, for `semtok.speech.sources.open_source`.
         folder: of the report; new, empty or of an earlier study.
         alignments: file of phones, and words, of the clips.
         columns: of the manifest whose labels are looked at, beside "speaker" where there is one.
@@ -58,9 +59,10 @@ class Study:
         seed: int = 0,
     ) -> None:
         self.tokenizer, self.vocoder, self.seed = tokenizer, vocoder, seed
-        self.clips: list[StudyClip] = read_clips(audio, alignments)
-        check_columns(self.clips, list(columns))
-        has_speakers = any(SPEAKER in clip.columns for clip in self.clips)
+        self.speech = Speech([os.fspath(audio)])
+        self.tiers = read_tiers(self.speech, audio, alignments)
+        check_columns(self.speech.clips, columns)
+        has_speakers = any(clip.label(SPEAKER) for clip in self.speech.clips)
         self.columns = tuple(dict.fromkeys([*([SPEAKER] if has_speakers else []), *columns]))
         self.folder = Path(folder)
         self._cache = TableCache(self.folder)
@@ -68,7 +70,7 @@ class Study:
     @cached_property
     def frames(self) -> Frames:
         """Codes of all clips."""
-        return encode_frames(self.tokenizer, self.clips, self._cache.folder)
+        return encode_frames(self.tokenizer, self.speech, self._cache.folder)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -77,15 +79,17 @@ class Study:
     @cached_property
     def labels(self) -> Mapping[str, Labels | SemtokError]:
         """Phones, words and the labels of each column, or the error that says why a tier is missing."""
-        labels: dict[str, Labels | SemtokError] = {}
-        words = [WORDS] if any(WORDS in clip.tiers for clip in self.clips) else []
-        for name in (PHONES, *words, *self.columns):
-            read = aligned_labels if name in (PHONES, WORDS) else column_labels
+
+        def read(name: str) -> Labels | SemtokError:
             try:
-                labels[name] = read(self.frames, self.clips, name)
+                if name in (PHONES, WORDS):
+                    return aligned_labels(self.frames, self.tiers, name, len(self.speech))
+                return column_labels(self.frames, self.speech.clips, name)
             except SemtokError as error:
-                labels[name] = error
-        return labels
+                return error
+
+        words = [WORDS] if WORDS in self.tiers else []
+        return {name: read(name) for name in (PHONES, *words, *self.columns)}
 
     @property
     def purposes(self) -> tuple[str, ...]:
@@ -122,7 +126,7 @@ class Study:
 
     def abx(self) -> Table:
         """ABX errors of phones, within and across speakers, on tokens and on features."""
-        return self._table("abx", lambda: abx_table(self.tokenizer, self.clips, self.frames, self.seed))
+        return self._table("abx", lambda: abx_table(self.tokenizer, self.speech, self.tiers, self.frames, self.seed))
 
     def selection(self, purpose: str) -> Table:
         """The best 1, 2, 3 ... layers for a purpose, and which of these sets is the knee.
@@ -150,12 +154,11 @@ class Study:
     @cached_property
     def _origin(self) -> dict[str, Any]:
         """All that the tables depend on."""
-        clips = hashlib.sha256()
-        for clip in self.clips:
-            size = clip.path.stat() if clip.path.exists() else None
-            stamp = (size.st_size, size.st_mtime_ns) if size else None
-            tiers = {name: (of.phones, of.starts.tolist(), of.ends.tolist()) for name, of in clip.tiers.items()}
-            clips.update(repr((str(clip.path.resolve()), stamp, dict(clip.columns), tiers)).encode())
+        clips = hashlib.sha256(repr(self.speech.stamps).encode())
+        for number, clip in enumerate(self.speech.clips):
+            aligned = {name: of_tier[number] for name, of_tier in self.tiers.items() if number in of_tier}
+            tiers = {name: (of.phones, of.starts.tolist(), of.ends.tolist()) for name, of in aligned.items()}
+            clips.update(repr((clip.id, dict(clip.columns), tiers)).encode())
         return {
             "fingerprint": self.tokenizer.fingerprint,
             "codebooks": list(self.tokenizer.codebooks.items()),
@@ -166,7 +169,7 @@ class Study:
         }
 
     def _excerpts(self) -> list[Waveform]:
-        return read_excerpts(self.clips, self.frames.clips, self.tokenizer.sample_rate)
+        return read_excerpts(self.speech, self.frames.clips, self.tokenizer.sample_rate)
 
     @cached_property
     def _bits(self) -> Mapping[str, Remembered]:

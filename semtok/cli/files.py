@@ -12,16 +12,10 @@ from pathlib import Path
 
 import typer
 
-from semtok.audio.files import (
-    AUDIO_SUFFIXES,
-    MANIFEST_SUFFIXES,
-    WRITTEN_SUFFIXES,
-    Listing,
-    has_suffix,
-    list_audio,
-    list_folder,
-)
+from semtok.audio.files import AUDIO_SUFFIXES, WRITTEN_SUFFIXES, has_suffix, list_folder
 from semtok.errors import AudioError
+from semtok.speech.sources import FileSource, open_source
+from semtok.speech.sources.files import MANIFESTS
 
 TOKENS = (".safetensors",)
 STANDARD = Path("-")
@@ -47,7 +41,7 @@ def plan_from_audio(inputs: Sequence[Path], output: Path, *, written: Sequence[s
     """Pairs every input file with its output, before anything is done.
 
     Args:
-        inputs: existing files of any suffix; manifests, and folders, which `list_audio` searches.
+        inputs: existing files of any suffix; manifests and folders of whole files.
         output: a file ending in one of `written`, or standard output, for a single file; else a folder, in which paths
             below an input folder are kept and suffixes become `written[0]`.
 
@@ -102,16 +96,13 @@ def plan_to_print(inputs: Sequence[Path]) -> Plan:
             raise typer.BadParameter(f"path {str(path)!r} does not exist", param_hint="IN")
         sources = [path]
         if path.is_dir() or _is_manifest(path, AUDIO_SUFFIXES):
-            listing = _list(path, AUDIO_SUFFIXES)
-            sources = [entry.path for entry in listing.entries]
-            if listing.left_out:
-                left_out.append(f"left out of {path}: {listing.describe_left_out()}")
+            sources = _list(path, AUDIO_SUFFIXES, None, left_out)
         jobs |= {source: Job(source, STANDARD) for source in sources}
     return Plan(list(jobs.values()), left_out)
 
 
 def _is_manifest(path: Path, read: tuple[str, ...]) -> bool:
-    return read is AUDIO_SUFFIXES and path.suffix in MANIFEST_SUFFIXES
+    return read is AUDIO_SUFFIXES and path.suffix in MANIFESTS
 
 
 def _into_folder(
@@ -121,26 +112,39 @@ def _into_folder(
     for path in inputs:
         if path.is_dir() or _is_manifest(path, read):
             root = path if path.is_dir() else path.parent
-            listing = _list(path, read, folder)
-            names = {file: _below(file, root) for file, _ in listing.entries}
-            if listing.left_out:
-                left_out.append(f"left out of {path}: {listing.describe_left_out()}")
+            names = {file: _below(file, root) for file in _list(path, read, folder, left_out)}
         else:
             names = {path: Path("stdin") if path == STANDARD else Path(path.name)}
         jobs += [Job(source, folder / name.with_suffix(suffix)) for source, name in names.items()]
     return list(dict.fromkeys(jobs))
 
 
-def _list(path: Path, read: tuple[str, ...], skip: Path | None = None) -> Listing:
+def _list(path: Path, read: tuple[str, ...], skip: Path | None, left_out: list[str]) -> list[Path]:
+    """The files of a folder or manifest; what is left out of it becomes a line of `left_out`."""
     if read is AUDIO_SUFFIXES:
-        try:
-            return list_audio(path, skip=skip)
-        except AudioError as error:
-            raise typer.BadParameter(str(error), param_hint="IN") from error
-    listing = list_folder(path, has_suffix(read), skip=skip)
-    if not listing.entries:
-        raise typer.BadParameter(f"there are no {', '.join(read)} files in {path}", param_hint="IN")
-    return listing
+        files, others = _list_audio(path, skip)
+    else:
+        listing = list_folder(path, has_suffix(read), skip=skip)
+        files, others = listing.paths, listing.describe_left_out()
+        if not files:
+            raise typer.BadParameter(f"there are no {', '.join(read)} files in {path}", param_hint="IN")
+    if others:
+        left_out.append(f"left out of {path}: {others}")
+    return files
+
+
+def _list_audio(path: Path, skip: Path | None) -> tuple[list[Path], str]:
+    try:
+        source = open_source(path, skip=skip)
+        clips = list(source.rows())
+    except AudioError as error:
+        raise typer.BadParameter(str(error), param_hint="IN") from error
+    if not isinstance(source, FileSource) or any(clip.start is not None for clip in clips):
+        raise typer.BadParameter(
+            f"{path} holds segments, or clips in archives, and not whole files: encode it with `semtok encode-corpus`",
+            param_hint="IN",
+        )
+    return [Path(source.locate(clip)) for clip in clips], source.left_out
 
 
 def _below(file: Path, root: Path) -> Path:

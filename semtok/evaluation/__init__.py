@@ -10,18 +10,16 @@ from __future__ import annotations
 from semtok.evaluation.judges import Judges, load_judges
 from semtok.evaluation.metrics import METRICS, Metric
 from semtok.evaluation.report import write_report
-from semtok.evaluation.resynthesis import Clip, Resynthesis, Row, default_subsets, evaluate_resynthesis, find_clips
+from semtok.evaluation.resynthesis import Resynthesis, Row, default_subsets, evaluate_resynthesis
 
 __all__ = [
     "METRICS",
-    "Clip",
     "Judges",
     "Metric",
     "Resynthesis",
     "Row",
     "default_subsets",
     "evaluate_resynthesis",
-    "find_clips",
     "load_judges",
     "write_report",
 ]

@@ -9,17 +9,17 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from semtok.audio.files import list_audio
-from semtok.audio.io import load_audio
 from semtok.codebooks.codebooks import check_layers
+from semtok.errors import AudioError
 from semtok.evaluation import metrics
 from semtok.evaluation.judges import Judges
 from semtok.evaluation.metrics import METRICS, SAMPLE_RATE, Waveform, WordErrors
+from semtok.speech.clip import Clip
+from semtok.speech.reading import Speech
 from semtok.support.progress import track
 
 if TYPE_CHECKING:
@@ -30,14 +30,6 @@ Subset: TypeAlias = tuple[int, ...]
 Scores: TypeAlias = dict[str, float | WordErrors]
 
 _ORIGINAL: Subset = ()
-
-
-@dataclass(frozen=True)
-class Clip:
-    """An audio file and what is said in it ("" if not known)."""
-
-    path: Path
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,16 +77,6 @@ class _Measured:
     other_language: str | None
 
 
-def find_clips(folder: str | os.PathLike[str]) -> list[Clip]:
-    """The clips of a folder or manifest, as `semtok.audio.files.list_audio` has them; what is said, by a column `text`.
-
-    Raises:
-        AudioError: the folder is missing, holds no audio, or its manifest has no column `path`.
-    """
-    entries = list_audio(Path(folder)).entries
-    return [Clip(path, columns.get("text") or "") for path, columns in entries]
-
-
 def default_subsets(layers: Sequence[int]) -> list[Subset]:
     """Every single layer; the lowest with the middle and with the deepest one; the lowest three; all layers.
 
@@ -123,7 +105,7 @@ def evaluate_resynthesis(
 
     Args:
         tokenizer, vocoder: of one checkpoint; used on the device they are on.
-        audio: folder, read by `find_clips`.
+        audio: name of a source of speech, for `semtok.speech.sources.open_source`; its column `text` is what is said.
         subsets: of the vocoder's layers; `default_subsets` by default.
         judges: of `load_judges`; none by default, which leaves out the metrics that need one.
         speaker: whether the vocoder is also told the voice of each clip, as its speaker encoder hears it in that clip.
@@ -133,15 +115,16 @@ def evaluate_resynthesis(
     Raises:
         SemtokError: the extra `eval` is not installed.
         LayerError: a subset with layers that the vocoder lacks.
-        AudioError: as `find_clips`; a file that cannot be read or is too short to encode.
+        AudioError: no audio; a clip that cannot be read or is too short to encode.
         SpeakerError: `speaker`, and the vocoder has no speaker encoder.
     """
     metrics.check_extra()
     checked = [check_layers(subset, vocoder.layers, owner="the vocoder") for subset in subsets or ()]
     checked = checked or default_subsets(vocoder.layers)
     judges = judges or Judges()
-    clips = find_clips(audio)
-    outputs = _resynthesise(tokenizer, vocoder, clips, checked, speaker)
+    speech = Speech([os.fspath(audio)])
+    clips = speech.clips
+    outputs = _resynthesise(tokenizer, vocoder, speech, checked, speaker)
     measuring = _measure_clips(judges, clips, outputs, workers or os.cpu_count() or 1)
     measured = list(track(measuring, "measuring", len(clips)))
     rows = [_row(_ORIGINAL, None, measured)]
@@ -169,7 +152,7 @@ def _measure_clips(
         for clip, outputs in zip(clips, outputs_of_clips, strict=True):
             original = outputs[_ORIGINAL]
             other_language = judges.recognizer.other_language(original) if judges.recognizer else None
-            judged = _judge(judges, "" if other_language else clip.text, outputs, hear=other_language is None)
+            judged = _judge(judges, "" if other_language else clip.label("text"), outputs, hear=other_language is None)
             pending.append(pool.submit(_measure, outputs, judged, other_language))
             # bounds the audio that waits in memory
             if len(pending) > 2 * workers:
@@ -178,13 +161,15 @@ def _measure_clips(
 
 
 def _resynthesise(
-    tokenizer: Tokenizer, vocoder: Vocoder, clips: Iterable[Clip], subsets: Sequence[Subset], speaker: bool
+    tokenizer: Tokenizer, vocoder: Vocoder, speech: Speech, subsets: Sequence[Subset], speaker: bool
 ) -> Iterator[dict[Subset, Waveform]]:
     """What each subset of the layers of each clip sounds like, and the original itself, all at 16 kHz."""
     import soxr
 
-    for clip in clips:
-        original = load_audio(clip.path, sample_rate=SAMPLE_RATE).numpy()
+    for _, waveform in speech.read(SAMPLE_RATE):
+        if isinstance(waveform, AudioError):
+            raise waveform
+        original = waveform.numpy()
         tokens = tokenizer.encode(original, sample_rate=SAMPLE_RATE, layers=vocoder.layers)
         voice = vocoder.speaker(original, sample_rate=SAMPLE_RATE) if speaker else None
         outputs = {_ORIGINAL: original}
@@ -243,7 +228,7 @@ def _row(layers: Subset, bitrate: float | None, measured: Sequence[_Measured]) -
 
 
 def _notes_on_language(judges: Judges, clips: Sequence[Clip], measured: Sequence[_Measured]) -> list[str]:
-    others = {str(clip.path): result.other_language for clip, result in zip(clips, measured, strict=True)}
+    others = {clip.path: result.other_language for clip, result in zip(clips, measured, strict=True)}
     others = {path: language for path, language in others.items() if language}
     if judges.recognizer is None or not others:
         return []

@@ -24,3 +24,8 @@ class Clip:
     start: float | None = None
     duration: float | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def label(self, column: str) -> str:
+        """The text of a column; empty if the clip has no such column or no value in it, which NaN stands for too."""
+        value = self.columns.get(column)
+        return "" if value is None or value != value else str(value)

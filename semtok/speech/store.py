@@ -15,6 +15,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol, TypeAlias
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from semtok.errors import AudioError, SemtokError
 from semtok.speech.clip import Clip
+from semtok.speech.reading import Speech
 from semtok.support.atomic import atomic_write, remove_leftovers
 from semtok.support.disks import full_disk
 from semtok.support.progress import progress_bar
@@ -34,6 +36,8 @@ _VERSION = 1
 _TRAILER = struct.Struct("<QI4s")
 _LETTERS = b"SEMT"
 _ALIGNMENT = 8
+# Listed clips of a shard.
+_PART_CLIPS = 64
 # Waveforms that a maker is given together: ten minutes at 16 kHz.
 _BLOCK_SAMPLES = 600 * 16000
 
@@ -81,6 +85,14 @@ class Part:
     identity: Any
     read: Callable[[], Iterable[tuple[Clip, Tensor | AudioError]]]
     clips: Sequence[Clip] = ()
+
+
+def parts_of(speech: Speech, sample_rate: int) -> list[Part]:
+    """The parts of a store that is made of speech at `sample_rate`: 64 clips each, or an archive of clips."""
+    return [
+        Part(part.stamps, partial(part.read, sample_rate), part.clips if part.is_listed else ())
+        for part in speech.parts(_PART_CLIPS)
+    ]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semtok.checkpoints.config import Config, read_config
 from semtok.errors import ConfigError
+from semtok.speech.sources import Dataset
 from semtok.training.changes import apply_change
 from semtok.training.config_yaml import parse_yaml
 
@@ -15,27 +16,11 @@ PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """What accelerate calls them."""
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Speech of a dataset of the Hugging Face Hub, or of a folder that `datasets` knows how to read.
-
-    `dataset`, `config`, `split` and `revision` are passed to `datasets.load_dataset`; `audio` is the column of
-    recordings. With `streaming` its files are read over the network and not stored; `hours` ends it early.
-    """
-
-    dataset: str
-    split: str
-    config: str | None = None
-    revision: str | None = None
-    audio: str = "audio"
-    streaming: bool = False
-    hours: float | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
-    """Every step's: the `folder` where it writes, and `data`: folders, manifests (.csv or .jsonl with a column `path`)
-    or datasets. Rows of manifests whose column `split` is one of `leave_out_splits` are left out."""
+    """Every step's: the `folder` where it writes, and `data`: sources of speech, by the names that
+    `semtok.speech.sources.open_source` takes, or datasets. Clips whose column `split` is one of `leave_out_splits` are
+    left out."""
 
     folder: str
     data: list[str | Dataset]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from semtok.analysis.abx import Example, Triplets, abx_error, angle, draw_triplets, find_examples
-from semtok.analysis.clips import PHONES, StudyClip
+from semtok.analysis.clips import PHONES, Tiers
 from semtok.analysis.frames import Frames, Piece, read_pieces
 from semtok.analysis.tables.table import Table
+from semtok.speech.reading import Speech
 from semtok.support.progress import track
 from semtok.tokenizer import Tokenizer
 
@@ -23,15 +25,16 @@ _CLIPS_AT_A_TIME = 10
 _FEW_TRIPLETS = 100
 
 
-def abx_table(tokenizer: Tokenizer, clips: Sequence[StudyClip], frames: Frames, seed: int) -> Table:
+def abx_table(tokenizer: Tokenizer, speech: Speech, tiers: Tiers, frames: Frames, seed: int) -> Table:
     """`abx_error` of phones by layer, within and across speakers, on tokens and on features of up to 60 clips."""
-    aligned = [number for number in np.unique(frames.clips).tolist() if PHONES in clips[number].tiers]
+    phones = tiers.get(PHONES, {})
+    aligned = [number for number in np.unique(frames.clips).tolist() if number in phones]
     if not aligned:
         return Table(notes=["No clip has phones: give them by --alignments, or as a column of the manifest."])
     chosen = _choose_clips(tokenizer, frames, aligned, seed)
     inside = np.isin(frames.clip_of, chosen)
-    examples = [example for example in find_examples(frames, clips) if inside[example.start]]
-    features = _features_of(tokenizer, clips, frames, chosen, examples)
+    examples = [example for example in find_examples(frames, speech.clips, phones) if inside[example.start]]
+    features = _features_of(tokenizer, speech, frames, chosen, examples)
     rows, notes = [], []
     for across, where in ((False, "within"), (True, "across")):
         triplets = draw_triplets(examples, across=across, seed=seed)
@@ -76,7 +79,7 @@ def _centroids_of(
 
 def _features_of(
     tokenizer: Tokenizer,
-    clips: Sequence[StudyClip],
+    speech: Speech,
     frames: Frames,
     chosen: Sequence[int],
     examples: Sequence[Example],
@@ -86,7 +89,7 @@ def _features_of(
     starts = sorted(example.start for example in examples)
     stops = {example.start: example.stop for example in examples}
     features = {}
-    for piece in track(_pieces(tokenizer, clips, chosen), "features", None):
+    for piece in track(_pieces(tokenizer, speech, chosen), "features", None):
         (places,) = np.nonzero(frames.clips == piece.clip)
         seconds = frames.times[first_frames[places]]
         nearest = places[np.abs(seconds - piece.start / tokenizer.sample_rate).argmin()]
@@ -96,11 +99,11 @@ def _features_of(
     return features
 
 
-def _pieces(tokenizer: Tokenizer, clips: Sequence[StudyClip], chosen: Sequence[int]) -> Iterator[Piece]:
+def _pieces(tokenizer: Tokenizer, speech: Speech, chosen: Sequence[int]) -> Iterator[Piece]:
     """A few clips at a time, which bounds memory."""
-    for start in range(0, len(chosen), _CLIPS_AT_A_TIME):
-        some = chosen[start : start + _CLIPS_AT_A_TIME]
-        for piece in read_pieces(tokenizer.encoder, [clips[clip].path for clip in some], tokenizer.layers):
+    clips = speech.recordings(tokenizer.sample_rate, chosen)
+    while some := list(islice(clips, _CLIPS_AT_A_TIME)):
+        for piece in read_pieces(tokenizer.encoder, some, tokenizer.layers):
             if not isinstance(piece, Piece):
                 raise piece[1]
-            yield piece._replace(clip=some[piece.clip])
+            yield piece

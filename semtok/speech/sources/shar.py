@@ -12,16 +12,16 @@ from typing import Any
 from semtok.audio.recordings import FileRecording
 from semtok.errors import AudioError, needs_extra
 from semtok.speech.clip import Clip
-from semtok.speech.columns import common_types
+from semtok.speech.columns import common_types, passed_columns
 from semtok.speech.sources.cuts import passed, span
+from semtok.speech.sources.places import Place
 from semtok.speech.sources.source import Opened, Source
 
 
 class Shar(Source):
     """The shards `cuts.NNNNNN.jsonl.gz` and `recording.NNNNNN.tar` of a folder; a row of the plan is a shard.
 
-    What the supervision of a cut says, and its custom fields of text and numbers, are columns; other fields are left
-    unread.
+    What the supervisions of a cut say, and custom fields, are columns, see `passed`; other fields are left unread.
 
     Args:
         folder: on disk.
@@ -45,7 +45,7 @@ class Shar(Source):
 
     @cached_property
     def columns(self) -> Mapping[str, str]:
-        return common_types(passed(cut) for name in self._shards for cut in self._cuts(name))
+        return common_types(passed_columns(passed(cut)) for name in self._shards for cut in self._cuts(name))
 
     def rows(self) -> Iterator[Clip]:
         return (Clip(name, name) for name in self._shards)
@@ -53,6 +53,12 @@ class Shar(Source):
     def recordings(self, rows: Iterable[Clip], sample_rate: int) -> Iterator[Opened]:
         for row in rows:
             yield from self._read(row, sample_rate)
+
+    def locate(self, clip: Clip) -> str:
+        return str(self._folder / clip.path)
+
+    def stamp(self, row: Clip) -> Any:
+        return [Place(str(self._folder / row.path)).stamp(), Place(str(self._shards[row.path])).stamp()]
 
     def _cuts(self, name: str) -> Iterator[Any]:
         with needs_extra("export"):
@@ -78,7 +84,7 @@ class Shar(Source):
 
 
 def _open(cut: Any, recording: Any, content: bytes, path: str, sample_rate: int) -> Opened:
-    clip = Clip(cut.id, path, columns=passed(cut))
+    clip = Clip(cut.id, path, columns=passed_columns(passed(cut)))
     if recording is None or recording.num_channels != 1:
         return clip, AudioError(f"cut {cut.id} has no recording of one channel")
     return clip, FileRecording(content, path, sample_rate, **span(cut, recording))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from semtok.audio.recordings import Recording
 from semtok.errors import AudioError
@@ -22,14 +22,16 @@ class Source(ABC):
 
     Attributes:
         rows_are_clips: whether each row is one clip; else the clips of a row are known once it is read.
+        split: that all clips are of, such as "train"; None where each clip may have a column for it.
     """
 
     rows_are_clips: bool = True
+    split: str | None = None
 
     @property
     @abstractmethod
     def columns(self) -> Mapping[str, str]:
-        """The columns of the clips, with their types: "string", "int64", "double" or "bool"."""
+        """The columns of the clips, with their types: "string", "int64", "uint64", "double" or "bool"."""
 
     @property
     def left_out(self) -> str:
@@ -51,3 +53,11 @@ class Source(ABC):
         Raises:
             AudioError: a source that fails as a whole.
         """
+
+    @abstractmethod
+    def locate(self, clip: Clip) -> str:
+        """Where the audio of a clip or row is: a path seen from the working folder, or a URL."""
+
+    @abstractmethod
+    def stamp(self, row: Clip) -> Any:
+        """What changes when the audio of a row does, as JSON: where it is, and of files on disk size and time."""

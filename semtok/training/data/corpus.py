@@ -14,9 +14,8 @@ from torch import Tensor
 
 from semtok.errors import AudioError
 from semtok.speech.clip import Clip
-from semtok.speech.store import ALONE, Copies, Form, Part, Processes, Store, open_store
-from semtok.training.config import Dataset
-from semtok.training.data.sources import find_rows, parts_of
+from semtok.speech.reading import Data, Speech
+from semtok.speech.store import ALONE, Copies, Form, Part, Processes, Store, open_store, parts_of
 
 
 @dataclass(frozen=True)
@@ -89,23 +88,23 @@ class Corpus:
 
 
 def load_corpus(
-    data: Sequence[str | Path | Dataset],
+    data: Sequence[Data],
     cache: Path,
     *,
     sample_rate: int,
     leave_out_splits: Sequence[str] = (),
     processes: Processes = ALONE,
 ) -> Corpus:
-    """The corpus of folders, manifests and datasets, decoded into `cache` the first time: 115 MB an hour at 16 kHz.
+    """The clips of sources, decoded into `cache` the first time: 115 MB an hour at 16 kHz.
 
-    Rows of manifests whose column `split` is one of `leave_out_splits` are no part of it. Clips that cannot be read or
+    Clips whose column `split` is one of `leave_out_splits` are no part of it. Clips that cannot be read or
     are shorter than half a second are left out, counted and listed in `cache/left_out.json`. What changes among the
     recordings is decoded anew.
 
     Raises:
         AudioError: if a source is missing or no clip could be read.
     """
-    parts = parts_of(find_rows(data, leave_out_splits), sample_rate)
+    parts = parts_of(Speech(data, leave_out_splits=leave_out_splits), sample_rate)
     store = open_store(parts, Samples(sample_rate), cache, processes=processes, description="decoding audio")
     if len(store) == 0:
         raise AudioError(f"no readable audio in {', '.join(map(str, data))}; left out: {store.left_out}")

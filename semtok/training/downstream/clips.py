@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,15 +18,18 @@ from torch import Tensor
 from semtok.audio.disturbances import add_noise
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import AudioError
+from semtok.speech.clip import Clip
+from semtok.speech.reading import Data, Speech
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
-from semtok.training.config import Dataset
 from semtok.training.data.noises import load_noises
-from semtok.training.data.sources import Row, find_rows, read_rows
 from semtok.training.downstream.config import AugmentationConfig
 
 _CLIPS_AT_ONCE = 16
+
+Row: TypeAlias = dict[str, str]
+"""What the columns of a clip say as text, and its `path`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Clips:
 
 
 def load_clips(
-    data: Sequence[str | Dataset],
+    data: Sequence[Data],
     tokenizer: Tokenizer,
     cache: Path,
     *,
@@ -100,8 +104,8 @@ def load_clips(
     Raises:
         AudioError: a source is missing, or no clip could be read.
     """
-    rows = find_rows(data, leave_out_splits)
-    files = [row for row in rows if not isinstance(row, Dataset)]
+    speech = Speech(data, leave_out_splits=leave_out_splits)
+    listed = [_row(clip) for clip in speech.clips] if speech.is_listed else []
     changes = bool(augmentation.speeds or augmentation.noisy_copies)
     about = {
         "tokenizer": tokenizer.fingerprint,
@@ -110,8 +114,8 @@ def load_clips(
         "augmentation": dataclasses.asdict(augmentation),
         "seed": seed if augmentation.noisy_copies else 0,
         # Not what else a manifest says: texts, labels and splits may change.
-        "clips": [dataclasses.asdict(row) if isinstance(row, Dataset) else row["path"] for row in rows],
-        "copies": [changes and augmented_splits(row.get("split")) for row in files],
+        "clips": speech.stamps,
+        "copies": [changes and augmented_splits(row.get("split")) for row in listed],
     }
     folder = cache / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     index_file, values_file = folder / "index.json", folder / "values"
@@ -120,8 +124,8 @@ def load_clips(
         noises = load_noises(augmentation.noise, data=data, sample_rate=tokenizer.sample_rate)
         with atomic_write(values_file) as aside:
             kept, starts, skipped = _tokenize(
-                read_rows(rows, sample_rate=tokenizer.sample_rate),
-                None if any(isinstance(row, Dataset) for row in rows) else len(rows),
+                ((_row(clip), waveform) for clip, waveform in speech.read(tokenizer.sample_rate)),
+                len(listed) if speech.is_listed else None,
                 tokenizer,
                 aside,
                 lambda row, waveform, number: (
@@ -139,7 +143,7 @@ def load_clips(
     index = json.loads(index_file.read_text())
     if not index["clips"]:
         raise AudioError(f"no readable audio in {', '.join(map(str, data))}; skipped: {index['skipped']}")
-    rows_of_clips = [files[number] if number < len(files) else row for number, row in index["clips"]]
+    rows_of_clips = [listed[number] if listed else row for number, row in index["clips"]]
     values: np.ndarray = np.memmap(values_file, np.float16 if features else np.int16, mode="r")
     dim = tokenizer.encoder.dim
     if features:
@@ -151,6 +155,11 @@ def load_clips(
     columns = np.concatenate([rows_of[layer].start + np.arange(len(sizes)) for layer, sizes in codebooks.items()])
     values = values.reshape(-1, len(tokenizer.codebooks.sizes))
     return Clips(rows_of_clips, values, index["starts"], columns)
+
+
+def _row(clip: Clip) -> Row:
+    columns = {name: clip.label(name) for name, value in clip.columns.items() if value is not None}
+    return columns | {"path": clip.path}
 
 
 def _copies(

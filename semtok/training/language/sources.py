@@ -10,8 +10,8 @@ import numpy as np
 
 from semtok.errors import TokensError
 from semtok.language.vocabulary import UnitVocabulary
+from semtok.speech.sources import Dataset
 from semtok.tokens import Tokens, take_tokens
-from semtok.training.config import Dataset
 from semtok.training.language.config import LanguageConfig
 
 
