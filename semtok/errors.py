@@ -46,11 +46,24 @@ class ConfigError(SemtokError, ValueError):
     """Raised when a config file has an unknown, missing or ill-typed entry."""
 
 
-def check_positive(config: object, *names: str) -> None:
-    """Raises `ConfigError` if one of these entries of a config is less than 1."""
+LARGEST_SIZE = 1 << 20
+"""Of anything that a config counts: layers, channels, samples of a window, Hz."""
+
+
+def check_positive(config: object, *names: str, most: int = LARGEST_SIZE) -> None:
+    """Checks entries of a config: numbers, tuples of numbers, or None, which is passed over.
+
+    Raises:
+        ConfigError: one of the numbers is less than 1 or more than `most`, or a tuple has more than 64.
+    """
     for name in names:
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, got {getattr(config, name)}")
+        value = getattr(config, name)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        if len(numbers) > 64:
+            raise ConfigError(f"{name} must be at most 64 numbers, got {len(numbers)}")
+        if not all(1 <= number <= most for number in numbers):
+            bound = f"at least 1, got {min(numbers)}" if min(numbers) < 1 else f"at most {most}, got {max(numbers)}"
+            raise ConfigError(f"{name} must be {bound}")
 
 
 @contextmanager

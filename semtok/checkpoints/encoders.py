@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from semtok.checkpoints.config import CONFIG, ENCODER
+from semtok.checkpoints.encoder_config import CONFIGS, encoder_entries
 from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.tensors import write_tensors
-from semtok.encoder.families import FAMILIES
+from semtok.checkpoints.untrusted import read_state_dict
+from semtok.checkpoints.untrusted.source import loading
 from semtok.errors import CheckpointError, SemtokError
 from semtok.support.atomic import atomic_write
 
@@ -26,6 +29,8 @@ WEIGHTS = "model.safetensors"
 _PICKLED_WEIGHTS = "pytorch_model.bin"
 # The one weight that serves training only; some published encoders go without.
 _MASK_EMBEDDING = "masked_spec_embed"
+_SPARE_WEIGHTS = 1 << 20
+_LAYER = re.compile(r"(?:^|\.)encoder\.layers\.(\d+)\.")
 # Held while transformers is imported, as other threads would see a half of it, and while a model is loaded, which
 # changes transformers' global state.
 _TRANSFORMERS_LOCK = threading.Lock()
@@ -34,46 +39,57 @@ _TRANSFORMERS_LOCK = threading.Lock()
 def read_encoder(repository: Repository, layers: int) -> PreTrainedModel:
     """The SSL model of a repository in transformers' layout with its lowest `layers` layers (at least one), in float32.
 
+    Only the weights of these layers are read, and only if the files have as many as the config asks for.
+
     Raises:
-        CheckpointError: files are missing or corrupt, do not fit each other, or hold a model of no supported family.
+        CheckpointError: files are missing or corrupt, do not fit each other, hold a model of no supported family, or
+            weights that are NaN or infinite.
+        ConfigError: `config.json` has ill-typed entries, or some out of bounds.
         SemtokError: transformers cannot be used in this environment.
     """
-    from safetensors import SafetensorError
-
     config, model_class = _config_and_class(repository, layers)
     config.num_hidden_layers = max(layers, 1)
-    weights = _fetch_weights(repository)
+    path, files = _fetch_weights(repository)
+    empty = _without_weights(model_class, config, repository.file(CONFIG))
+    wanted = sum(tensor.numel() for tensor in empty.parameters())
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        weights |= read_state_dict(file, wanted=lambda name: not _is_above(name, config.num_hidden_layers))
+    # Weights that are missing or of another shape are named below, once so many numbers are known to fit into memory.
+    if wanted > 2 * (stored := sum(tensor.numel() for tensor in weights.values())) + _SPARE_WEIGHTS:
+        raise CheckpointError(
+            f"{path} does not fit the {CONFIG} beside it: it has {stored} numbers for a model of {wanted}"
+        )
     try:
-        with quiet_transformers():
+        with loading(path), quiet_transformers():
+            # Not from the folder: transformers would look for adapters, indexes and other weights there.
             model, report = model_class.from_pretrained(
-                weights.parent,
+                None,
                 config=config,
+                state_dict=weights,
                 dtype=torch.float32,
-                use_safetensors=".safetensors" in weights.name,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                local_files_only=True,
             )
     except ImportError as error:
         raise _environment_error(error) from error
-    except (SafetensorError, UnpicklingError, EOFError, OSError, RuntimeError, ValueError) as error:
-        # An errno is the operating system's: no permission, no such device, and nothing to do with the content.
-        advice = "" if isinstance(error, OSError) and error.errno else "; fetch it again"
-        raise CheckpointError(
-            f"{weights} ({weights.stat().st_size} bytes) cannot be loaded: {error}{advice}"
-        ) from error
     missing = set(report["missing_keys"])
     if wrong := sorted(missing - {_MASK_EMBEDDING}) + sorted(report["mismatched_keys"]):
-        raise CheckpointError(f"{weights} does not fit the {CONFIG} beside it; missing or of another shape: {wrong}")
+        raise CheckpointError(f"{path} does not fit the {CONFIG} beside it; missing or of another shape: {wrong[:20]}")
     if _MASK_EMBEDDING in missing:
         model.masked_spec_embed.data.zero_()  # it was drawn at random
     return model
 
 
 def empty_encoder(repository: Repository, layers: int) -> PreTrainedModel:
-    """The model that `read_encoder` gives, without weights: on the meta device, from `config.json` alone."""
+    """The model of a repository, from `config.json` alone and on the meta device; errors as in `read_encoder`."""
     config, model_class = _config_and_class(repository, layers)
-    with torch.device("meta"):
+    return _without_weights(model_class, config, repository.file(CONFIG))
+
+
+def _without_weights(model_class: Any, config: Any, path: Path) -> PreTrainedModel:
+    """The model of the config at `path` on the meta device, where weights take no memory."""
+    with loading(path), quiet_transformers(), torch.device("meta"):
         model: PreTrainedModel = model_class(config)
     return model
 
@@ -113,14 +129,13 @@ def _config_and_class(repository: Repository, layers: int) -> tuple[Any, Any]:
     entries = repository.read_json(CONFIG)
     path = repository.file(CONFIG)
     kind = entries.get("model_type")
-    if kind not in FAMILIES:
-        raise CheckpointError(f"{path.parent}: an encoder of type {kind!r}, supported are {', '.join(FAMILIES)}")
+    if not isinstance(kind, str) or kind not in CONFIGS:
+        raise CheckpointError(f"{path.parent}: an encoder of type {kind!r}, supported are {', '.join(CONFIGS)}")
+    needed = encoder_entries(entries, kind, str(path))
     # Imported before any weights are read, so that a failure is not blamed on them.
     config_class, model_class = _import_classes(kind)
-    try:
-        config = config_class.from_dict(entries)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} describes no encoder that transformers knows: {error}") from error
+    with loading(path):
+        config = config_class(**needed)
     if layers > config.num_hidden_layers:
         raise CheckpointError(
             f"the encoder {repository.name} has {config.num_hidden_layers} layers, {layers} are needed"
@@ -150,17 +165,24 @@ def _environment_error(error: Exception) -> SemtokError:
     )
 
 
-def _fetch_weights(repository: Repository) -> Path:
-    """The file of weights, or the index of their shards, all of which are then beside it."""
+def _fetch_weights(repository: Repository) -> tuple[Path, list[Path]]:
+    """The file of weights, or the index of their shards; and the files that hold the weights."""
     indexes = (f"{WEIGHTS}.index.json", f"{_PICKLED_WEIGHTS}.index.json")
     path = repository.file(WEIGHTS, _PICKLED_WEIGHTS, *indexes)
-    if path.name in indexes:
-        shards = repository.read_json(path.name).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise CheckpointError(f"{path} has no weight_map, which names the file of each weight: fetch it again")
-        suffix = Path(path.name.removesuffix(".index.json")).suffix
-        for shard in sorted(set(map(str, shards.values()))):
-            if not shard.endswith(suffix) or Path(shard).name != shard:
-                raise CheckpointError(f"{path} names {shard!r}, which is no shard beside it: it may be hostile")
-            repository.file(shard)
-    return path
+    if path.name not in indexes:
+        return path, [path]
+    shards = repository.read_json(path.name).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise CheckpointError(f"{path} has no weight_map, which names the file of each weight: fetch it again")
+    suffix = Path(path.name.removesuffix(".index.json")).suffix
+    names = sorted(set(map(str, shards.values())))
+    for shard in names:
+        if not shard.endswith(suffix) or Path(shard).name != shard:
+            raise CheckpointError(f"{path} names {shard!r}, which is no shard beside it: it may be hostile")
+    return path, [repository.file(shard) for shard in names]
+
+
+def _is_above(name: str, layers: int) -> bool:
+    """Whether a weight is of a transformer layer above the lowest `layers`."""
+    layer = _LAYER.search(name)
+    return layer is not None and int(layer[1]) >= layers

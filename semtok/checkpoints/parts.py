@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from semtok.checkpoints.config import TokenizerConfig
 from semtok.checkpoints.hub import Repository
-from semtok.errors import CheckpointError
+from semtok.checkpoints.tensors import load_network
 from semtok.networks.config import VocoderConfig
 
 if TYPE_CHECKING:
@@ -45,10 +44,4 @@ class VocoderParts:
         """
         from semtok.networks.scalable_vocoder import build_network
 
-        with torch.device("meta"):  # no random weights are drawn
-            network = build_network(self.config)
-        try:
-            network.load_state_dict(self.weights, assign=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights of {name} do not fit its config: {error}") from error
-        return network
+        return load_network(lambda: build_network(self.config), self.weights, name)

@@ -3,43 +3,65 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semtok.checkpoints.config import CONFIG
+from semtok.checkpoints.untrusted.source import loading, reading
+from semtok.checkpoints.untrusted.state_dict import check_finite
 from semtok.errors import CheckpointError
 from semtok.support.atomic import atomic_write
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def read_tensors(path: Path, fingerprint: str, names: Sequence[str] | None = None) -> dict[str, Tensor]:
     """Tensors of a checkpoint's safetensors file as float32, all of them or those named.
 
     Raises:
-        CheckpointError: the file is truncated, no safetensors, of another tokenizer, or lacks a name.
+        CheckpointError: the file is truncated, no safetensors, of another tokenizer, lacks a name, or has values that
+            are NaN or infinite.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
+    with loading(path), safe_open(path, framework="pt") as file:
+        owner = (file.metadata() or {}).get("fingerprint")
+        if owner != fingerprint:
+            raise CheckpointError(
+                f"{path} is of tokenizer {owner}, {CONFIG} of tokenizer {fingerprint}: "
+                "the files of a checkpoint belong together, fetch or save them anew"
+            )
+        names = list(file.keys()) if names is None else names
+        if missing := sorted(set(names) - set(file.keys())):
+            raise CheckpointError(f"{path} lacks the tensors {missing[:20]}; it has {sorted(file.keys())[:20]}")
+        # A copy, as the file's memory may change.
+        tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in names}
+    with reading(path):
+        check_finite(tensors)
+    return tensors
+
+
+def load_network(build: Callable[[], Network], weights: Mapping[str, Tensor], where: str) -> Network:
+    """The network that `build` makes, with these weights in place of its own.
+
+    It is built on the meta device: whatever sizes a config gives, no memory is taken but that of the weights.
+
+    Raises:
+        CheckpointError: the weights do not fit; `where` is the name of their repository.
+        ConfigError: as `build`.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            found = (file.metadata() or {}).get("fingerprint")
-            if found != fingerprint:
-                raise CheckpointError(
-                    f"{path} is of tokenizer {found}, {CONFIG} of tokenizer {fingerprint}: "
-                    "the files of a checkpoint belong together, fetch or save them anew"
-                )
-            names = list(file.keys()) if names is None else names
-            if missing := sorted(set(names) - set(file.keys())):
-                raise CheckpointError(f"{path} lacks the tensors {missing}; it has {sorted(file.keys())}")
-            # A copy, as the file's memory may change.
-            return {name: file.get_tensor(name).to(torch.float32, copy=True) for name in names}
-    except SafetensorError as error:
-        size = path.stat().st_size
-        raise CheckpointError(
-            f"{path} ({size} bytes) is truncated or no safetensors file: {error}; fetch it again"
-        ) from error
+        with torch.device("meta"):
+            network = build()
+        network.load_state_dict(weights, assign=True)
+    # Sizes that contradict each other make torch's modules raise any of these.
+    except (RuntimeError, TypeError, ArithmeticError, AssertionError, LookupError) as error:
+        raise CheckpointError(f"the weights of {where} do not fit its config: {str(error)[:1000]}") from error
+    return network
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], fingerprint: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from semtok.errors import CheckpointError
+from semtok.errors import CheckpointError, SemtokError
 
 # Of a file, and of what comes out of it decompressed. The largest k-means in use is some 100 MB.
 MAX_BYTES = 1 << 30
@@ -25,6 +25,25 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Path]:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{path}: {error}") from error
+
+
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Whatever a library raises in the block, on the file that it was given, becomes a `CheckpointError` with its name.
+
+    A file that was damaged on purpose makes safetensors, torch and transformers raise what they like.
+    """
+    try:
+        yield
+    except (SemtokError, ImportError):
+        raise
+    except Exception as error:
+        size = f" ({path.stat().st_size} bytes)" if path.is_file() else ""
+        # An errno is the operating system's: no permission, no such device, and nothing to do with the content.
+        advice = "" if isinstance(error, OSError) and error.errno else "; fetch it again"
+        raise CheckpointError(
+            f"{path}{size} cannot be loaded: {str(error)[:1000] or type(error).__name__}{advice}"
+        ) from error
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -20,19 +21,37 @@ _LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 _MAX_SAFETENSORS_HEADER = 100_000_000  # bytes, in the format's definition
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def read_state_dict(
+    path: str | os.PathLike[str], *, wanted: Callable[[str], bool] = lambda _: True
+) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file, or of a dict of tensors that `torch.save` wrote, on the CPU.
 
     Those of floating point are float32, whatever they are stored in.
 
+    Args:
+        path: of the file.
+        wanted: which tensors, by name; the others of a `.safetensors` file are not read.
+
     Raises:
-        CheckpointError: it is missing, damaged, of another format, or holds anything but names and tensors.
+        CheckpointError: the file is missing, damaged, of another format, or holds anything but names and tensors; a
+            tensor holds NaN or infinite values.
     """
     with reading(path) as path:
-        content = read_safetensors(path) if is_safetensors(path) else read_torch(path)
+        content = read_safetensors(path, wanted=wanted) if is_safetensors(path) else read_torch(path)
         if isinstance(content, Tensor):
             raise CheckpointError("it holds a single tensor: expected a dict of tensors, a state dict")
-        return content
+        tensors = {name: tensor for name, tensor in content.items() if wanted(name)}
+        check_finite(tensors)
+        return tensors
+
+
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Raises `CheckpointError` for tensors that hold NaN or infinite values, or values whose sum is infinite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.sum().isfinite():
+            raise CheckpointError(
+                f"its tensor {name[:100]!r} has values that are NaN, infinite or too large: fetch it again"
+            )
 
 
 def is_safetensors(path: Path) -> bool:
@@ -46,15 +65,15 @@ def is_safetensors(path: Path) -> bool:
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _MAX_SAFETENSORS_HEADER
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. The library checks the header against the file.
+def read_safetensors(path: Path, *, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, Tensor]:
+    """The tensors of a safetensors file whose names are `wanted`. The library checks the header against the file.
 
     Raises:
         CheckpointError: it is damaged: the header promises what is not there, or parts of the file to several tensors.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: _plain(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            return {name: _plain(file.get_tensor(name)) for name in file.keys() if wanted(name)}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"it is truncated, damaged or no safetensors file: {error}; fetch it again") from error
 
