@@ -47,20 +47,22 @@ class ConfigError(SemtokError, ValueError):
 
 
 LARGEST_SIZE = 1 << 20
-"""Of anything that a config counts: layers, channels, samples of a window, Hz."""
+"""Of anything that a config counts: channels, samples of a window, Hz."""
+MOST_LAYERS = 256
+"""Of a network: layers or blocks that are alike."""
 
 
 def check_positive(config: object, *names: str, most: int = LARGEST_SIZE) -> None:
     """Checks entries of a config: numbers, tuples of numbers, or None, which is passed over.
 
     Raises:
-        ConfigError: one of the numbers is less than 1 or more than `most`, or a tuple has more than 64.
+        ConfigError: one of the numbers is less than 1 or more than `most`, or a tuple has more than 16.
     """
     for name in names:
         value = getattr(config, name)
         numbers = value if isinstance(value, tuple) else () if value is None else (value,)
-        if len(numbers) > 64:
-            raise ConfigError(f"{name} must be at most 64 numbers, got {len(numbers)}")
+        if len(numbers) > 16:
+            raise ConfigError(f"{name} must be at most 16 numbers, got {len(numbers)}")
         if not all(1 <= number <= most for number in numbers):
             bound = f"at least 1, got {min(numbers)}" if min(numbers) < 1 else f"at most {most}, got {max(numbers)}"
             raise ConfigError(f"{name} must be {bound}")

@@ -60,7 +60,7 @@ def test_the_config_chooses_no_other_weights(folder):
         ({"intermediate_size": 1 << 20}, "does not fit the config.json"),
         ({"hidden_size": 1 << 40}, "hidden_size must be at most"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers must be at most 256"),
-        ({"conv_dim": [16] * 100}, "conv_dim must be at most 64 numbers"),
+        ({"conv_dim": [16] * 100}, "conv_dim must be at most 16 numbers"),
         ({"num_attention_heads": 0}, "num_attention_heads must be at least 1"),
         ({"num_attention_heads": 5}, "no multiple of 5 heads"),
         ({"hidden_act": "xielu"}, "hidden_act must be one of"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
@@ -171,6 +172,6 @@ def _convert(value: Any, expected: Any, where: str) -> Any:
         return float(value)
     if expected is int and type(value) is float and value.is_integer():  # 1e4 is a number of steps too
         return int(value)
-    if type(value) is (origin or expected):
+    if type(value) is (origin or expected) and not (type(value) is float and not math.isfinite(value)):
         return value
-    raise ConfigError(f"{where}: expected {getattr(expected, '__name__', expected)}, got {value!r}")
+    raise ConfigError(f"{where}: expected {getattr(expected, '__name__', expected)}, got {repr(value)[:200]}")

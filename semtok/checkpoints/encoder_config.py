@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from semtok.checkpoints.config import read_config
-from semtok.errors import ConfigError, check_positive
+from semtok.errors import MOST_LAYERS, ConfigError, check_positive
 
 Activation = Literal["gelu", "gelu_new", "relu", "selu", "silu", "swish"]
-_MOST_LAYERS = 256
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_positive(self, "mask_time_length", "mask_feature_length")
         check_positive(self, "hidden_size", "num_attention_heads", "intermediate_size")
-        check_positive(self, "num_hidden_layers", most=_MOST_LAYERS)
+        check_positive(self, "num_hidden_layers", most=MOST_LAYERS)
         _check_choice(self, "hidden_act", get_args(Activation))
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(f"hidden_size {self.hidden_size} is no multiple of {self.num_attention_heads} heads")
@@ -115,7 +114,7 @@ class Data2VecConfig(ConvolutionalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "num_conv_pos_embeddings", most=_MOST_LAYERS)
+        check_positive(self, "num_conv_pos_embeddings", most=MOST_LAYERS)
         check_positive(self, "conv_pos_kernel_size")
 
 

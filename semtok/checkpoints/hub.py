@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semtok.errors import CheckpointError
+from semtok.support.json import read_json
 
 BUNDLED = Path(__file__).parent
 BUNDLED_MODELS = BUNDLED.parent / "downstream" / "bundled"
@@ -76,14 +76,7 @@ class Repository:
     def read_json(self, name: str) -> dict[str, Any]:
         """The entries of a JSON file, read once; errors as in `file`, and if it holds no keys and values."""
         if name not in self._entries:
-            path = self.file(name)
-            try:
-                entries = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise CheckpointError(f"{path} is not JSON: {error}") from error
-            if not isinstance(entries, dict):
-                raise CheckpointError(f"{path} holds no keys and values")
-            self._entries[name] = entries
+            self._entries[name] = read_json(self.file(name), CheckpointError)
         return self._entries[name]
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semtok.checkpoints.config import CONFIG
 from semtok.checkpoints.untrusted.source import loading, reading
 from semtok.checkpoints.untrusted.state_dict import check_finite
-from semtok.errors import CheckpointError
+from semtok.errors import CheckpointError, ConfigError, SemtokError
 from semtok.support.atomic import atomic_write
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -58,8 +58,12 @@ def load_network(build: Callable[[], Network], weights: Mapping[str, Tensor], wh
         with torch.device("meta"):
             network = build()
         network.load_state_dict(weights, assign=True)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except SemtokError:
+        raise
     # Sizes that contradict each other make torch's modules raise any of these.
-    except (RuntimeError, TypeError, ArithmeticError, AssertionError, LookupError) as error:
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, AssertionError, LookupError) as error:
         raise CheckpointError(f"the weights of {where} do not fit its config: {str(error)[:1000]}") from error
     return network
 

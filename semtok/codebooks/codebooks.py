@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from semtok.errors import ConfigError, LayerError
+from semtok.errors import LARGEST_SIZE, ConfigError, LayerError
+
+_MOST_ROWS = 1024
 
 
 class Codebooks(Mapping[int, tuple[int, ...]]):
@@ -24,7 +26,8 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
         sizes: by encoder layer, one codebook size for each stage; a plain k-means has one stage.
 
     Raises:
-        ConfigError: no layers, a layer below 0, a layer without stages, or a codebook of less than one code.
+        ConfigError: no layers, a layer below 0, a layer without stages, a codebook of less than one code, or more rows
+            or codes than any tokenizer has.
     """
 
     ENTRIES: ClassVar = ("layers", "stages", "codebook_sizes")
@@ -36,6 +39,11 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
             raise ConfigError(f"codebooks need layers, numbered from 0, got {list(self._sizes)}")
         if wrong := {layer: stages for layer, stages in self._sizes.items() if not stages or min(stages) < 1}:
             raise ConfigError(f"each layer needs codebook sizes of at least 1, one for each stage, got {wrong}")
+        if len(self.sizes) > _MOST_ROWS or max(self.sizes) > LARGEST_SIZE:
+            raise ConfigError(
+                f"codebooks can have {_MOST_ROWS} rows of at most {LARGEST_SIZE} codes, got {len(self.sizes)} rows of "
+                f"up to {max(self.sizes)}"
+            )
 
     @classmethod
     def from_rows(cls, layers: Sequence[int], codebook_sizes: Sequence[int], stages: Sequence[int] = ()) -> Codebooks:

@@ -19,7 +19,7 @@ from semtok.audio.recordings import AudioInput, open_recordings
 from semtok.checkpoints.card import Card
 from semtok.checkpoints.config import CONFIG, read_config, write_config
 from semtok.checkpoints.hub import Repository
-from semtok.checkpoints.tensors import read_tensors, write_tensors
+from semtok.checkpoints.tensors import load_network, read_tensors, write_tensors
 from semtok.downstream.config import DownstreamConfig, read_downstream_config
 from semtok.downstream.front import Front
 from semtok.downstream.tasks import TASKS
@@ -122,13 +122,8 @@ class DownstreamModel(TokenModel):
         kind: type[Any] = TASKS[config.task].model
         if not issubclass(kind, cls):
             raise CheckpointError(f"{repository.name} is a model of task {config.task!r}: load it by {kind.__name__}")
-        with torch.device("meta"):  # no random weights are drawn
-            network = kind.build_network(config)
         tensors = read_tensors(repository.file(_WEIGHTS), config.fingerprint)
-        try:
-            network.load_state_dict(tensors, assign=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights of {repository.name} do not fit its config: {error}") from error
+        network = load_network(lambda: kind.build_network(config), tensors, repository.name)
         model: Self = kind(config, network.to(device))
         return model
 

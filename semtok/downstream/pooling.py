@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.audio.lengths import frame_mask
-from semtok.errors import ConfigError
+from semtok.errors import MOST_LAYERS, ConfigError, check_positive
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class XVectorConfig:
     embedding: int = 512
 
     def __post_init__(self) -> None:
+        check_positive(self, "channels", "kernels", "dilations", "embedding")
         _check_lengths(self.channels, self.kernels, self.dilations)
 
 
@@ -48,6 +49,8 @@ class ECAPAConfig:
     embedding: int = 192
 
     def __post_init__(self) -> None:
+        check_positive(self, "channels", "kernels", "dilations", "attention", "squeeze", "embedding")
+        check_positive(self, "scale", most=MOST_LAYERS)
         _check_lengths(self.channels, self.kernels, self.dilations)
         if len(self.channels) < 3 or len(set(self.channels[:-1])) > 1 or self.channels[0] % self.scale:
             raise ConfigError(
@@ -57,7 +60,7 @@ class ECAPAConfig:
 
 
 def _check_lengths(channels: tuple[int, ...], kernels: tuple[int, ...], dilations: tuple[int, ...]) -> None:
-    if not len(channels) == len(kernels) == len(dilations) or any(kernel % 2 == 0 for kernel in kernels):
+    if not 0 < len(channels) == len(kernels) == len(dilations) or any(kernel % 2 == 0 for kernel in kernels):
         raise ConfigError(
             f"channels {list(channels)} need as many kernels, odd, and dilations, "
             f"got {list(kernels)} and {list(dilations)}"

@@ -15,7 +15,7 @@ from semtok.downstream.conformer import Conformer, ConformerConfig
 from semtok.downstream.ctc import beam_search, best_path
 from semtok.downstream.model import DownstreamModel, Head, Speech
 from semtok.downstream.text import TextCodec, TextConfig
-from semtok.errors import ConfigError, check_positive
+from semtok.errors import MOST_LAYERS, ConfigError, check_positive
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class LSTMConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        check_positive(self, "hidden", "layers")
+        check_positive(self, "hidden")
+        check_positive(self, "layers", most=MOST_LAYERS)
 
 
 @dataclass(frozen=True)

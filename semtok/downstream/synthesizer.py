@@ -126,8 +126,8 @@ class TextToSpeech(TokenGenerator):
     @classmethod
     def build_head(cls, config: DownstreamConfig) -> SynthesizerHead:
         head: SynthesizerConfig = cls.read_head_config(config)
-        if head.text is None:
-            raise ConfigError("text to speech needs the units of its text")
+        if head.text is None or " " not in (head.text.characters or ""):
+            raise ConfigError("text to speech needs the characters of its text, a space among them")
         codebooks = config.codebooks
         if head.layers is not None:
             codebooks = codebooks.select(sorted(head.layers), owner="the tokenizer of this model")

@@ -43,7 +43,10 @@ class TextCodec:
         if config.subwords is not None:
             from tokenizers import Tokenizer as Subwords
 
-            self._subwords = Subwords.from_str(config.subwords)
+            try:
+                self._subwords = Subwords.from_str(config.subwords)
+            except Exception as error:  # the library raises no other
+                raise ConfigError(f"subwords are none that the library tokenizers saved: {error}") from error
             self.size = self._subwords.get_vocab_size() + 1
         else:
             assert config.characters is not None

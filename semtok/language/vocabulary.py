@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,7 @@ from semtok.errors import CheckpointError, ConfigError, TokensError
 from semtok.language.durations import runs, split_long_runs
 from semtok.language.embeddings import extend_embeddings
 from semtok.language.layouts import BEGIN, END, FOREIGN, LAYOUTS, Layout, Reading
+from semtok.support.json import read_json
 from semtok.tokens import Tokens, take_tokens
 
 if TYPE_CHECKING:
@@ -342,10 +342,6 @@ class UnitVocabulary:
             CheckpointError: no such file, or no JSON.
             ConfigError: other entries than those of a vocabulary.
         """
-        try:
-            entries = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise CheckpointError(f"there is no vocabulary {path} (looked from {Path.cwd()})") from error
-        except ValueError as error:
-            raise CheckpointError(f"{path} is not JSON: {error}") from error
-        return read_config(entries, cls, str(path))
+        if not Path(path).exists():
+            raise CheckpointError(f"there is no vocabulary {path} (looked from {Path.cwd()})")
+        return read_config(read_json(Path(path), CheckpointError), cls, str(path))

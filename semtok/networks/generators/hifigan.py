@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtok.errors import ConfigError
+from semtok.errors import ConfigError, check_positive
 from semtok.networks.generators.generator import Generator
 
 
@@ -37,13 +37,15 @@ class HiFiGANConfig:
     resblock_dilations: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        check_positive(self, "channels", "upsample_factors", "upsample_kernel_sizes")
+        check_positive(self, "resblock_kernel_sizes", "resblock_dilations", most=1 << 12)
         factors, kernels = self.upsample_factors, self.upsample_kernel_sizes
         # Otherwise a transposed convolution would not make exactly `factor` samples of each.
         if len(factors) != len(kernels) or any(k < f or (k - f) % 2 for f, k in zip(factors, kernels, strict=True)):
             raise ConfigError(
                 f"each of upsample_factors {factors} needs a kernel as large or larger by an even number, got {kernels}"
             )
-        if self.channels % 2 ** len(factors) or self.channels < 1:
+        if self.channels % 2 ** len(factors):
             raise ConfigError(f"channels {self.channels} cannot be halved {len(factors)} times")
         if not self.resblock_kernel_sizes or any(kernel % 2 == 0 for kernel in self.resblock_kernel_sizes):
             raise ConfigError(f"resblock_kernel_sizes must be odd numbers, got {self.resblock_kernel_sizes}")
