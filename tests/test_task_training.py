@@ -147,6 +147,70 @@ def test_tokens_are_used_again_when_a_manifest_says_something_else(room, trained
     assert set((trained / "tokens").iterdir()) == before
 
 
+def objective_of_run(task, config):
+    """The objective of a run, as it is before the first step."""
+    objectives = []
+
+    def stopping(trainer, number):
+        objectives.append(trainer.unwrapped)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TaskTrainer, "step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train_task(objective_of(task), config)
+    return objectives[0]
+
+
+def test_time_masks_lie_within_their_clip(room):
+    config = dataclasses.replace(task_config(room, "asr", "masked"), time_masks=2, time_mask_share=0.3)
+    objective = objective_of_run("asr", config)
+    crops = [objective.whole(clip) for clip in objective.training_clips]
+    frames, most = torch.tensor([crop.frames for crop in crops]), 0.0
+    for seed in range(50):
+        hidden = objective.batch(crops, np.random.default_rng(seed))["hidden"]
+        assert not hidden[torch.arange(hidden.shape[1]) >= frames[:, None]].any()
+        assert (hidden.sum(dim=1) <= 2 * (0.3 * frames).int()).all()
+        most = max(most, float((hidden.sum(dim=1) / frames).max()))
+    assert most > 0.45
+
+
+def test_copies_at_half_the_speed_last_twice_as_long(room, tmp_path):
+    augmentation = AugmentationConfig(speeds=(0.5, 2.0))
+    config = dataclasses.replace(
+        task_config(room, "classifier"), augmentation=augmentation, folder=str(tmp_path / "run")
+    )
+    objective = objective_of_run("classifier", config)
+    for clip in objective.training_clips:
+        frames, slow, fast = (objective.clips.frames_of(clip, copy) for copy in range(3))
+        assert slow == pytest.approx(2 * frames, abs=2) and fast == pytest.approx(frames / 2, abs=2)
+    assert all(objective.clips.copies(clip) == 1 for clip in objective.validation_clips)
+
+
+def test_an_enhancer_hears_noisy_copies_alone(room):
+    objective = objective_of_run("enhance", task_config(room, "enhance", "copies"))
+    generator = np.random.default_rng(0)
+    for clip in objective.training_clips:
+        assert {objective.draw(clip, generator).copy for _ in range(30)} == {1, 2}
+        crop = objective.draw(clip, generator)
+        batch = objective.batch([crop])
+        assert batch["clean"][0].T.equal(objective.clips.inputs(clip, 0, crop.start, crop.frames))
+        assert batch["inputs"][0].equal(objective.clips.inputs(clip, crop.copy, crop.start, crop.frames))
+    assert all(objective.whole(clip).copy == 1 for clip in objective.validation_clips)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_balanced_error_counts_labels_alike(room, balanced):
+    """Three of four clips are of label 0 and named right, the one of label 1 is named wrong."""
+    config = task_config(room, "classifier", f"balanced-{balanced}")
+    config = dataclasses.replace(config, balanced=balanced, augmentation=AugmentationConfig())
+    objective = objective_of_run("classifier", config)
+    measured = [(torch.tensor([0, 0]), torch.tensor([0, 1])), (torch.tensor([0, 0]), torch.tensor([0, 0]))]
+    numbers = objective.summarize(measured)
+    assert numbers == {"error": 1 / 4, "balanced_error": 1 / 2}
+    assert next(iter(numbers)) == ("balanced_error" if balanced else "error"), "the first one decides"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -296,6 +360,19 @@ def test_the_equal_error_rate_agrees_with_a_sweep():
     assert error == pytest.approx((refused + accepted) / 2, abs=0.01)
     assert np.mean(scores[~same] >= threshold) == pytest.approx(error, abs=0.02)
     assert equal_error_rate(np.array([1.0, 0.0]), np.array([True, False]))[0] == 0
+
+
+def test_the_equal_error_rate_has_the_threshold_that_it_is_met_at():
+    scores, same = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), np.array([1, 1, 0, 1, 0, 0], bool)
+    assert equal_error_rate(scores, same) == (pytest.approx(1 / 3), 0.7)
+    assert equal_error_rate(scores[::-1], same[::-1]) == (pytest.approx(1 / 3), 0.7)
+
+
+def test_equal_scores_are_accepted_together():
+    """At 0.8 one of three same pairs is refused, at 0.5 two of three others are accepted; there is nothing between."""
+    scores, same = np.array([0.9, 0.8, 0.5, 0.5, 0.5, 0.1]), np.array([1, 1, 1, 0, 0, 0], bool)
+    for order in ([0, 1, 2, 3, 4, 5], [0, 1, 3, 4, 2, 5]):
+        assert equal_error_rate(scores[order], same[order]) == (pytest.approx((1 / 3 + 0) / 2), 0.8)
 
 
 def test_named_voices_are_those_of_the_speakers(room, trained):
