@@ -16,6 +16,8 @@ from semtok.speech.clip import Clip
 from semtok.speech.store import Maker, Part, Store, open_store
 from semtok.training.data.corpus import Samples, load_corpus
 from semtok.training.data.encoded import Codes, Features
+from semtok.training.downstream.clips import Changed
+from semtok.training.downstream.config import AugmentationConfig
 from semtok.training.encoder.teachers import Components, SelfSupervised
 from semtok.training.vocoder.token_corpus import CodesAndGain
 
@@ -37,12 +39,15 @@ def makers(tokenizer) -> Mapping[str, Maker]:
     encoder = tokenizer.encoder
     teacher = object.__new__(SelfSupervised)
     teacher._encoder, teacher._device = encoder, torch.device("cpu")
+    augmentation = AugmentationConfig(speeds=(0.9, 1.1), noisy_copies=1, noise=(str(CLIPS[0].parent),))
+    noise = np.random.default_rng(0).normal(size=5000).astype(np.float32)
     whitening = {2: (torch.zeros(encoder.dim), torch.eye(encoder.dim)[:, :3])}
     return {
         "samples": Samples(SAMPLE_RATE),
         "codes": Codes(tokenizer),
         "features": Features(encoder, (1, 2), "mine"),
         "codes and gain": CodesAndGain(Codes(tokenizer), 0.05),
+        "copies": Changed(Codes(tokenizer), augmentation, lambda: [noise], SAMPLE_RATE, seed=0),
         "teacher": Components(teacher, "mine", whitening, "this corpus"),
     }
 
@@ -58,10 +63,13 @@ def parts() -> list[Part]:
 
 
 def arrays_of(store: Store, maker: Maker) -> dict[str, list[np.ndarray]]:
-    return {name: [store[name][clip] for clip in range(len(store))] for name in maker.forms}
+    return {
+        name: [store[name][clip, copy] for clip in range(len(store)) for copy in range(store[name].copies(clip))]
+        for name in maker.forms
+    }
 
 
-@pytest.mark.parametrize("name", ["samples", "codes", "features", "codes and gain", "teacher"])
+@pytest.mark.parametrize("name", ["samples", "codes", "features", "codes and gain", "copies", "teacher"])
 def test_a_maker_that_is_stopped_goes_on_as_if_unbroken(makers, name, tmp_path, monkeypatch):
     maker, made = makers[name], []
     unbroken = arrays_of(open_store(parts(), maker, tmp_path / "unbroken"), maker)
@@ -79,7 +87,7 @@ def test_a_maker_that_is_stopped_goes_on_as_if_unbroken(makers, name, tmp_path, 
     resumed = open_store(parts(), maker, tmp_path / "broken")
     assert made == [1, 1, 1, 1], "the first recording is made once"
     for array, clips in arrays_of(resumed, maker).items():
-        assert len(clips) == 3
+        assert len(clips) == (9 if name == "copies" else 3)
         for ours, theirs in zip(clips, unbroken[array], strict=True):
             assert len(ours) > 0 and np.array_equal(ours, theirs)
 
@@ -112,3 +120,14 @@ def test_a_recording_that_is_replaced_under_its_name_is_read_again(tokenizer, tm
     assert torch.equal(after.waveform(0), after.waveform(2)) and not torch.equal(after.waveform(0), before.waveform(0))
     codes = open_store(after.parts(), maker, tmp_path / "tokens")["codes"]
     assert np.array_equal(codes[0], codes[2]) and len(codes[1]) > 0
+
+
+def test_copies_are_codes_of_changed_waveforms_drawn_by_their_samples(makers, tokenizer, tmp_path):
+    store = open_store(parts(), makers["copies"], tmp_path)
+    turned = open_store(parts()[::-1], makers["copies"], tmp_path / "turned")
+    for number, path in enumerate(CLIPS):
+        plain = tokenizer.encode(path).lengths.item()
+        slow, fast, noisy = (store["codes"][number, copy] for copy in range(3))
+        assert len(fast) < plain == len(noisy) < len(slow)
+        for copy in range(3):
+            assert np.array_equal(turned["codes"][2 - number, copy], store["codes"][number, copy])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stores import store_of
 from task_data import TEXTS, make_room, write_manifest
 
 from semtok import Tokenizer
@@ -24,8 +25,10 @@ from semtok.downstream.recognizer import LSTMConfig, RecognizerConfig
 from semtok.downstream.synthesizer import SynthesizerConfig
 from semtok.downstream.verifier import VerifierConfig
 from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError
+from semtok.speech.clip import Clip
 from semtok.training.downstream import objective_of
 from semtok.training.downstream.classifier import ClassifierObjective, ClassifierTrainingConfig
+from semtok.training.downstream.clips import Clips
 from semtok.training.downstream.config import AugmentationConfig
 from semtok.training.downstream.enhancer import EnhancerTrainingConfig
 from semtok.training.downstream.recognizer import RecognizerTrainingConfig
@@ -125,18 +128,20 @@ def test_a_run_resumed_equals_an_unbroken_one(room, trained, task, monkeypatch):
 
 
 def test_tokens_are_made_once_for_all_tasks_with_the_same_copies(room, trained):
-    # asr, speaker and tts have none, the classifier and the enhancer their own
-    assert len(list((trained / "tokens").iterdir())) == 3
-    for folder in (trained / "tokens").iterdir():
-        index = json.loads((folder / "index.json").read_text())
-        assert [Path(path).name for path in index["skipped"]] == ["broken.wav", "gone.wav"]
-        assert len(index["clips"]) == 13
+    tokens = trained / "tokens"
+    assert len(list(tokens.glob("*/*.shard"))) == 1
+    # asr, speaker and tts have no copies, the classifier and the enhancer their own
+    assert len(list(tokens.glob("copies/*/*.shard"))) == 2
+    assert [Path(path).name for path in json.loads((tokens / "left_out.json").read_text())] == [
+        "broken.wav",
+        "gone.wav",
+    ]
 
 
 def test_tokens_are_used_again_when_a_manifest_says_something_else(room, trained):
     with (room / "clips.csv").open() as file:
         rows = [row | {"speaker": "anna" if number % 3 else "bert"} for number, row in enumerate(csv.DictReader(file))]
-    before = set((trained / "tokens").iterdir())
+    before = set((trained / "tokens").rglob("*.shard"))
     config = dataclasses.replace(
         task_config(room, "classifier", "renamed"),
         data=[str(write_manifest(room / "renamed.csv", rows))],
@@ -144,7 +149,7 @@ def test_tokens_are_used_again_when_a_manifest_says_something_else(room, trained
     )
     train_task(ClassifierObjective, config)
     assert UtteranceClassifier.from_pretrained(trained / "renamed" / "model").labels == ("anna", "bert")
-    assert set((trained / "tokens").iterdir()) == before
+    assert set((trained / "tokens").rglob("*.shard")) == before
 
 
 def objective_of_run(task, config):
@@ -275,17 +280,18 @@ def planted(room: Path, folder: Path, seed: int, informative: int, others: str) 
 
     def rewritten(*args, **kwargs):
         clips = load(*args, **kwargs)
-        values = generator.integers(0, 8, clips.values.shape)
+        values = [generator.integers(0, 8, (frames, 3)).astype(np.uint16) for frames in clips.frames]
         shuffled = generator.permutation(len(clips))
         for clip, row in enumerate(clips.rows):
             for layer in range(3):
                 told = layer == informative - 1 or others == "told"
                 label = int(clips.rows[shuffled[clip] if others == "told" and layer == 1 else clip]["label"])
                 if told:
-                    span = slice(clips.starts[clip][0], clips.starts[clip][1])
-                    values[span, layer] = label * 2 + generator.integers(0, 2, values[span, layer].shape)
+                    values[clip][:, layer] = label * 2 + generator.integers(0, 2, len(values[clip]))
             assert row["label"] in "0123"
-        return dataclasses.replace(clips, values=values.astype(np.int16))
+        store = store_of(folder / f"planted-{others}-{seed}", codes=values)
+        store.clips = [Clip(str(number), row["path"], columns=row) for number, row in enumerate(clips.rows)]
+        return Clips(store, store_of(folder / f"no-copies-{others}-{seed}", codes=[values[0][:0]]), [0, 1, 2])
 
     from semtok.training.downstream import trainer
 

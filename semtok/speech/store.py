@@ -144,10 +144,6 @@ class Values:
         lengths: npt.NDArray[np.int64] = self._spans[self._firsts[:-1], 2]
         return lengths
 
-    def length(self, clip: int, copy: int) -> int:
-        """Rows of a copy of a clip."""
-        return int(self._spans[self._span(clip, copy), 2])
-
     def copies(self, clip: int) -> int:
         """How many copies of a clip there are, itself among them."""
         return int(self._firsts[clip + 1] - self._firsts[clip])
@@ -191,6 +187,11 @@ class Store:
 
     def __getitem__(self, name: str) -> Values:
         return self._values[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the arrays."""
+        return tuple(self._values)
 
     def parts(self, waveform: Callable[[int], Tensor]) -> list[Part]:
         """The parts of a store that is made of this one; `waveform` gives that of the clip of a number, [samples]."""
@@ -245,7 +246,7 @@ def open_store(
         processes.wait()
         store = Store(forms, shards)
         if is_main:
-            _write_if_new(folder / "left_out.json", json.dumps(store.left_out, indent=1, ensure_ascii=False))
+            _write_left_out(folder / "left_out.json", store.left_out)
         reasons = f", the reasons are in {folder / 'left_out.json'}" if store.left_out else ""
         bar.print(f"{len(store)} clips, {len(store.left_out)} left out{reasons}")
     return store
@@ -341,8 +342,10 @@ def _digest(identity: Any) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _write_if_new(path: Path, text: str) -> None:
+def _write_left_out(path: Path, reasons: Mapping[str, str]) -> None:
     """Leaves a file alone that says the same, as a store may lie where nothing can be written."""
-    if not (path.exists() and path.read_text(encoding="utf-8") == text):
+    text = json.dumps(reasons, indent=1, ensure_ascii=False)
+    written = path.read_text(encoding="utf-8") if path.exists() else "{}"
+    if text != written:
         with atomic_write(path) as aside:
             aside.write_text(text, encoding="utf-8")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,35 +19,37 @@ from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import AudioError
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Data, Speech
-from semtok.support.atomic import atomic_write
-from semtok.support.progress import progress_bar
+from semtok.speech.store import ALONE, Copies, Form, Maker, Part, Processes, Store, open_store, parts_of
 from semtok.tokenizer import Tokenizer
+from semtok.training.data.encoded import Codes, Features
 from semtok.training.data.noises import load_noises
 from semtok.training.downstream.config import AugmentationConfig
-
-_CLIPS_AT_ONCE = 16
 
 Row: TypeAlias = dict[str, str]
 """What the columns of a clip say as text, and its `path`."""
 
 
-@dataclass(frozen=True)
 class Clips:
-    """Rows of manifests, and the tokens or features of each clip and its copies.
+    """Rows of manifests, and the tokens or features of each clip and of its changed copies.
 
     Args:
-        rows: what the manifest says of each clip, by column; `path` is where it is.
-        values: int16 [frames, rows of codes] or float16 [frames, layers x dim] of all clips, one after the other.
-        starts: frames [copies + 1] where each copy of a clip begins in `values`, by clip; the first is the clip itself.
-        columns: those of `values` that are used.
-        layers: how many, of features; None for codes.
+        store: "codes" [frames, rows] or "features" [frames, layers, dim] of each clip.
+        changed: the same of the copies of some of the clips.
+        columns: which rows of codes, or layers of features, are used.
     """
 
-    rows: list[Row]
-    values: np.ndarray
-    starts: list[list[int]]
-    columns: np.ndarray
-    layers: int | None = None
+    def __init__(self, store: Store, changed: Store, columns: Sequence[int]) -> None:
+        self.rows = [_row(clip) for clip in store.clips]
+        self._columns = list(columns)
+        (self._name,) = store.names
+        self._values, self._changed = store[self._name], changed[self._name]
+        # The clips that have copies are some of all, in the same order; a manifest may list a clip twice.
+        self._changed_numbers: list[int | None] = []
+        number = 0
+        for clip in store.clips:
+            has_copies = number < len(changed) and changed.clips[number] == clip
+            self._changed_numbers.append(number if has_copies else None)
+            number += has_copies
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,27 +57,26 @@ class Clips:
     @property
     def frames(self) -> np.ndarray:
         """Frames of each clip itself, [clips]."""
-        return np.array([starts[1] - starts[0] for starts in self.starts])
+        return self._values.lengths
 
     def copies(self, clip: int) -> int:
         """How many there are of a clip, itself among them."""
-        return len(self.starts[clip]) - 1
+        number = self._changed_numbers[clip]
+        return 1 if number is None else 1 + self._changed.copies(number)
 
     def frames_of(self, clip: int, copy: int = 0) -> int:
-        return self.starts[clip][copy + 1] - self.starts[clip][copy]
+        return len(self._read(clip, copy, slice(None)))
 
     def inputs(self, clip: int, copy: int = 0, start: int = 0, frames: int | None = None) -> Tensor:
         """Codes int64 [rows, frames] or features float32 [layers, frames, dim], of `frames` frames from `start`."""
-        first, last = self.starts[clip][copy] + start, self.starts[clip][copy + 1]
-        values = self.values[first : last if frames is None else min(last, first + frames)][:, self.columns]
-        if self.layers is None:
-            return torch.from_numpy(values.astype(np.int64)).T
-        features: Tensor = torch.from_numpy(values.astype(np.float32)).unflatten(1, (self.layers, -1)).transpose(0, 1)
-        return features
+        values = self._read(clip, copy, slice(start, None if frames is None else start + frames))[:, self._columns]
+        return torch.from_numpy(values.astype(np.int64 if self._name == "codes" else np.float32)).transpose(0, 1)
 
-    def where(self, keep: Callable[[Row], bool]) -> np.ndarray:
-        """The numbers of the clips whose rows are to be kept."""
-        return np.array([number for number, row in enumerate(self.rows) if keep(row)], dtype=np.int64)
+    def _read(self, clip: int, copy: int, frames: slice) -> np.ndarray:
+        number = self._changed_numbers[clip]
+        if copy == 0 or number is None:
+            return self._values[clip, copy, frames]
+        return self._changed[number, copy - 1, frames]
 
 
 def load_clips(
@@ -90,11 +90,13 @@ def load_clips(
     leave_out_splits: Sequence[str] = (),
     features: bool = False,
     seed: int = 0,
+    processes: Processes = ALONE,
 ) -> Clips:
-    """Clips of manifests and datasets, their copies made and all tokenised into a folder of `cache` the first time.
+    """Clips of manifests and datasets, their copies made and all tokenised into `cache` the first time.
 
-    What was tokenised with the same tokenizer and augmentation is used again, by other tasks and layers. Clips that are
-    gone, cannot be read or are shorter than a frame are skipped, counted, and listed in the folder's `index.json`.
+    What was tokenised with the same tokenizer is used again, by other tasks and layers, and so are copies made by the
+    same augmentation. Clips that are gone, cannot be read or are shorter than two frames are left out, counted, and
+    listed in `left_out.json`.
 
     Args:
         codebooks: those of the tokenizer that are to be used.
@@ -104,57 +106,78 @@ def load_clips(
     Raises:
         AudioError: a source is missing, or no clip could be read.
     """
-    speech = Speech(data, leave_out_splits=leave_out_splits)
-    listed = [_row(clip) for clip in speech.clips] if speech.is_listed else []
-    changes = bool(augmentation.speeds or augmentation.noisy_copies)
-    about = {
-        "tokenizer": tokenizer.fingerprint,
-        "layers": tokenizer.layers,
-        "features": features,
-        "augmentation": dataclasses.asdict(augmentation),
-        "seed": seed if augmentation.noisy_copies else 0,
-        # Not what else a manifest says: texts, labels and splits may change.
-        "clips": speech.stamps,
-        "copies": [changes and augmented_splits(row.get("split")) for row in listed],
-    }
-    folder = cache / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    index_file, values_file = folder / "index.json", folder / "values"
-    if not index_file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        noises = load_noises(augmentation.noise, data=data, sample_rate=tokenizer.sample_rate)
-        with atomic_write(values_file) as aside:
-            kept, starts, skipped = _tokenize(
-                ((_row(clip), waveform) for clip, waveform in speech.read(tokenizer.sample_rate)),
-                len(listed) if speech.is_listed else None,
-                tokenizer,
-                aside,
-                lambda row, waveform, number: (
-                    _copies(
-                        waveform, augmentation, noises, tokenizer.sample_rate, np.random.default_rng((seed, number))
-                    )
-                    if augmented_splits(row.get("split"))
-                    else [waveform]
-                ),
-                features=features,
-            )
-        index = {"tokenizer": tokenizer.fingerprint, "clips": kept, "starts": starts, "skipped": skipped}
-        with atomic_write(index_file) as aside:
-            aside.write_text(json.dumps(index))
-    index = json.loads(index_file.read_text())
-    if not index["clips"]:
-        raise AudioError(f"no readable audio in {', '.join(map(str, data))}; skipped: {index['skipped']}")
-    rows_of_clips = [listed[number] if listed else row for number, row in index["clips"]]
-    values: np.ndarray = np.memmap(values_file, np.float16 if features else np.int16, mode="r")
-    dim = tokenizer.encoder.dim
+    least, speech = 2 * tokenizer.encoder.minimum_samples, Speech(data, leave_out_splits=leave_out_splits)
+    parts = [_long_enough(part, least) for part in parts_of(speech, tokenizer.sample_rate)]
+    maker = Features(tokenizer.encoder, tokenizer.layers, tokenizer.fingerprint) if features else Codes(tokenizer)
+    store = open_store(parts, maker, cache, processes=processes, description="tokenising")
+    if len(store) == 0:
+        raise AudioError(f"no readable audio in {', '.join(map(str, data))}; left out: {store.left_out}")
+    noises = partial(load_noises, augmentation.noise, data=data, sample_rate=tokenizer.sample_rate)
+    changing = Changed(maker, augmentation, noises, tokenizer.sample_rate, seed)
+    splits = {split for clip in store.clips if augmented_splits(split := clip.columns.get("split"))}
+    augmented = [_only(part, splits) for part in parts] if augmentation.speeds or augmentation.noisy_copies else []
+    changed = open_store(augmented, changing, cache / "copies", processes=processes, description="tokenising copies")
     if features:
-        firsts = [tokenizer.layers.index(layer) * dim for layer in codebooks]
-        columns = np.concatenate([np.arange(first, first + dim) for first in firsts])
-        values = values.reshape(-1, len(tokenizer.layers) * dim)
-        return Clips(rows_of_clips, values, index["starts"], columns, len(codebooks))
-    rows_of = tokenizer.codebooks.rows
-    columns = np.concatenate([rows_of[layer].start + np.arange(len(sizes)) for layer, sizes in codebooks.items()])
-    values = values.reshape(-1, len(tokenizer.codebooks.sizes))
-    return Clips(rows_of_clips, values, index["starts"], columns)
+        return Clips(store, changed, [tokenizer.layers.index(layer) for layer in codebooks])
+    rows = tokenizer.codebooks.rows
+    return Clips(
+        store, changed, [rows[layer].start + stage for layer in codebooks for stage in range(len(codebooks[layer]))]
+    )
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Makes what another maker makes, of changed copies of waveforms: one at each speed, then one with each noise.
+
+    Args:
+        maker: of the arrays of each copy; the copies of a clip follow each other.
+        augmentation: how waveforms are changed.
+        load_noises: gives the recordings of noise, once they are needed.
+        sample_rate: of the waveforms, Hz.
+        seed: of what is drawn for a waveform, together with its samples.
+    """
+
+    maker: Maker
+    augmentation: AugmentationConfig
+    load_noises: Callable[[], list[np.ndarray]]
+    sample_rate: int
+    seed: int
+
+    @property
+    def identity(self) -> Any:
+        noises = Speech(self.augmentation.noise).stamps
+        return {
+            "of": self.maker.identity,
+            "augmentation": dataclasses.asdict(self.augmentation) | {"noise": noises},
+            "seed": self.seed if noises else 0,
+        }
+
+    @property
+    def forms(self) -> Mapping[str, Form]:
+        return self.maker.forms
+
+    def make(self, waveforms: Sequence[Tensor]) -> Iterator[tuple[int, Copies | AudioError]]:
+        copies = [self._change(waveform.numpy()) for waveform in waveforms]
+        owners = [number for number, of_clip in enumerate(copies) for _ in of_clip]
+        made: dict[int, Copies | AudioError] = dict(self.maker.make([copy for of_clip in copies for copy in of_clip]))
+        for number in range(len(waveforms)):
+            of_clip = [made[place] for place, owner in enumerate(owners) if owner == number]
+            errors = [copy for copy in of_clip if isinstance(copy, AudioError)]
+            yield number, errors[0] if errors else [copy[0] for copy in of_clip if not isinstance(copy, AudioError)]
+
+    @cached_property
+    def _noises(self) -> list[np.ndarray]:
+        return self.load_noises()
+
+    def _change(self, clean: np.ndarray) -> list[Tensor]:
+        import soxr
+
+        rate, generator = self.sample_rate, np.random.default_rng((self.seed, zlib.crc32(clean.tobytes())))
+        copies = [soxr.resample(clean, rate * speed, rate).astype(np.float32) for speed in self.augmentation.speeds]
+        for _ in range(self.augmentation.noisy_copies):
+            noise = self._noises[int(generator.integers(len(self._noises)))]
+            copies.append(add_noise(clean, noise, generator.uniform(*self.augmentation.snr), generator))
+        return list(map(torch.from_numpy, copies))
 
 
 def _row(clip: Clip) -> Row:
@@ -162,80 +185,27 @@ def _row(clip: Clip) -> Row:
     return columns | {"path": clip.path}
 
 
-def _copies(
-    waveform: Tensor,
-    augmentation: AugmentationConfig,
-    noises: Sequence[np.ndarray],
-    sample_rate: int,
-    generator: np.random.Generator,
-) -> list[Tensor]:
-    """A clip [samples], then at each speed, then with each noise."""
-    import soxr
+def _long_enough(part: Part, samples: int) -> Part:
+    """The same, but waveforms with fewer samples are errors."""
 
-    clean = waveform.numpy()
-    copies = [clean]
-    copies += [
-        soxr.resample(clean, sample_rate * speed, sample_rate).astype(np.float32) for speed in augmentation.speeds
-    ]
-    copies += [
-        add_noise(clean, noises[int(generator.integers(len(noises)))], generator.uniform(*augmentation.snr), generator)
-        for _ in range(augmentation.noisy_copies)
-    ]
-    return [torch.from_numpy(copy) for copy in copies]
+    def read() -> Iterator[tuple[Clip, Tensor | AudioError]]:
+        for clip, waveform in part.read():
+            if isinstance(waveform, Tensor) and len(waveform) < samples:
+                yield clip, AudioError(f"{len(waveform)} samples, hardly a frame")
+            else:
+                yield clip, waveform
+
+    return dataclasses.replace(part, read=read, identity=[part.identity, samples])
 
 
-def _tokenize(
-    clips: Iterator[tuple[Row, Tensor | AudioError]],
-    count: int | None,
-    tokenizer: Tokenizer,
-    target: Path,
-    copies: Callable[[Row, Tensor, int], list[Tensor]],
-    *,
-    features: bool,
-) -> tuple[list[tuple[int, Row]], list[list[int]], dict[str, str]]:
-    """Writes the tokens of all copies of all clips.
+def _only(part: Part, splits: set[str | None]) -> Part:
+    """The clips of a part that are of one of these splits."""
 
-    Returns:
-        The number and the row of each clip that is kept, where its copies start, and why others were not kept.
-    """
-    rows: list[tuple[int, Row]] = []
-    starts: list[list[int]] = []
-    skipped: dict[str, str] = {}
-    end = 0
-    with target.open("wb") as out, progress_bar("tokenising", count) as bar:
-        numbered = enumerate(clips)
-        while block := list(islice(numbered, _CLIPS_AT_ONCE)):
-            usable: list[tuple[int, Row, list[Tensor]]] = []
-            for number, (row, waveform) in block:
-                bar.advance()
-                if isinstance(waveform, AudioError):
-                    skipped[row["path"]] = str(waveform)
-                elif len(waveform) < 2 * tokenizer.encoder.minimum_samples:
-                    skipped[row["path"]] = f"{len(waveform)} samples, hardly a frame"
-                else:
-                    usable.append((number, row, copies(row, waveform, number)))
-            if not usable:
-                continue
-            values = _values([copy for *_, made in usable for copy in made], tokenizer, features=features)
-            for number, row, made in usable:
-                rows.append((number, row))
-                starts.append([end])
-                for _ in made:
-                    value = next(values)
-                    out.write(value.contiguous().numpy().tobytes())
-                    end += len(value)
-                    starts[-1].append(end)
-        bar.print(f"{len(rows)} clips tokenised; {len(skipped)} skipped, the reasons are in index.json")
-    return rows, starts, skipped
+    def is_chosen(clip: Clip) -> bool:
+        return clip.columns.get("split") in splits
 
-
-def _values(waveforms: list[Tensor], tokenizer: Tokenizer, *, features: bool) -> Iterator[Tensor]:
-    """int16 [frames, rows] or float16 [frames, layers x dim] of each waveform."""
-    if features:
-        found = tokenizer.features(waveforms).transpose(1, 2).flatten(2).half().cpu()
-        counts = [tokenizer.encoder.frame_count(len(waveform)) for waveform in waveforms]
-        yield from (clip[:frames] for clip, frames in zip(found, counts, strict=True))
-        return
-    tokens = tokenizer.encode(waveforms)
-    for codes, length in zip(tokens.codes.short().cpu(), tokens.lengths.tolist(), strict=True):
-        yield codes[:, :length].T
+    return Part(
+        [part.identity, [is_chosen(clip) for clip in part.clips] or sorted(map(str, splits))],
+        lambda: ((clip, waveform) for clip, waveform in part.read() if is_chosen(clip)),
+        [clip for clip in part.clips if is_chosen(clip)],
+    )

@@ -41,18 +41,18 @@ def train_task(kind: type[Objective[Any]], config: TaskConfig) -> None:
     if config.layers is not None:
         codebooks = codebooks.select(sorted(config.layers), owner=f"the tokenizer {config.tokenizer}")
     codebooks = Codebooks({layer: sizes[: config.stages] for layer, sizes in codebooks.items()})
-    with run.main_first():
-        clips = load_clips(
-            config.data,
-            tokenizer,
-            run.folder.parent / "tokens",
-            codebooks=codebooks,
-            augmentation=config.augmentation,
-            augmented_splits=kind.augments(config),
-            leave_out_splits=config.leave_out_splits,
-            features=config.features,
-            seed=config.seed,
-        )
+    clips = load_clips(
+        config.data,
+        tokenizer,
+        run.folder.parent / "tokens",
+        codebooks=codebooks,
+        augmentation=config.augmentation,
+        augmented_splits=kind.augments(config),
+        leave_out_splits=config.leave_out_splits,
+        features=config.features,
+        seed=config.seed,
+        processes=run.processes,
+    )
     front = dataclasses.replace(
         config.front,
         feature_dim=tokenizer.encoder.dim if config.features else None,
