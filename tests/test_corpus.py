@@ -589,9 +589,8 @@ def test_the_commands(run, istft_folder, audio, out):
     assert code == 0 and "3 of 4 shards, 3 clips" in printed and "missing: 1" in printed
     assert run("corpus", "status", out)[:2] == (1, printed[printed.index(str(out)) :])
     code, printed, told = run(*arguments)
-    assert (
-        code == 1 and "encoded 0 clips" in printed and "1 failed" in printed and "failed: cannot read bad.wav" in told
-    )
+    assert code == 1 and "encoded 0 clips" in printed and "1 failed" in printed
+    assert "failed: cannot read bad.wav" in told
     code, printed, _ = run("corpus", "status", out)
     assert code == 0 and "4 of 4 shards, 3 clips" in printed and "missing" not in printed
     code, printed, _ = run("corpus", "verify", out, "--clips", 2)
@@ -600,6 +599,32 @@ def test_the_commands(run, istft_folder, audio, out):
     assert run(*arguments, "--shard-index", "a")[0] == 2
     code, _, told = run("encode-corpus", audio, out, "-c", istft_folder)
     assert code == 1 and "error:" in told and "layers = (4, 1)" in told
+
+
+def test_a_share_of_clips_may_fail(run, istft_folder, audio, out):
+    (audio / "bad.wav").write_bytes(b"no audio")
+    arguments = ["encode-corpus", audio, "-c", istft_folder, "--layers", 1]
+    for share, expected in [("0.2", 1), ("0.25", 0)]:
+        code, printed, _ = run(*arguments, f"{out}-{share}", "--max-failed", share)
+        assert code == expected and "encoded 3 clips" in printed and "1 failed" in printed
+    assert run(*arguments, out, "--max-failed", "2")[0] == 2
+    (one := audio.parent / "one").mkdir()
+    (audio / NAMES[0]).rename(one / NAMES[0])
+    code, printed, _ = run("encode-corpus", one, out, "-c", istft_folder)
+    assert code == 0 and "encoded 1 clip, " in printed and "1 of 1 shard, 1 clip, " in printed
+
+
+def test_a_folder_with_other_files_is_refused(tokenizer, audio, out):
+    out.mkdir()
+    for name in (".gitattributes", "README.md"):
+        (out / name).write_text("mine")
+    (out / "notes.txt").touch()
+    for folder, name in ((out, "notes.txt"), (audio, NAMES[0])):
+        with refuses(folder, "holds other files, such as", name, "give a new folder"):
+            corpus.encode_corpus(tokenizer, audio, folder)
+    assert files_in(out) == [".gitattributes", "README.md", "notes.txt"]
+    (out / "notes.txt").unlink()
+    assert corpus.encode_corpus(tokenizer, audio, out).clips == 3
 
 
 def test_the_tutorial_runs(run, tmp_path, monkeypatch):

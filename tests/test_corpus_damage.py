@@ -61,7 +61,7 @@ def test_all_damaged_files_are_named(out, run):
     assert code == 1 and "part-00001.parquet is damaged" in told
     shutil.rmtree(out / "data")
     code, printed, _ = run("corpus", "verify", out, "--bytes")
-    assert code == 0 and printed.startswith("1 files")
+    assert code == 0 and printed.startswith("1 file, ")
 
 
 @pytest.mark.parametrize(

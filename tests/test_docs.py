@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def test_a_page_runs_from_top_to_bottom(page, clone):
                 with pytest.raises(SystemExit) as finished:
                     main(arguments)
                 assert finished.value.code == 0, arguments
+    written = sorted({path.name for path in clone.iterdir() if path.suffix != ".yaml"} - {"examples", "runs"})
+    if written and (ROOT / ".git").exists():
+        ignored = subprocess.run(
+            ["git", "check-ignore", "--no-index", *written], cwd=ROOT, capture_output=True, text=True
+        )
+        assert ignored.stdout.split() == written, "a clone where the page was run has files that git does not ignore"
 
 
 def test_the_first_snippet_makes_what_it_says(clone):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from semtok.cli.options import Checkpoint, Device, Layers, LocalFilesOnly, Revision, load_tokenizer, parse_layers
+from semtok.cli.progress import counted
 from semtok.errors import CorpusError
 
 corpus = typer.Typer(
@@ -47,6 +48,10 @@ def encode_corpus(
             show_default=False,
         ),
     ] = None,
+    max_failed: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="The share of clips that may fail, such as 0.01, before the exit code is 1."),
+    ] = 0.0,
     engine: Annotated[
         str, typer.Option(help="local: this process; ray: workers of a cluster of Ray (extra semtok[ray]).")
     ] = "local",
@@ -59,7 +64,7 @@ def encode_corpus(
     """A corpus of speech to Parquet files of tokens. Needs the extra semtok[corpus].
 
     A run that was stopped goes on where it was; several may run at a time. Clips that cannot be encoded are listed in
-    OUT/errors, with the reason, and the exit code is then 1.
+    OUT/errors, with the reason; the exit code is 1 if there are more of them than --max-failed allows.
     """
     shards = None if shard_index is None else _parse_shards(shard_index)
     if engine not in ("local", "ray"):
@@ -74,15 +79,22 @@ def encode_corpus(
     )
     if engine == "ray":
         done = corpus.encode_corpus_with_ray(
-            tokenizer, source, folder, num_shards=num_shards, workers=workers, num_gpus=num_gpus, address=address
+            tokenizer,
+            source,
+            folder,
+            num_shards=num_shards,
+            workers=workers,
+            num_gpus=num_gpus,
+            address=address,
+            progress=None,
         )
     else:
         done = corpus.encode_corpus(tokenizer, source, folder, num_shards=num_shards, shards=shards, progress=None)
     state = corpus.status(folder)
     speed = f"{done.seconds:.1f} s of audio in {done.took:.1f} s ({done.seconds / done.took:.1f} x real time)"
-    typer.echo(f"encoded {done.clips} clips, {speed}, {done.failed} failed")
+    typer.echo(f"encoded {counted(done.clips, 'clip')}, {speed}, {done.failed} failed")
     _print_status(folder, state)
-    if done.failed:
+    if done.failed > max_failed * (done.clips + done.failed):
         raise typer.Exit(1)
 
 
@@ -121,7 +133,7 @@ def verify(
 
     if all_bytes:
         whole = corpus.verify_bytes(folder)
-        typer.echo(f"{whole.files} files, {whole.bytes} bytes: all are as they were written")
+        typer.echo(f"{counted(whole.files, 'file')}, {whole.bytes} bytes: all are as they were written")
         if whole.without_checksums:
             typer.echo(f"{whole.without_checksums} of them have no checksums, so that changes may go unnoticed")
         return
@@ -138,7 +150,7 @@ def verify(
         local_files_only=local_files_only,
     )
     result = corpus.verify(folder, tokenizer, clips=clips, seed=seed, source=source)
-    typer.echo(f"{result.clips} clips encoded again: {result.equal} of {result.codes} codes are the same")
+    typer.echo(f"{counted(result.clips, 'clip')} encoded again: {result.equal} of {result.codes} codes are the same")
     if result.agreement < _AGREEMENT.get(run.dtype, _ROUNDED_AGREEMENT):
         raise CorpusError(f"{folder} holds other tokens than {name} makes of {source or run.source} now")
 
@@ -162,7 +174,8 @@ def _print_status(folder: Path, state: object) -> None:
 
     assert isinstance(state, CorpusStatus)
     typer.echo(
-        f"{folder}: {state.shards - len(state.missing)} of {state.shards} shards, {state.clips} clips, "
+        f"{folder}: {state.shards - len(state.missing)} of {counted(state.shards, 'shard')}, "
+        f"{counted(state.clips, 'clip')}, "
         f"{state.seconds / 3600:.2f} h, {state.failed} failed"
     )
     if state.missing:

@@ -14,6 +14,11 @@ from semtok.errors import SemtokError
 from semtok.support.progress import ProgressBar, progress_bar
 
 
+def counted(number: int, thing: str) -> str:
+    """Such as "1 clip" and "2 clips"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 @contextmanager
 def file_progress(doing: str, done: str, plan: Plan, output: Path) -> Iterator[FileProgress]:
     """Counts files while the block runs; at the end prints the summary, and exits with code 1 if files failed.
@@ -73,7 +78,7 @@ class FileProgress:
 
     def summarise(self, took: float) -> str:
         """Such as "2 files, 7.1 s of audio in 0.2 s (35.5 x real time), 1 failed", after so many seconds."""
-        parts = [f"{self.done} file" if self.done == 1 else f"{self.done} files"]
+        parts = [counted(self.done, "file")]
         if self.done:
             parts.append(f"{self.seconds:.1f} s of audio in {took:.1f} s ({self.seconds / took:.1f} x real time)")
         if self.skipped:

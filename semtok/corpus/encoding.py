@@ -12,10 +12,11 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
+from semtok.checkpoints.card import CARD
 from semtok.checkpoints.hub import public_name
 from semtok.corpus.card import write_card
 from semtok.corpus.plan import write_plan
-from semtok.corpus.run import MOST_SHARDS, CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
+from semtok.corpus.run import MOST_SHARDS, RUN, CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
 from semtok.corpus.table import shard_is_done, shard_path
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import CorpusError
@@ -157,8 +158,9 @@ def begin_run(
         layers, num_shards: as in `encode_corpus`.
         listed: whether the list of clips that is there may be taken as it is.
     """
+    _check_folder(folder)
     codebooks = tokenizer.codebooks if layers is None else tokenizer.codebooks.select(layers, owner="this tokenizer")
-    there = read_run(folder) if (folder / "run.json").exists() else None
+    there = read_run(folder) if (folder / RUN).exists() else None
     if there is not None and listed:
         plan, rows, columns = there.plan, there.rows, there.columns
     else:
@@ -189,6 +191,17 @@ def begin_run(
 def written_folders(folder: Path) -> list[Path]:
     """Where the files of a corpus are written."""
     return [folder, folder / "data", folder / "errors"]
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises `CorpusError` for a folder that is no corpus and holds other things than a card and hidden files."""
+    # listed first: another process writes run.json before shards
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in there if not name.startswith((".", "plan-")) and name != CARD]
+    if others and not (folder / RUN).exists():
+        raise CorpusError(
+            f"{folder} holds other files, such as {', '.join(others[:3])}, and no corpus of tokens: give a new folder"
+        )
 
 
 def check_shards(shards: Sequence[int], num_shards: int) -> list[int]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import needs_extra
 from semtok.speech.sources import is_path, open_source
 from semtok.support.atomic import remove_leftovers
+from semtok.support.progress import progress_bar
 from semtok.tokenizer import Tokenizer
 
 
@@ -67,6 +69,7 @@ def encode_corpus_with_ray(
     workers: int = 1,
     num_gpus: float = 0,
     address: str | None = None,
+    progress: bool | None = False,
 ) -> Encoded:
     """As `encode_corpus`, by workers of a cluster of Ray that all see the source and the folder.
 
@@ -77,6 +80,7 @@ def encode_corpus_with_ray(
         num_gpus: of each; it runs on the CPU with none.
         address: of a cluster that is there, such as "auto"; by default a local one is started and stopped, unless this
             process is connected to one.
+        progress: show a bar on stderr; None shows it in a terminal only.
 
     Raises:
         SemtokError: Ray is not installed; or as `encode_corpus`.
@@ -99,17 +103,35 @@ def encode_corpus_with_ray(
         if connect:
             ray.init(address=address, log_to_driver=False)
         try:
-            rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
-            counts = rows.map_batches(
-                ShardEncoder,
-                fn_constructor_args=(ray.put(tokenizer), "cuda" if num_gpus else "cpu", name, folder),
-                batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=workers),
-                num_gpus=num_gpus or None,
-            ).take_all()
+            with _without_ray_bars(), progress_bar("encoding shards", len(missing), visible=progress) as bar:
+                rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
+                done = rows.map_batches(
+                    ShardEncoder,
+                    fn_constructor_args=(ray.put(tokenizer), "cuda" if num_gpus else "cpu", name, folder),
+                    batch_size=1,
+                    compute=ray.data.ActorPoolStrategy(size=workers),
+                    num_gpus=num_gpus or None,
+                )
+                for row in done.iter_rows():
+                    counts.append(row)
+                    bar.advance()
         finally:
             if connect:
                 ray.shutdown()
     write_card(folder, run)
     clips, failed, seconds = (sum(row[count] for row in counts) for count in ("clips", "failed", "seconds"))
     return Encoded(len(missing), int(clips), int(failed), float(seconds), time.monotonic() - started)
+
+
+@contextmanager
+def _without_ray_bars() -> Iterator[None]:
+    """Without the bars that Ray draws for each of its operators, a line a second where there is no terminal."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    before = context.enable_progress_bars
+    context.enable_progress_bars = False
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = before

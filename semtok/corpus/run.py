@@ -21,7 +21,7 @@ from semtok.support.json import read_json
 
 MOST_SHARDS = 1_000_000
 
-_FILE = "run.json"
+RUN = "run.json"
 _LOCKED = ("fingerprint", *Codebooks.ENTRIES, "dtype", "rows", "plan", "num_shards")
 
 
@@ -87,7 +87,7 @@ class CorpusRun:
         """
         entries = {**config_entries(self), "checkpoint": self.checkpoint}
         text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-        return self if write_once(folder / _FILE, text) else self._agree(folder)
+        return self if write_once(folder / RUN, text) else self._agree(folder)
 
     def _agree(self, folder: Path) -> CorpusRun:
         there = read_run(folder)
@@ -108,9 +108,9 @@ def read_run(folder: Path) -> CorpusRun:
     Raises:
         CorpusError: there is none, or none that this version reads.
     """
-    path = folder / _FILE
+    path = folder / RUN
     if not path.exists():
-        raise CorpusError(f"{folder} is no corpus of tokens: it has no {_FILE} (looked from {Path.cwd()})")
+        raise CorpusError(f"{folder} is no corpus of tokens: it has no {RUN} (looked from {Path.cwd()})")
     try:
         return read_config(read_json(path, CorpusError), CorpusRun, str(path))
     except ConfigError as error:
