@@ -28,7 +28,7 @@ from semtok import Tokens, Vocoder
 from semtok.codebooks.codebooks import Codebooks
 from semtok.networks.config import VocoderConfig
 from semtok.networks.generators import GeneratorConfig, HiFiGANConfig, ISTFTConfig
-from semtok.networks.scalable_vocoder import build_network
+from semtok.networks.scalable_vocoder import ScalableVocoder
 
 SIX_LAYERS = (1, 3, 7, 12, 18, 23)
 DIM = 1024
@@ -168,7 +168,7 @@ def random_vocoder(generator: GeneratorConfig, dim: int = DIM) -> Vocoder:
         fingerprint="random",
         generator=generator,
     )
-    return Vocoder(config, build_network(config))
+    return Vocoder(config, ScalableVocoder(config))
 
 
 def hifigan_vocoder(channels: int) -> Vocoder:

@@ -37,7 +37,7 @@ from semtok.checkpoints.speechbrain.layouts import find_layout
 from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
 from semtok.codebooks.quantizer import Quantizer
 from semtok.encoder.encoder import Encoder
-from semtok.networks.scalable_vocoder import build_network
+from semtok.networks.scalable_vocoder import ScalableVocoder
 
 AUDIO = ("libri_84-121123-0001", "arctic_axb_a0004", "ljspeech_LJ001-0004")
 TIE = 1e-5  # relative: below, the two nearest centroids are closer than rounding
@@ -63,7 +63,7 @@ def load_semtok(folder: Path, naming: str) -> tuple[Tokenizer, Vocoder]:
     model = read_encoder(parts.encoder, max(config.layers))
     encoder = Encoder(model, normalize=config.normalize, normalize_epsilon=config.normalize_epsilon)
     described = read_vocoder(repository, layout)
-    network = build_network(described.config)
+    network = ScalableVocoder(described.config)
     network.load_state_dict(described.weights)
     return Tokenizer(config, encoder, parts.centroids), Vocoder(described.config, network)
 

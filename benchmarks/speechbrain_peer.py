@@ -22,7 +22,7 @@ from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.speechbrain.layouts import find_layout
 from semtok.checkpoints.speechbrain.reader import read_vocoder
 from semtok.checkpoints.untrusted.centroids import read_centroids
-from semtok.networks.scalable_vocoder import build_network
+from semtok.networks.scalable_vocoder import ScalableVocoder
 
 # Beside a CPU torch, torchaudio fails to load its binary extension, which neither transformers nor SpeechBrain needs.
 _EXTENSION = types.ModuleType("torchaudio._extension")
@@ -172,7 +172,7 @@ def load_vocoders(
     layout = find_layout(repository)
     assert layout is not None
     parts = read_vocoder(repository, layout)
-    network = build_network(parts.config)
+    network = ScalableVocoder(parts.config)
     network.load_state_dict(parts.weights)
     return theirs, Vocoder(parts.config, network)
 

@@ -40,13 +40,24 @@ if TYPE_CHECKING:
 Codes: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 
+@dataclasses.dataclass(frozen=True)
+class EncodingOptions:
+    """The options that `encode`, `encode_each` and `features` of a `Tokenizer` share; `encode` describes them."""
+
+    sample_rate: int | None
+    lengths: Sequence[int] | AudioArray | None
+    layers: Sequence[int] | None
+    chunk_seconds: float
+    context_seconds: float
+
+
 class Tokenizer(Pretrained):
     """A frozen speech encoder and a k-means codebook for each chosen layer (Mousavi et al., 2024, section 2.1).
 
-    Made by `from_pretrained`, or from a model and its centroids by `from_centroids`.
+    `from_pretrained` loads a tokenizer; `from_centroids` makes one of a model and centroids.
 
     Attributes:
-        config: what `config.json` says of the layers loaded, in their order.
+        config: section of `config.json` for the layers loaded, with the layers in the order of the codes.
         encoder: `semtok.encoder.encoder.Encoder`.
         network: encoder and codebooks together, `semtok.encoder.code_encoder.CodeEncoder`.
     """
@@ -55,7 +66,17 @@ class Tokenizer(Pretrained):
     network: CodeEncoder
 
     def __init__(self, config: TokenizerConfig, encoder: Encoder, centroids: Mapping[int, Sequence[Tensor]]) -> None:
-        """Centroids [codebook_size, dim] of each stage of layers of the config, in the order `encode` is to answer."""
+        """A tokenizer of the layers that have centroids.
+
+        Args:
+            config: section of `config.json`.
+            encoder: takes the waveforms.
+            centroids: [codebook_size, dim] of each residual stage, by layer. `encode` gives the layers in this order.
+
+        Raises:
+            CheckpointError: the encoder or the centroids have other sizes than the config says.
+            LayerError: a layer that the config lacks.
+        """
         measures = (encoder.dim, encoder.sample_rate, encoder.hop_length)
         if measures != (expected := (config.dim, config.sample_rate, config.hop_length)):
             raise CheckpointError(f"(dim, sample_rate, hop_length) of the encoder are {measures}, expected {expected}")
@@ -87,21 +108,23 @@ class Tokenizer(Pretrained):
         Args:
             name: a bundled name ("tiny"), a folder, or a hub id "owner/name"; semtok's own, or SpeechBrain's (see
                 `semtok models`).
-            layers: load these layers alone, and the encoder up to the deepest of them; `encode` then answers in this
-                order. All by default, ascending.
-            revision: branch, tag or commit of a hub id; `cache_dir` says where downloads are kept, `token` opens
-                private repositories, and with `local_files_only` the hub is not asked: all as in huggingface_hub.
-            device: where it runs; torch's default device (the CPU) by default.
-            dtype: of the encoder, e.g. "bfloat16"; float32 by default, the only one whose tokens are exact.
-            compile: have torch.compile make one program of a transformer layer, which takes up to a minute on first
-                use and then serves all layers and lengths. docs/performance.md says when `dtype` and `compile` pay.
-            encoder: hub id or folder of the encoder, instead of the one that the checkpoint names; needed where the
-                published sources disagree (SpeechBrain's wav2vec2).
+            layers: only these layers are loaded, and the encoder only up to the deepest of them. `encode` gives the
+                layers in this order. All layers by default, ascending.
+            revision: branch, tag or commit of a hub id.
+            cache_dir: where downloads are stored, as in huggingface_hub.
+            token: access token for private repositories, as in huggingface_hub.
+            local_files_only: use downloads of earlier calls, without asking the hub.
+            device: where the tokenizer runs; torch's default device (the CPU) by default.
+            dtype: of the encoder, e.g. "bfloat16"; float32 by default. Only the tokens of float32 are exact.
+            compile: have torch.compile make one program for all transformer layers, which takes up to a minute on
+                first use. docs/performance.md says when `dtype` and `compile` pay.
+            encoder: hub id or folder of another encoder than the one that the checkpoint names. SpeechBrain's
+                wav2vec2 needs it, as the published sources disagree on the encoder.
 
         Raises:
-            CheckpointError: the name, a file or a revision does not exist; a file is corrupt, or of another tokenizer
-                than `config.json` by the fingerprint it carries (its content is not hashed again); an unknown dtype;
-                nothing to compile with; several tokenizers in one repository, one of which has to be imported.
+            CheckpointError: the name, a file or a revision does not exist; a file is corrupt, or has another
+                fingerprint than `config.json` (contents are not hashed again); an unknown dtype; no compiler; several
+                tokenizers in one repository, one of which has to be imported.
             ConfigError: `config.json` has unknown, missing or ill-typed entries, or some that contradict each other.
             LayerError: the checkpoint lacks a layer, or one is asked for twice.
         """
@@ -143,15 +166,17 @@ class Tokenizer(Pretrained):
         """A tokenizer of an encoder of transformers and centroids [codebook_size, dim] of some of its layers.
 
         Args:
-            model: a base model of transformers; taken over, not copied.
-            centroids: by layer number; the layers become ascending. A list holds those of residual stages: each stage
-                quantizes what the stages before it left over.
+            model: a base model of transformers. It is not copied, but put in eval mode and frozen.
+            centroids: by layer number; the tokenizer's layers are ascending. A list has the centroids of residual
+                stages, each of which quantizes the residual of the stage before it.
             normalize: whether the encoder takes input of zero mean and unit variance (`do_normalize`).
-            encoder: hub id of the model, which is then saved by reference; by default its weights are saved beside.
+            encoder: hub id of the model. `save_pretrained` then saves this id; by default it saves the weights.
             encoder_revision: commit of the hub id.
 
-        Raises `CheckpointError` for a model of an unsupported family or centroids of another shape, `ConfigError` for a
-        hub id without a revision, and `LayerError` for a layer that the model has not.
+        Raises:
+            CheckpointError: a model of an unsupported family, or centroids of another shape.
+            ConfigError: a hub id without a revision.
+            LayerError: a layer that the model lacks.
         """
         wrapped = Encoder(model, normalize=normalize)
         layers = check_layers(sorted(centroids), range(wrapped.num_layers + 1), owner="the encoder")
@@ -160,9 +185,12 @@ class Tokenizer(Pretrained):
         return cls(new_tokenizer_config(wrapped, stages, encoder, encoder_revision), wrapped, stages)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, include_encoder: bool = False) -> None:
-        """Saves config, centroids and, unless it is a hub id, the encoder up to the deepest layer, beside any vocoder.
+        """Saves the config, the centroids, and the encoder up to the deepest layer. A vocoder in the folder stays.
 
-        With `include_encoder` also one that is a hub id; fingerprint and tokens stay the same.
+        Args:
+            folder: made if there is none.
+            include_encoder: save the weights of an encoder that has a hub id, too; by default its id alone is saved.
+                Fingerprint and tokens stay the same.
 
         Raises:
             CheckpointError: the folder holds a vocoder of another tokenizer, or the encoder was rounded by `dtype`.
@@ -180,16 +208,16 @@ class Tokenizer(Pretrained):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Codebook size of each row of codes: of each of `layers`, or of each of its residual stages."""
+        """Codebook size of each row of codes. A row is a layer, or one of the residual stages of a layer."""
         return self.codebooks.sizes
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """Residual stages of each of `layers`: rows that it has in the codes."""
+        """Residual stages, and so rows of codes, of each of `layers`."""
         return self.codebooks.stages
 
     def centroids(self, layer: int, stage: int = 1) -> Tensor:
-        """A copy of a layer's centroids, float32 [codebook_size, dim]; of its first residual stage or a later one."""
+        """A copy of the centroids of one residual stage of a layer, float32 [codebook_size, dim]."""
         check_layers([layer], self.layers, owner="this tokenizer")
         stages = self.network.quantizer(layer).stages
         if not 1 <= stage <= len(stages):
@@ -211,27 +239,29 @@ class Tokenizer(Pretrained):
 
         Args:
             audio: a path, a list of paths, a numpy array or torch tensor [samples] or [batch, samples], or a list of
-                1-D arrays of any lengths; floating point in [-1, 1]. [2, samples] could be stereo and [6, samples] the
-                channels of one recording: they are taken as a batch only together with `lengths`. Wherever a path is
-                taken, so are the bytes of an audio file, a file open in binary mode, and a row of a column of audio
-                of `datasets`.
-            sample_rate: Hz of the arrays, which are resampled if it is not `self.sample_rate`; None says they are at
-                `self.sample_rate`. Files say their own rate.
+                1-D arrays of any lengths; floating point in [-1, 1]. Arrays [2, samples] and [6, samples], which may
+                hold the channels of one recording, are taken as a batch only with `lengths`. The bytes of an audio
+                file, a file open in binary mode, and a row of an audio column of `datasets` can stand for a path.
+            sample_rate: Hz of the arrays, `self.sample_rate` by default; arrays of other rates are resampled. Files
+                have their own rate.
             lengths: samples of each row of a [batch, samples] array.
-            layers: which layers, in the order in which the answer has them; all by default.
-            chunk_seconds, context_seconds: a clip longer than a chunk and twice the context goes through the encoder in
-                windows, each of which gives a chunk of the answer and sees the context on either side of it.
+            layers: in the order that the codes are to have; all by default.
+            chunk_seconds: of the answer that each window of a long clip gives. A clip is long if it has more than a
+                chunk and twice the context.
+            context_seconds: that each window of a long clip shows the encoder on either side of its chunk.
             progress: show a bar on stderr.
 
         Returns:
-            Tokens with codes int64 [batch, layers, frames], -1 past each clip's length, on `self.device`. A clip of n
-            samples has floor((n - 400) / 320) + 1 frames with the usual front end.
+            Tokens with codes int64 [batch, rows, frames], -1 past each clip's length, on `self.device`. A row is a
+            layer, or one of the residual stages of a layer. With the usual front end a clip of n samples has
+            floor((n - 400) / 320) + 1 frames.
 
         Raises:
             AudioError: audio that cannot be read or is no speech waveform; clips shorter than one frame.
             LayerError: a layer that this tokenizer lacks, or twice the same.
         """
-        clips = self._clips(self.network, audio, sample_rate, lengths, layers, chunk_seconds, context_seconds)
+        options = EncodingOptions(sample_rate, lengths, layers, chunk_seconds, context_seconds)
+        clips = self._clips(self.network, audio, options)
         return self._tokens(clips.layers, run_all(clips, progress=progress))
 
     def encode_each(
@@ -244,34 +274,37 @@ class Tokenizer(Pretrained):
         chunk_seconds: float = CHUNK_SECONDS,
         context_seconds: float = CONTEXT_SECONDS,
     ) -> Iterator[tuple[int, Tokens | AudioError]]:
-        """As `encode`, but clip by clip as they are done: for more clips than memory holds, or some that are broken.
+        """Speech -> tokens, clip by clip, for more clips than memory holds, or clips some of which are broken.
+
+        Arguments as in `encode`.
 
         Returns:
-            An iterator over all clips, long ones first: the number of a clip in `audio` and its tokens, or the error
-            if it cannot be read or is shorter than one frame.
+            An iterator over all clips, long clips first: the number of a clip in `audio`, and its tokens, or the error
+            of a clip that cannot be read or is shorter than one frame.
 
         Raises:
-            AudioError, LayerError: as `encode`, for what is wrong with the input as a whole.
+            AudioError, LayerError: the input as a whole is wrong, as in `encode`.
         """
-        clips = self._clips(self.network, audio, sample_rate, lengths, layers, chunk_seconds, context_seconds)
+        options = EncodingOptions(sample_rate, lengths, layers, chunk_seconds, context_seconds)
+        clips = self._clips(self.network, audio, options)
         return (
             (number, outcome if isinstance(outcome, AudioError) else self._tokens(clips.layers, [outcome]))
             for number, outcome in run_each(clips)
         )
 
     def encode_batch(self, batch: Mapping[str, Sequence[AudioClip]], *, audio: str = "audio") -> dict[str, list[Codes]]:
-        """As `encode`, for `map` of Hugging Face's `datasets`: `dataset.map(tokenizer.encode_batch, batched=True)`.
+        """Speech -> columns of codes, for `datasets`: `dataset.map(tokenizer.encode_batch, batched=True)`.
 
         Args:
-            batch: columns of some rows; the column of audio may be decoded or not (`Audio(decode=False)` is faster).
-            audio: its name; `fn_kwargs={"audio": "speech"}` passes another one through `map`.
+            batch: columns of some rows. The audio may be decoded or not; `Audio(decode=False)` is faster.
+            audio: name of the column of audio; `fn_kwargs={"audio": "speech"}` passes a name through `map`.
 
         Returns:
-            New columns, as in a corpus of `semtok.corpus`: of each row of codes one, "l7" or "l1_s1", with an array
-            [frames] for each clip, uint16 or uint32.
+            A new column for each row of codes, "l7" or "l1_s1" as in a corpus of `semtok.corpus`, with an array
+            [frames] of uint16 or uint32 for each clip.
 
         Raises:
-            AudioError: no such column, or as `encode`.
+            AudioError: there is no such column, or audio that `encode` refuses.
         """
         if audio not in batch:
             there = sorted(batch)
@@ -285,9 +318,12 @@ class Tokenizer(Pretrained):
         }
 
     def margins(self, features: Tensor) -> Tensor:
-        """How decided the tokens of features are, all layers [batch, layers, frames, dim]: [batch, rows, frames].
+        """How far each frame is from another code: float64 [batch, rows, frames] in [0, 1], on the CPU.
 
-        From 0, a tie of the two nearest centroids, to 1; on the CPU. See `Quantizer.margins`.
+        0 is a tie of the two nearest centroids; see `Quantizer.margins`.
+
+        Args:
+            features: of all layers, [batch, layers, frames, dim].
         """
         return self.network.margins(features, self.layers)
 
@@ -306,7 +342,8 @@ class Tokenizer(Pretrained):
 
         In the encoder's dtype, on `self.device`. Arguments and errors as in `encode`.
         """
-        clips = self._clips(self.encoder, audio, sample_rate, lengths, layers, chunk_seconds, context_seconds)
+        options = EncodingOptions(sample_rate, lengths, layers, chunk_seconds, context_seconds)
+        clips = self._clips(self.encoder, audio, options)
         features = [clip.transpose(0, 1) for clip in run_all(clips, progress=progress)]
         return pad_sequence(features, batch_first=True).transpose(1, 2).contiguous()
 
@@ -324,16 +361,17 @@ class Tokenizer(Pretrained):
 
         Args:
             layers: as in `encode`.
-            sample_rate: Hz of what is pushed, resampled on the way; `self.sample_rate` by default.
-            block_seconds: how much is answered at a time. Each block costs a run of the encoder.
-            look_ahead_seconds: what a token sees of the time after its block, at least.
-            context_seconds: what it sees of the time before its block.
+            sample_rate: Hz of the pushed samples, which are resampled; `self.sample_rate` by default.
+            block_seconds: of the tokens that are answered at a time. Each block costs a run of the encoder.
+            look_ahead_seconds: of speech after its block that a token depends on, at least.
+            context_seconds: of speech before its block that a token depends on.
             statistics: by which the input is normalised, such as `tokenizer.encoder.statistics([waveform])` of earlier
-                speech; by default those of all that has arrived, which take a second or so to settle.
+                speech. By default the statistics are those of all samples pushed so far; they need about a second of
+                speech to settle.
 
         Raises:
-            AudioError: times or a sample rate that make no sense.
-            LayerError: as `encode`.
+            AudioError: durations or a sample rate out of range.
+            LayerError: as in `encode`.
         """
         return TokenizerStream(
             self.network,
@@ -346,22 +384,14 @@ class Tokenizer(Pretrained):
             statistics=statistics,
         )
 
-    def _clips(
-        self,
-        module: Encoder | CodeEncoder,
-        audio: AudioInput,
-        sample_rate: int | None,
-        lengths: Sequence[int] | AudioArray | None,
-        layers: Sequence[int] | None,
-        chunk_seconds: float,
-        context_seconds: float,
-    ) -> Clips:
-        """The arguments of `encode`, checked."""
-        chosen, windows = self._select(layers).layers, module.framing.windows(chunk_seconds, context_seconds)
+    def _clips(self, module: Encoder | CodeEncoder, audio: AudioInput, options: EncodingOptions) -> Clips:
+        """The clips that `module` is to run; errors as in `encode`."""
+        layers = self._select(options.layers).layers
+        windows = module.framing.windows(options.chunk_seconds, options.context_seconds)
         recordings = open_recordings(
-            audio, sample_rate=sample_rate, target_sample_rate=self.sample_rate, lengths=lengths
+            audio, sample_rate=options.sample_rate, target_sample_rate=self.sample_rate, lengths=options.lengths
         )
-        return Clips(module, recordings, chosen, windows)
+        return Clips(module, recordings, layers, windows)
 
     def _select(self, layers: Sequence[int] | None) -> Codebooks:
         return self.codebooks if layers is None else self.codebooks.select(layers, owner="this tokenizer")
@@ -371,11 +401,13 @@ class Tokenizer(Pretrained):
         return Tokens.of(codes, self._select(layers), self.frame_rate, self.fingerprint)
 
     def embed(self, tokens: Tokens) -> Tensor:
-        """The centroids that tokens stand for: float32 [batch, layers, frames, dim], 0 past each utterance's length.
+        """The centroids of codes, float32 [batch, layers, frames, dim], summed over the stages of a layer.
+
+        Past an utterance's length they are 0.
 
         Raises:
-            TokensError: no tokens, or those of another tokenizer.
-            LayerError: this tokenizer lacks a layer of theirs.
+            TokensError: no tokens, or tokens of another tokenizer.
+            LayerError: tokens of a layer that this tokenizer lacks.
         """
         tokens = take_tokens(tokens, self.codebooks, self.fingerprint, owner="this tokenizer").to(self.device)
         valid = frame_mask(tokens.lengths, tokens.codes.shape[2])

@@ -11,7 +11,7 @@ from helpers import CLIPS
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.networks.config import VocoderConfig
 from semtok.networks.generators import GeneratorConfig, HiFiGANConfig, ISTFTConfig
-from semtok.networks.scalable_vocoder import build_network
+from semtok.networks.scalable_vocoder import ScalableVocoder
 
 CODEBOOK_SIZES = {1: 40, 3: 30, 4: 12}
 ENCODER_LAYERS = 5
@@ -54,7 +54,7 @@ def make_vocoder(tokenizer: Tokenizer, generator: str, *, seed: int = 0) -> Voco
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Vocoder(config, build_network(config))
+        return Vocoder(config, ScalableVocoder(config))
 
 
 def save_checkpoint(folder: Path, generator: str, *, seed: int = 0) -> Path:

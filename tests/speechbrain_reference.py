@@ -24,7 +24,7 @@ from semtok.checkpoints.speechbrain.layouts import find_layout
 from semtok.checkpoints.speechbrain.published import Layout
 from semtok.checkpoints.speechbrain.reader import read_tokenizer, read_vocoder
 from semtok.encoder.encoder import Encoder
-from semtok.networks.scalable_vocoder import build_network
+from semtok.networks.scalable_vocoder import ScalableVocoder
 
 REFERENCES = DATA / "speechbrain"
 LAYERS = (1, 3, 4)
@@ -87,6 +87,6 @@ def load_tokenizer(folder: Path, encoder: str, layers: Sequence[int] | None = No
 
 def load_vocoder(folder: Path) -> Vocoder:
     parts = read_vocoder(Repository(str(folder), folder), layout_of(folder))
-    network = build_network(parts.config)
+    network = ScalableVocoder(parts.config)
     network.load_state_dict(parts.weights)
     return Vocoder(parts.config, network)

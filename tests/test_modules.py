@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semtok.codebooks.codebooks import Codebooks
-from semtok.networks.generators import HiFiGANConfig, ISTFTConfig
+from semtok.networks.config import VocoderConfig
+from semtok.networks.generators import GeneratorConfig, HiFiGANConfig, ISTFTConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.networks.selector import LayerSelector
 
@@ -106,7 +107,9 @@ def test_centroids_of_another_dimension_keep_their_distances(dim):
 def make_vocoder(name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return ScalableVocoder(CODEBOOKS, embedding_dim=6, attention_dim=4, generator=GENERATORS[name])
+        return ScalableVocoder(
+            VocoderConfig(CODEBOOKS, 6, 4, 16000, 320, "print", GeneratorConfig(**{name: GENERATORS[name]}))
+        )
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -22,7 +22,7 @@ from semtok.errors import AudioError, ConfigError, SpeakerError
 from semtok.evaluation import resynthesis
 from semtok.evaluation.resynthesis import Clip
 from semtok.networks.config import SpeakerConfig
-from semtok.networks.scalable_vocoder import build_network
+from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.networks.speaker import SpeakerEncoder
 from semtok.speech.store import Values
 from semtok.training.config import load_config
@@ -41,7 +41,7 @@ def conditioned(vocoder, speaker, *, seed=0):
     config = dataclasses.replace(vocoder.config, speaker=speaker)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(config)
+        network = ScalableVocoder(config)
         torch.nn.init.normal_(network.speaker.map.weight)
     return Vocoder(config, network)
 

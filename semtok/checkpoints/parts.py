@@ -42,6 +42,6 @@ class VocoderParts:
         Raises:
             CheckpointError: the weights do not fit the config; `name` is that of the repository.
         """
-        from semtok.networks.scalable_vocoder import build_network
+        from semtok.networks.scalable_vocoder import ScalableVocoder
 
-        return load_network(lambda: build_network(self.config), self.weights, name)
+        return load_network(lambda: ScalableVocoder(self.config), self.weights, name)

@@ -1,4 +1,4 @@
-"""Sizes of a vocoder, as `config.json` gives them."""
+"""Sizes of a vocoder's network, which are also the vocoder's section of `config.json`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from semtok.networks.generators import GeneratorConfig
 
 @dataclass(frozen=True)
 class SpeakerConfig:
-    """How a vocoder is told whose voice: by an embedding of `dim` numbers.
+    """How a vocoder gets the voice of a speaker.
 
-    With `channels` the vocoder has a speaker encoder of that width; without, embeddings are given.
+    Args:
+        dim: of a speaker's embedding.
+        channels: width of the vocoder's own speaker encoder, which makes embeddings of recordings; without it the
+            caller has to bring embeddings.
     """
 
     dim: int
@@ -25,10 +28,20 @@ class SpeakerConfig:
 
 @dataclass(frozen=True)
 class VocoderConfig:
-    """Vocoder section of `config.json`; `codebooks` and `fingerprint` are those of its tokenizer.
+    """A vocoder's network: codes -> layer selector -> generator -> waveform.
 
-    With `absent_embedding` absent layers are attended to by a learned embedding (SpeechBrain), else they are left out.
-    Without `speaker` it cannot be told whose voice.
+    Args:
+        codebooks: of the tokenizer. Every row of codes gets an embedding table of its own, so that any subset of the
+            layers can be decoded.
+        embedding_dim: of the tables, and of the one vector a frame that the generator sees whatever the layers are.
+        attention_dim: hidden size of the score by which the layers of a frame are weighted.
+        sample_rate: of the waveforms, Hz; the speaker encoder takes waveforms of this rate.
+        hop_length: samples of one frame. The tokenizer has the same, so that speech keeps its duration.
+        fingerprint: of the tokenizer. The codes of another one would be decoded to noise, and so are refused.
+        generator: which generator, and its sizes.
+        absent_embedding: a learned embedding stands for each absent layer, as in SpeechBrain's vocoders; by default
+            the attention leaves absent layers out.
+        speaker: how the vocoder gets the voice of a speaker; by default the voice is what the tokens tell of it.
     """
 
     codebooks: Codebooks

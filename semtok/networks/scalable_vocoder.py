@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from semtok.codebooks.codebooks import Codebooks
-from semtok.networks.config import SpeakerConfig, VocoderConfig
-from semtok.networks.generators import GeneratorConfig
+from semtok.networks.config import VocoderConfig
 from semtok.networks.selector import LayerSelector
 from semtok.networks.speaker import SpeakerConditioning, SpeakerEncoder
 
@@ -17,38 +15,27 @@ class ScalableVocoder(nn.Module):
     """Codes of any subset of layers -> waveform (Mousavi et al., 2024, section 2.3).
 
     Args:
-        codebooks: of which layers it takes codes.
-        embedding_dim: of the embedding tables and the generator's input.
-        attention_dim: hidden size of the attention over layers.
-        generator: which generator and its sizes.
-        absent_embedding: whether one learned embedding stands for each absent layer (SpeechBrain's vocoders).
-        speaker: whether it can be told whose voice, and has an encoder of voices.
-        sample_rate: Hz of what the encoder of voices hears.
+        config: sizes of the network, which starts with random weights.
     """
 
-    def __init__(
-        self,
-        codebooks: Codebooks,
-        *,
-        embedding_dim: int,
-        attention_dim: int,
-        generator: GeneratorConfig,
-        absent_embedding: bool = False,
-        speaker: SpeakerConfig | None = None,
-        sample_rate: int = 16000,
-    ) -> None:
+    def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
-        self.selector = LayerSelector(codebooks, embedding_dim, attention_dim, absent_embedding=absent_embedding)
-        self.codebooks = codebooks
-        self.generator = generator.build(embedding_dim)
-        self.speaker = SpeakerConditioning(speaker.dim, embedding_dim) if speaker else None
+        self.codebooks = config.codebooks
+        self.selector = LayerSelector(
+            config.codebooks, config.embedding_dim, config.attention_dim, absent_embedding=config.absent_embedding
+        )
+        self.generator = config.generator.build(config.embedding_dim)
+        speaker = config.speaker
+        self.speaker = SpeakerConditioning(speaker.dim, config.embedding_dim) if speaker else None
         self.speaker_encoder: SpeakerEncoder | None = None
         if speaker and speaker.channels:
-            self.speaker_encoder = SpeakerEncoder(speaker.dim, channels=speaker.channels, sample_rate=sample_rate)
+            self.speaker_encoder = SpeakerEncoder(
+                speaker.dim, channels=speaker.channels, sample_rate=config.sample_rate
+            )
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Samples of one frame."""
         return self.generator.hop_length
 
     def forward(
@@ -65,7 +52,7 @@ class ScalableVocoder(nn.Module):
         Args:
             codes, positions, present: as in `LayerSelector.forward`.
             speaker: embeddings [batch, dim], zeros for no speaker; none by default.
-            reference: instead of embeddings, waveforms [batch, samples] of the speakers, zeros for none.
+            reference: waveforms [batch, samples] of the speakers, in place of embeddings; zeros for no speaker.
         """
         fused, _ = self.selector(codes, positions, present)
         if reference is not None:
@@ -75,16 +62,3 @@ class ScalableVocoder(nn.Module):
             fused = self.speaker(fused, speaker)
         waveform: Tensor = self.generator(fused)
         return waveform
-
-
-def build_network(config: VocoderConfig) -> ScalableVocoder:
-    """The network that a config describes, with random weights."""
-    return ScalableVocoder(
-        config.codebooks,
-        embedding_dim=config.embedding_dim,
-        attention_dim=config.attention_dim,
-        generator=config.generator,
-        absent_embedding=config.absent_embedding,
-        speaker=config.speaker,
-        sample_rate=config.sample_rate,
-    )

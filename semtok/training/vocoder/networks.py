@@ -8,7 +8,7 @@ import torch
 
 from semtok.errors import CheckpointError, ConfigError
 from semtok.networks.config import SpeakerConfig, VocoderConfig
-from semtok.networks.scalable_vocoder import ScalableVocoder, build_network
+from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
 from semtok.training.vocoder.config import VocoderTrainingConfig
 from semtok.vocoder import Vocoder
@@ -31,7 +31,7 @@ def start_network(config: VocoderTrainingConfig, tokenizer: Tokenizer) -> tuple[
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = build_network(description)
+        network = ScalableVocoder(description)
         if config.embeddings_from_centroids:
             network.selector.start_from(
                 [
@@ -64,7 +64,7 @@ def _published_network(
     description = dataclasses.replace(published.config, speaker=speaker)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = build_network(description)
+        network = ScalableVocoder(description)
     network.load_state_dict(network.state_dict() | published.network.state_dict())
     return network.train(), description
 
