@@ -47,13 +47,20 @@ class ConfigError(SemtokError, ValueError):
 
 
 LARGEST_SIZE = 1 << 20
-"""Of anything that a config counts: channels, samples of a window, Hz."""
+"""Of anything that a network has in one place: channels, codes, samples of a window, Hz."""
 MOST_LAYERS = 256
 """Of a network: layers or blocks that are alike."""
 
 
-def check_positive(config: object, *names: str, most: int = LARGEST_SIZE) -> None:
-    """Checks entries of a config: numbers, tuples of numbers, or None, which is passed over.
+def check_positive(config: object, *names: str) -> None:
+    """Raises `ConfigError` if one of these entries of a config is less than 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} must be at least 1, got {getattr(config, name)}")
+
+
+def check_sizes(config: object, *names: str, most: int = LARGEST_SIZE) -> None:
+    """Checks sizes of a network, each a number, a tuple of numbers, or None, which is passed over.
 
     Raises:
         ConfigError: one of the numbers is less than 1 or more than `most`, or a tuple has more than 16.

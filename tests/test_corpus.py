@@ -458,7 +458,7 @@ def test_sources_that_are_none(tokenizer, tmp_path, out):
     for name, message in [
         ("nowhere", "there is no folder"),
         ("nowhere.csv", "cannot open .*nowhere.csv"),
-        ("bad.jsonl", "line 1 of .*bad.jsonl is no JSON"),
+        ("bad.jsonl", "line 1 of .*bad.jsonl is not JSON"),
         ("bad.csv", "row 1 has more fields than there are columns"),
     ]:
         with pytest.raises(AudioError, match=message):

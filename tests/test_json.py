@@ -13,7 +13,7 @@ REFUSED = {
     "nested by far too deep": ("[" * 100_000, "nested more than"),
     "nested a little too deep": ("[" * (MAX_DEPTH + 2) + "]" * (MAX_DEPTH + 2), "nested more than"),
     "an integer of 65 bits": ('{"a": 18446744073709551616}', "beyond 64 bits"),
-    "an integer of 5,000 digits": ("9" * 5000, "no JSON"),
+    "an integer of 5,000 digits": ("9" * 5000, "not JSON"),
     "not a number": ('{"a": NaN}', "NaN"),
     "infinite": ("[-Infinity]", "-Infinity"),
     "a float that overflows": ("[1e999]", "beyond the range"),
@@ -22,8 +22,8 @@ REFUSED = {
     "a key twice": ('{"a": {"b": 1, "c": 2, "b": 3}}', "key 'b' twice"),
     "no UTF-8": (b'"\xff"', "utf-8"),
     "too large": (" " * (MAX_BYTES + 1), "larger than"),
-    "cut": ('{"a": ', "no JSON"),
-    "nothing": ("", "no JSON"),
+    "cut": ('{"a": ', "not JSON"),
+    "nothing": ("", "not JSON"),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from semtok.codebooks.codebooks import Codebooks
-from semtok.errors import ConfigError, check_positive
+from semtok.errors import ConfigError, check_sizes
 from semtok.networks.config import VocoderConfig
 from semtok.support.atomic import atomic_write
 
@@ -52,7 +52,7 @@ class TokenizerConfig:
     normalize_epsilon: float = 1e-7
 
     def __post_init__(self) -> None:
-        check_positive(self, "dim", "sample_rate", "hop_length")
+        check_sizes(self, "dim", "sample_rate", "hop_length")
         if (self.encoder == ENCODER) != (self.encoder_revision is None):
             raise ConfigError(
                 f"encoder {self.encoder!r} with encoder_revision {self.encoder_revision!r}: "

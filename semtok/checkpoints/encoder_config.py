@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from semtok.checkpoints.config import read_config
-from semtok.errors import MOST_LAYERS, ConfigError, check_positive
+from semtok.errors import MOST_LAYERS, ConfigError, check_sizes
 
 Activation = Literal["gelu", "gelu_new", "relu", "selu", "silu", "swish"]
 
@@ -43,9 +43,9 @@ class EncoderConfig:
     mask_feature_length: int = 10
 
     def __post_init__(self) -> None:
-        check_positive(self, "mask_time_length", "mask_feature_length")
-        check_positive(self, "hidden_size", "num_attention_heads", "intermediate_size")
-        check_positive(self, "num_hidden_layers", most=MOST_LAYERS)
+        check_sizes(self, "mask_time_length", "mask_feature_length")
+        check_sizes(self, "hidden_size", "num_attention_heads", "intermediate_size")
+        check_sizes(self, "num_hidden_layers", most=MOST_LAYERS)
         _check_choice(self, "hidden_act", get_args(Activation))
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(f"hidden_size {self.hidden_size} is no multiple of {self.num_attention_heads} heads")
@@ -74,8 +74,8 @@ class ConvolutionalConfig(EncoderConfig):
         super().__post_init__()
         _check_choice(self, "feat_extract_norm", ("group", "layer"))
         _check_choice(self, "feat_extract_activation", get_args(Activation))
-        check_positive(self, "conv_dim", "conv_stride", "conv_kernel", "adapter_attn_dim")
-        check_positive(self, "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", most=1 << 12)
+        check_sizes(self, "conv_dim", "conv_stride", "conv_kernel", "adapter_attn_dim")
+        check_sizes(self, "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", most=1 << 12)
         if not 0 < len(self.conv_dim) == len(self.conv_stride) == len(self.conv_kernel):
             raise ConfigError("conv_dim, conv_stride and conv_kernel must have a number for each convolution")
 
@@ -97,7 +97,7 @@ class WavLMConfig(ConvolutionalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "num_buckets", "max_bucket_distance")
+        check_sizes(self, "num_buckets", "max_bucket_distance")
         if not 1 <= self.num_buckets // 4 < self.max_bucket_distance:
             raise ConfigError(
                 f"num_buckets must be at least 4, and max_bucket_distance more than a quarter of it, got "
@@ -114,8 +114,8 @@ class Data2VecConfig(ConvolutionalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "num_conv_pos_embeddings", most=MOST_LAYERS)
-        check_positive(self, "conv_pos_kernel_size")
+        check_sizes(self, "num_conv_pos_embeddings", most=MOST_LAYERS)
+        check_sizes(self, "conv_pos_kernel_size")
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class FilterbankConfig(EncoderConfig):
         _check_choice(self, "position_embeddings_type", ("relative_key", None))
         if self.feature_projection_input_dim != 160:
             raise ConfigError(f"feature_projection_input_dim must be 160, got {self.feature_projection_input_dim}")
-        check_positive(self, "left_max_position_embeddings", "right_max_position_embeddings")
-        check_positive(self, "conv_depthwise_kernel_size")
+        check_sizes(self, "left_max_position_embeddings", "right_max_position_embeddings")
+        check_sizes(self, "conv_depthwise_kernel_size")
         if self.conv_depthwise_kernel_size % 2 == 0:
             raise ConfigError(f"conv_depthwise_kernel_size must be odd, got {self.conv_depthwise_kernel_size}")
 

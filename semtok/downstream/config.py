@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from semtok.checkpoints.config import CONFIG, FORMAT_VERSION, read_config
 from semtok.checkpoints.hub import Repository
 from semtok.codebooks.codebooks import Codebooks
-from semtok.errors import CheckpointError, ConfigError, check_positive
+from semtok.errors import CheckpointError, ConfigError, check_sizes
 
 Fusion = Literal["attention", "uniform", "concatenate"]
 
@@ -34,7 +34,7 @@ class FrontConfig:
     any_layers: bool = False
 
     def __post_init__(self) -> None:
-        check_positive(self, "dim", *(n for n in ("attention_dim", "feature_dim") if getattr(self, n) is not None))
+        check_sizes(self, "dim", "attention_dim", "feature_dim")
         if self.fusion not in get_args(Fusion):
             raise ConfigError(f"fusion must be one of {', '.join(get_args(Fusion))}, got {self.fusion!r}")
         if (self.fusion == "attention") != (self.attention_dim is not None):
@@ -72,7 +72,7 @@ class DownstreamConfig:
     layer_importance: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        check_positive(self, "sample_rate", "hop_length")
+        check_sizes(self, "sample_rate", "hop_length")
         if len(self.layer_importance) not in (0, len(self.codebooks)):
             raise ConfigError(
                 f"layer_importance must have a number for each of layers {list(self.codebooks)}, "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.audio.lengths import frame_mask
-from semtok.errors import MOST_LAYERS, ConfigError, check_positive
+from semtok.errors import MOST_LAYERS, ConfigError, check_sizes
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class ConformerConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        check_positive(self, "dim", "heads", "feedforward", "kernel")
-        check_positive(self, "layers", most=MOST_LAYERS)
+        check_sizes(self, "dim", "heads", "feedforward", "kernel")
+        check_sizes(self, "layers", most=MOST_LAYERS)
         if self.dim % (2 * self.heads) or self.kernel % 2 == 0:
             raise ConfigError(
                 f"dim {self.dim} must be a multiple of twice the heads, {self.heads}, and kernel {self.kernel} odd"

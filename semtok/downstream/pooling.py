@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.audio.lengths import frame_mask
-from semtok.errors import MOST_LAYERS, ConfigError, check_positive
+from semtok.errors import MOST_LAYERS, ConfigError, check_sizes
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class XVectorConfig:
     embedding: int = 512
 
     def __post_init__(self) -> None:
-        check_positive(self, "channels", "kernels", "dilations", "embedding")
+        check_sizes(self, "channels", "kernels", "dilations", "embedding")
         _check_lengths(self.channels, self.kernels, self.dilations)
 
 
@@ -49,8 +49,8 @@ class ECAPAConfig:
     embedding: int = 192
 
     def __post_init__(self) -> None:
-        check_positive(self, "channels", "kernels", "dilations", "attention", "squeeze", "embedding")
-        check_positive(self, "scale", most=MOST_LAYERS)
+        check_sizes(self, "channels", "kernels", "dilations", "attention", "squeeze", "embedding")
+        check_sizes(self, "scale", most=MOST_LAYERS)
         _check_lengths(self.channels, self.kernels, self.dilations)
         if len(self.channels) < 3 or len(set(self.channels[:-1])) > 1 or self.channels[0] % self.scale:
             raise ConfigError(

@@ -15,7 +15,7 @@ from semtok.downstream.conformer import Conformer, ConformerConfig
 from semtok.downstream.ctc import beam_search, best_path
 from semtok.downstream.model import DownstreamModel, Head, Speech
 from semtok.downstream.text import TextCodec, TextConfig
-from semtok.errors import MOST_LAYERS, ConfigError, check_positive
+from semtok.errors import MOST_LAYERS, ConfigError, check_sizes
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class LSTMConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        check_positive(self, "hidden")
-        check_positive(self, "layers", most=MOST_LAYERS)
+        check_sizes(self, "hidden")
+        check_sizes(self, "layers", most=MOST_LAYERS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RecognizerConfig:
     text: TextConfig | None = None
 
     def __post_init__(self) -> None:
-        check_positive(self, "frames_per_step")
+        check_sizes(self, "frames_per_step")
         if (self.lstm is None) == (self.conformer is None):
             raise ConfigError("a recogniser is given by exactly one of the entries 'lstm' and 'conformer'")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from semtok.codebooks.codebooks import Codebooks
-from semtok.errors import ConfigError, check_positive
+from semtok.errors import ConfigError, check_sizes
 from semtok.networks.generators import GeneratorConfig
 
 
@@ -23,7 +23,7 @@ class SpeakerConfig:
     channels: int | None = None
 
     def __post_init__(self) -> None:
-        check_positive(self, "dim", *([] if self.channels is None else ["channels"]))
+        check_sizes(self, "dim", "channels")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class VocoderConfig:
     speaker: SpeakerConfig | None = None
 
     def __post_init__(self) -> None:
-        check_positive(self, "embedding_dim", "attention_dim", "sample_rate", "hop_length")
+        check_sizes(self, "embedding_dim", "attention_dim", "sample_rate", "hop_length")
         if self.generator.hop_length != self.hop_length:
             raise ConfigError(
                 f"the generator makes {self.generator.hop_length} samples a frame, expected {self.hop_length}"

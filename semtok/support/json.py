@@ -73,7 +73,7 @@ def parse_json(content: str | bytes, where: str, error: type[SemtokError]) -> An
     except RecursionError as problem:
         raise error(f"{where} is nested more than {MAX_DEPTH} deep: it may be hostile") from problem
     except ValueError as problem:
-        raise error(f"{where} is no JSON that semtok reads: {problem}") from problem
+        raise error(f"{where} is not JSON that semtok reads: {problem}") from problem
     return value
 
 

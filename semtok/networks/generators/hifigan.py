@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtok.errors import ConfigError, check_positive
+from semtok.errors import ConfigError, check_sizes
 from semtok.networks.generators.generator import Generator
 
 
@@ -37,8 +37,8 @@ class HiFiGANConfig:
     resblock_dilations: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        check_positive(self, "channels", "upsample_factors", "upsample_kernel_sizes")
-        check_positive(self, "resblock_kernel_sizes", "resblock_dilations", most=1 << 12)
+        check_sizes(self, "channels", "upsample_factors", "upsample_kernel_sizes")
+        check_sizes(self, "resblock_kernel_sizes", "resblock_dilations", most=1 << 12)
         factors, kernels = self.upsample_factors, self.upsample_kernel_sizes
         # Otherwise a transposed convolution would not make exactly `factor` samples of each.
         if len(factors) != len(kernels) or any(k < f or (k - f) % 2 for f, k in zip(factors, kernels, strict=True)):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semtok.errors import MOST_LAYERS, ConfigError, check_positive
+from semtok.errors import MOST_LAYERS, ConfigError, check_sizes
 from semtok.networks.convnext import ConvNeXtBlock
 from semtok.networks.generators.generator import Generator
 
@@ -38,8 +38,8 @@ class ISTFTConfig:
     stft_hop_length: int
 
     def __post_init__(self) -> None:
-        check_positive(self, "hop_length", "width", "hidden", "n_fft", "stft_hop_length")
-        check_positive(self, "blocks", most=MOST_LAYERS)
+        check_sizes(self, "hop_length", "width", "hidden", "n_fft", "stft_hop_length")
+        check_sizes(self, "blocks", most=MOST_LAYERS)
         if self.hop_length % self.stft_hop_length:
             raise ConfigError(f"stft_hop_length {self.stft_hop_length} must divide the hop_length {self.hop_length}")
         if self.n_fft % 2 or self.n_fft < 2 * self.stft_hop_length:
