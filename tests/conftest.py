@@ -103,6 +103,15 @@ def run_script(monkeypatch, capsys):
 
 
 @pytest.fixture
+def datasets_cache(tmp_path, monkeypatch):
+    """`datasets` keeps what it reads in a temporary folder, and asks no hub."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
 def run(capsys):
     """Runs the command as the shell would: exit code, stdout, stderr."""
 

@@ -47,14 +47,6 @@ def parquet(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def datasets_cache(tmp_path, monkeypatch):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-
-
 def test_clips_that_cannot_be_used_are_skipped_counted_and_listed(folder, tmp_path, capsys):
     corpus = load_corpus([folder], tmp_path, sample_rate=16000)
     assert len(corpus) == 3

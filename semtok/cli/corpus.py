@@ -20,6 +20,8 @@ Folder = Annotated[Path, typer.Argument(metavar="OUT", help="The folder of encod
 _AGREEMENT = {"float32": 0.995}
 _ROUNDED_AGREEMENT = 0.9
 
+AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch URLs that a manifest or dataset names.")]
+
 
 def encode_corpus(
     source: Annotated[
@@ -48,6 +50,7 @@ def encode_corpus(
             show_default=False,
         ),
     ] = None,
+    allow_urls: AllowUrls = False,
     max_failed: Annotated[
         float,
         typer.Option(min=0, max=1, help="The share of clips that may fail, such as 0.01, before the exit code is 1."),
@@ -83,13 +86,16 @@ def encode_corpus(
             source,
             folder,
             num_shards=num_shards,
+            allow_urls=allow_urls,
             workers=workers,
             num_gpus=num_gpus,
             address=address,
             progress=None,
         )
     else:
-        done = corpus.encode_corpus(tokenizer, source, folder, num_shards=num_shards, shards=shards, progress=None)
+        done = corpus.encode_corpus(
+            tokenizer, source, folder, num_shards=num_shards, shards=shards, allow_urls=allow_urls, progress=None
+        )
     state = corpus.status(folder)
     speed = f"{done.seconds:.1f} s of audio in {done.took:.1f} s ({done.seconds / done.took:.1f} x real time)"
     typer.echo(f"encoded {counted(done.clips, 'clip')}, {speed}, {done.failed} failed")
@@ -119,6 +125,7 @@ def verify(
     source: Annotated[
         str | None, typer.Option(metavar="IN", help="Where the audio is now, if it was moved.", show_default=False)
     ] = None,
+    allow_urls: AllowUrls = False,
     clips: Annotated[int, typer.Option(help="How many to encode again.")] = 20,
     all_bytes: Annotated[
         bool, typer.Option("--bytes", help="Instead, read all files whole and compare them with their checksums.")
@@ -149,7 +156,7 @@ def verify(
         revision=revision or None,
         local_files_only=local_files_only,
     )
-    result = corpus.verify(folder, tokenizer, clips=clips, seed=seed, source=source)
+    result = corpus.verify(folder, tokenizer, clips=clips, seed=seed, source=source, allow_urls=allow_urls)
     typer.echo(f"{counted(result.clips, 'clip')} encoded again: {result.equal} of {result.codes} codes are the same")
     if result.agreement < _AGREEMENT.get(run.dtype, _ROUNDED_AGREEMENT):
         raise CorpusError(f"{folder} holds other tokens than {name} makes of {source or run.source} now")

@@ -137,6 +137,7 @@ def verify(
     clips: int = 20,
     seed: int = 0,
     source: str | None = None,
+    allow_urls: bool = False,
 ) -> Verification:
     """Checks that every clip of the plan is in one shard or in `errors/`, and encodes a sample of the clips again.
 
@@ -146,6 +147,7 @@ def verify(
         clips: of the sample, which is of no more than five shards.
         seed: of the choice.
         source: where the clips are, if they were moved.
+        allow_urls: as in `encode_corpus`.
 
     Raises:
         CorpusError: shards that are missing, clips that are lost or there twice, or another tokenizer.
@@ -156,7 +158,7 @@ def verify(
     if tokenizer.fingerprint != run.fingerprint:
         raise CorpusError(f"{folder} is of tokenizer {run.fingerprint}, this one is {tokenizer.fingerprint}")
     _check_ids(folder, run)
-    opened = open_source(source or run.source, skip=folder)
+    opened = open_source(source or run.source, skip=folder, allow_urls=allow_urls)
     wanted, shards = _sample(corpus, clips, random.Random(seed))
     windows = tokenizer.encoder.framing.windows()
     compared = codes = equal = 0

@@ -20,6 +20,7 @@ from semtok.corpus.run import MOST_SHARDS, RUN, CorpusRun, default_num_shards, i
 from semtok.corpus.table import shard_is_done, shard_path
 from semtok.corpus.worker import ClipDone, encode_shard
 from semtok.errors import CorpusError
+from semtok.speech.columns import is_renamed
 from semtok.speech.sources import Source, open_source
 from semtok.support.atomic import lease, remove_leftovers
 from semtok.support.disks import full_disk
@@ -51,6 +52,7 @@ def encode_corpus(
     layers: Sequence[int] | None = None,
     num_shards: int | None = None,
     shards: Sequence[int] | None = None,
+    allow_urls: bool = False,
     progress: bool | None = False,
 ) -> Encoded:
     """Encodes a corpus into Parquet files, or the part of it that is this process's; shards that are there are kept.
@@ -68,6 +70,7 @@ def encode_corpus(
             one for 2,000 clips, or for a tar or a file of a dataset.
         shards: which to encode; by default that of this task of a Slurm array, or those of this process of torchrun,
             or all. Only where all are to be encoded is the source listed again, to see that it has not changed.
+        allow_urls: whether rows of the source may name any URL, see `semtok.speech.sources.open_source`.
         progress: show a bar on stderr; None shows it in a terminal only.
 
     Raises:
@@ -78,7 +81,7 @@ def encode_corpus(
     """
     folder, name = Path(folder), os.fspath(source)
     with full_disk(folder, CorpusError):
-        opened = open_source(name, skip=folder)
+        opened = open_source(name, skip=folder, allow_urls=allow_urls)
         partly = shards is not None or is_one_of_several()
         run = begin_run(tokenizer, opened, name, folder, layers=layers, num_shards=num_shards, listed=partly)
         mine = check_shards(own_shards(run.num_shards) if shards is None else shards, run.num_shards)
@@ -90,6 +93,8 @@ def encode_corpus(
         with progress_bar("encoding", total, visible=progress) as bar:
             if not partly and opened.left_out:
                 bar.print(f"left out of {name}: {opened.left_out}")
+            if not partly and (renamed := [column for column in run.columns if is_renamed(column)]):
+                bar.print(f"columns named as those of tokens are called {', '.join(renamed)}")
 
             def report(clip: ClipDone) -> None:
                 nonlocal clips, failed, seconds

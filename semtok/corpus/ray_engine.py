@@ -34,13 +34,14 @@ class ShardEncoder:
         tokenizer: reference to it in Ray's object store.
         device: where it runs here.
         source, folder: of the corpus, as all actors see them.
+        allow_urls: as in `encode_corpus`.
     """
 
-    def __init__(self, tokenizer: Any, device: str, source: str, folder: Path) -> None:
+    def __init__(self, tokenizer: Any, device: str, source: str, folder: Path, allow_urls: bool) -> None:
         import ray
 
         self._tokenizer: Tokenizer = ray.get(tokenizer).to(device)
-        self._source, self._folder = open_source(source, skip=folder), folder
+        self._source, self._folder = open_source(source, skip=folder, allow_urls=allow_urls), folder
         self._run = read_run(folder)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def encode_corpus_with_ray(
     *,
     layers: Sequence[int] | None = None,
     num_shards: int | None = None,
+    allow_urls: bool = False,
     workers: int = 1,
     num_gpus: float = 0,
     address: str | None = None,
@@ -75,7 +77,7 @@ def encode_corpus_with_ray(
 
     Args:
         tokenizer: on the CPU; every worker gets a copy.
-        source, folder, layers, num_shards: as in `encode_corpus`.
+        source, folder, layers, num_shards, allow_urls: as in `encode_corpus`.
         workers: how many, each with a copy of the tokenizer.
         num_gpus: of each; it runs on the CPU with none.
         address: of a cluster that is there, such as "auto"; by default a local one is started and stopped, unless this
@@ -92,9 +94,8 @@ def encode_corpus_with_ray(
     started = time.monotonic()
     name, folder = os.fspath(source), Path(folder).absolute()
     name = str(Path(name).absolute()) if is_path(name) else name  # workers have a working directory of their own
-    run = begin_run(
-        tokenizer, open_source(name, skip=folder), name, folder, layers=layers, num_shards=num_shards, listed=False
-    )
+    opened = open_source(name, skip=folder, allow_urls=allow_urls)
+    run = begin_run(tokenizer, opened, name, folder, layers=layers, num_shards=num_shards, listed=False)
     remove_leftovers(*written_folders(folder))
     missing = [shard for shard in range(run.num_shards) if not shard_is_done(folder, run, shard)]
     counts: list[dict[str, Any]] = []
@@ -107,7 +108,7 @@ def encode_corpus_with_ray(
                 rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
                 done = rows.map_batches(
                     ShardEncoder,
-                    fn_constructor_args=(ray.put(tokenizer), "cuda" if num_gpus else "cpu", name, folder),
+                    fn_constructor_args=(ray.put(tokenizer), "cuda" if num_gpus else "cpu", name, folder, allow_urls),
                     batch_size=1,
                     compute=ray.data.ActorPoolStrategy(size=workers),
                     num_gpus=num_gpus or None,

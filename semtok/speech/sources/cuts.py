@@ -15,6 +15,7 @@ from torch import Tensor
 from semtok.audio.recordings import Recording, open_recordings, resampled_length
 from semtok.errors import AudioError, needs_extra
 from semtok.speech.clip import Clip
+from semtok.speech.columns import passed_columns
 from semtok.speech.sources.files import FileSource
 from semtok.speech.sources.places import Place
 from semtok.speech.sources.source import Opened
@@ -46,7 +47,7 @@ class Cuts(FileSource):
 
     def records(self) -> Iterator[dict[str, Any]]:
         for cut in self._cuts():
-            yield {**passed(cut), "id": cut.id, **self._place(cut)}
+            yield {**passed_columns(passed(cut)), "id": cut.id, **self._place(cut)}
 
     def recordings(self, rows: Iterable[Clip], sample_rate: int) -> Iterator[Opened]:
         for is_changed, group in groupby(rows, lambda row: row.path.startswith(self._prefix)):
