@@ -142,21 +142,29 @@ def variants_of(layers: Sequence[int]) -> dict[str, dict[str, Any]]:
     """By name: what changes in the config."""
     changes: dict[str, dict[str, Any]] = {
         "all": {},
-        "random-tables": {"tables_from_centroids": False},
-        "uniform": {"front": {"fusion": "uniform"}},
-        "concatenate": {"front": {"fusion": "concatenate"}},
-        "features": {"features": True, "tables_from_centroids": False},
+        "random-tables": {"network": {"tables_from_centroids": False}},
+        "uniform": {"network": {"front": {"fusion": "uniform", "attention_dim": None}}},
+        "concatenate": {"network": {"front": {"fusion": "concatenate", "attention_dim": None}}},
+        "features": {"data": {"features": True}, "network": {"tables_from_centroids": False}},
     }
-    changes |= {f"only-{layer}": {"layers": [layer]} for layer in layers}
-    return changes | {f"without-{layer}": {"layers": [k for k in layers if k != layer]} for layer in layers}
+    changes |= {f"only-{layer}": {"data": {"layers": [layer]}} for layer in layers}
+    return changes | {f"without-{layer}": {"data": {"layers": [k for k in layers if k != layer]}} for layer in layers}
+
+
+def merge(entries: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Entries of a config with changes to some, section by section."""
+    merged = dict(entries)
+    for name, value in changes.items():
+        merged[name] = merge(merged.get(name, {}), value) if isinstance(value, dict) else value
+    return merged
 
 
 def compare_variants(options: argparse.Namespace) -> None:
     """Trains what is not there yet."""
     setting = yaml.safe_load(SETTINGS.read_text())
     task = setting["tasks"][options.task]
-    layers = Tokenizer.from_pretrained(options.checkpoint).layers
-    variants = variants_of(layers)
+    tokenizer = Tokenizer.from_pretrained(options.checkpoint)
+    variants = variants_of(tokenizer.layers)
     chosen = options.variants or list(variants)
     folds = sorted((options.output / "manifests").glob(f"{options.task}*.csv"))
     if not folds:
@@ -166,18 +174,23 @@ def compare_variants(options: argparse.Namespace) -> None:
     ):
         name = f"{variant}-seed-{seed}" + (f"-fold-{fold}" if len(folds) > 1 else "")
         folder = options.output / options.task / name
-        entries = setting["common"] | {key: value for key, value in task.items() if key != "step"}
-        entries |= {"folder": str(folder), "data": [str(manifest)], "tokenizer": options.checkpoint, "seed": seed}
-        entries |= {key: value for key, value in variants[variant].items() if key != "front"}
-        if fusion := variants[variant].get("front"):
-            entries["front"] = {"dim": entries["front"]["dim"]} | fusion
+        own = {
+            "folder": str(folder),
+            "data": {"sources": [str(manifest)]},
+            "tokenizer": options.checkpoint,
+            "seed": seed,
+        }
+        entries = setting["common"]
+        for changes in ({key: value for key, value in task.items() if key != "step"}, own, variants[variant]):
+            entries = merge(entries, changes)
         if options.steps:
-            entries |= {"steps": options.steps, "save_every": min(entries["save_every"], options.steps)}
-        run(task["step"], entries, folder)
+            save_every = min(entries["schedule"]["save_every"], options.steps)
+            entries = merge(entries, {"schedule": {"steps": options.steps, "save_every": save_every}})
+        run(task["step"], entries, folder, tokenizer)
         print(options.task, name, json.loads((folder / "test.json").read_text()), flush=True)
 
 
-def run(step: str, entries: dict[str, Any], folder: Path) -> None:
+def run(step: str, entries: dict[str, Any], folder: Path, tokenizer: Tokenizer) -> None:
     """A run, unless it is there with the same config."""
     told = folder / "config.json"
     if told.exists() and json.loads(told.read_text()) != entries:
@@ -187,7 +200,7 @@ def run(step: str, entries: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     told.write_text(json.dumps(entries))
     objective = objective_of(step)
-    train_task(objective, read_config(entries, objective.Config, str(SETTINGS)))
+    train_task(objective, read_config(entries, objective.Config, str(SETTINGS)), tokenizer)
     # What only a resumed run needs is large.
     shutil.rmtree(folder / "states", ignore_errors=True)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from encoders import tiny_model
 
 from semtok import Tokenizer, save_audio
+from semtok.training.downstream.trainer import train_task
 
 TEXTS = ("ONE TWO", "THREE", "FOUR FIVE", "SIX")
 
@@ -38,3 +41,19 @@ def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def run_task(objective: Any, config: Any) -> None:
+    """As `semtok train` does."""
+    train_task(objective, config, Tokenizer.from_pretrained(config.tokenizer))
+
+
+def changed(config: Any, **changes: Any) -> Any:
+    """A dataclass with other values in some fields; keys and values change those of a section."""
+    return dataclasses.replace(
+        config,
+        **{
+            name: changed(getattr(config, name), **value) if isinstance(value, dict) else value
+            for name, value in changes.items()
+        },
+    )

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from helpers import CLIPS
-from task_data import make_room, write_manifest
+from task_data import make_room, run_task, write_manifest
 from task_models import make_model
 
 from semtok.downstream.config import FrontConfig
 from semtok.downstream.recognizer import LSTMConfig, RecognizerConfig
+from semtok.training.downstream.config import Batches, FrontTraining, TaskData, TaskSchedule
 from semtok.training.downstream.recognizer import RecognizerObjective, RecognizerTrainingConfig
-from semtok.training.downstream.trainer import train_task
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +46,14 @@ def test_comparisons_are_kept_and_reported(room, run_script):
 def test_weights_are_drawn_above_the_words(room, run_script, tmp_path):
     config = RecognizerTrainingConfig(
         folder=str(tmp_path / "asr"),
-        data=[str(room / "clips.csv")],
         tokenizer=str(room / "tokenizer"),
-        front=FrontConfig(dim=8, attention_dim=4),
+        data=TaskData(sources=[str(room / "clips.csv")], validation_clips=2),
         recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)),
-        batch_seconds=2,
-        steps=1,
-        learning_rate=0.01,
-        warmup_steps=1,
-        validation_clips=2,
-        save_every=1,
+        network=FrontTraining(front=FrontConfig(dim=8, attention_dim=4)),
+        batches=Batches(batch_seconds=2),
+        schedule=TaskSchedule(steps=1, learning_rate=0.01, warmup_steps=1, save_every=1),
     )
-    train_task(RecognizerObjective, config)
+    run_task(RecognizerObjective, config)
     best = tmp_path / "asr" / "best"
     run_script(
         *("experiments/downstream.py", "--output", tmp_path, "figure", room / "5.wav"),

@@ -9,6 +9,7 @@ import pytest
 from task_data import make_room, write_manifest
 
 from semtok.downstream import TASKS, DownstreamModel
+from semtok.errors import ConfigError
 from semtok.training.steps import train
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -38,13 +39,13 @@ def run_config(room: Path, task: str, config: str, **changes: object) -> Path:
     folder = room / "runs" / config.removesuffix(".yaml").replace("/", "-")
     changes |= {
         "folder": folder,
-        "data": f"[{room / 'clips.csv'}]",
         "tokenizer": room / "tokenizer",
-        "validation_splits": "[valid]",
-        "validation_clips": 2,
-        "batch_seconds": 1.5,
-        "steps": 2,
-        "save_every": 2,
+        "data.sources": f"[{room / 'clips.csv'}]",
+        "data.validation_splits": "[valid]",
+        "data.validation_clips": 2,
+        "batches.batch_seconds": 1.5,
+        "schedule.steps": 2,
+        "schedule.save_every": 2,
     }
     train(task, str(CONFIGS / config), [f"{name}={value}" for name, value in changes.items()])
     return folder
@@ -59,7 +60,7 @@ def aligner(room) -> Path:
 def test_a_config_runs(room, task, config, request):
     changes = {}
     if task == "enhance":
-        changes["augmentation.noise"] = f"[{room / 'noise'}]"
+        changes["data.augmentation.noise"] = f"[{room / 'noise'}]"
     if task == "tts":
         changes["aligner"] = request.getfixturevalue("aligner")
         changes["synthesizer.layers"] = "[2, 3]"  # which the tokenizer here has
@@ -78,3 +79,10 @@ def test_no_task_and_no_config_of_one_is_left_out():
     assert {path for path in found if not Path(path).stem.startswith(steps)} == {
         p for paths in CONFIGS_OF.values() for p in paths
     }
+
+
+def test_a_key_outside_its_section_is_told_where_it_belongs(room):
+    config = room / "flat.yaml"
+    config.write_text("folder: run\ntokenizer: tiny\ndata: [clips.csv]\nsteps: 10\nbatch_seconds: 20\nstep: 3\n")
+    with pytest.raises(ConfigError, match=r"Keys of sections: batch_seconds in batches, steps in schedule$"):
+        train("asr", str(config))

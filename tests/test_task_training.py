@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from stores import store_of
-from task_data import TEXTS, make_room, write_manifest
+from task_data import TEXTS, changed, make_room, run_task, write_manifest
 
 from semtok import Tokenizer
 from semtok.downstream import TASKS, DownstreamModel, SpeechRecognizer, TextToSpeech, UtteranceClassifier
@@ -29,11 +28,11 @@ from semtok.speech.clip import Clip
 from semtok.training.downstream import objective_of
 from semtok.training.downstream.classifier import ClassifierObjective, ClassifierTrainingConfig
 from semtok.training.downstream.clips import Clips
-from semtok.training.downstream.config import AugmentationConfig
+from semtok.training.downstream.config import AugmentationConfig, Batches, FrontTraining, TaskData, TaskSchedule
 from semtok.training.downstream.enhancer import EnhancerTrainingConfig
 from semtok.training.downstream.recognizer import RecognizerTrainingConfig
 from semtok.training.downstream.synthesizer import SynthesizerTrainingConfig, character_frames
-from semtok.training.downstream.trainer import TaskTrainer, train_task
+from semtok.training.downstream.trainer import TaskTrainer
 from semtok.training.downstream.verifier import VerifierTrainingConfig, equal_error_rate
 
 CONFORMER = ConformerConfig(dim=16, layers=1, heads=2, feedforward=16, kernel=3)
@@ -48,35 +47,31 @@ def room(tmp_path_factory) -> Path:
 def common(room: Path, name: str) -> dict:
     return {
         "folder": str(room / "runs" / name),
-        "data": [str(room / "clips.csv")],
         "tokenizer": str(room / "tokenizer"),
-        "front": FrontConfig(dim=8, attention_dim=4),
-        "batch_seconds": 2,
-        "steps": 4,
-        "learning_rate": 1e-2,
-        "warmup_steps": 1,
-        "validation_clips": 2,
-        "save_every": 2,
-        "log_every": 1,
+        "data": TaskData(sources=[str(room / "clips.csv")], validation_clips=2),
+        "network": FrontTraining(front=FrontConfig(dim=8, attention_dim=4)),
+        "batches": Batches(batch_seconds=2),
+        "schedule": TaskSchedule(steps=4, learning_rate=1e-2, warmup_steps=1, save_every=2, log_every=1),
     }
 
 
 def task_config(room: Path, task: str, name: str | None = None):
     entries = common(room, name or task)
+    noise = (str(room / "noise"),)
     if task == "asr":
-        return RecognizerTrainingConfig(**entries, recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)), time_masks=1)
+        config = RecognizerTrainingConfig(**entries, recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)))
+        return changed(config, batches={"time_masks": 1})
     if task == "classifier":
-        augmentation = AugmentationConfig(speeds=(0.9,), noise=(str(room / "noise"),), noisy_copies=1)
-        return ClassifierTrainingConfig(
-            **entries, classifier=ClassifierConfig(POOLING), label="speaker", augmentation=augmentation
+        entries["data"] = changed(
+            entries["data"], augmentation=AugmentationConfig(speeds=(0.9,), noise=noise, noisy_copies=1)
         )
+        return ClassifierTrainingConfig(**entries, classifier=ClassifierConfig(POOLING), label="speaker")
     if task == "speaker":
-        return VerifierTrainingConfig(
-            **entries, verifier=VerifierConfig(POOLING), crop_seconds=0.5, tables_from_centroids=True
-        )
+        config = VerifierTrainingConfig(**entries, verifier=VerifierConfig(POOLING))
+        return changed(config, batches={"crop_seconds": 0.5}, network={"tables_from_centroids": True})
     if task == "enhance":
-        augmentation = AugmentationConfig(noise=(str(room / "noise"),), noisy_copies=2)
-        return EnhancerTrainingConfig(**entries, enhancer=EnhancerConfig(CONFORMER), augmentation=augmentation)
+        entries["data"] = changed(entries["data"], augmentation=AugmentationConfig(noise=noise, noisy_copies=2))
+        return EnhancerTrainingConfig(**entries, enhancer=EnhancerConfig(CONFORMER))
     return SynthesizerTrainingConfig(
         **entries, synthesizer=SynthesizerConfig(CONFORMER, CONFORMER), aligner=str(room / "runs" / "asr" / "model")
     )
@@ -86,7 +81,7 @@ def task_config(room: Path, task: str, name: str | None = None):
 def trained(room) -> Path:
     """All tasks, trained one after the other."""
     for task in TASKS:
-        train_task(objective_of(task), task_config(room, task))
+        run_task(objective_of(task), task_config(room, task))
     return room / "runs"
 
 
@@ -120,8 +115,8 @@ def test_a_run_resumed_equals_an_unbroken_one(room, trained, task, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(TaskTrainer, "step", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train_task(objective, config)
-    train_task(objective, config)
+            run_task(objective, config)
+    run_task(objective, config)
     resumed, unbroken = (load_file(trained / name / "model/model.safetensors") for name in (f"{task}-broken", task))
     for name, tensor in unbroken.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
@@ -142,12 +137,9 @@ def test_tokens_are_used_again_when_a_manifest_says_something_else(room, trained
     with (room / "clips.csv").open() as file:
         rows = [row | {"speaker": "anna" if number % 3 else "bert"} for number, row in enumerate(csv.DictReader(file))]
     before = set((trained / "tokens").rglob("*.shard"))
-    config = dataclasses.replace(
-        task_config(room, "classifier", "renamed"),
-        data=[str(write_manifest(room / "renamed.csv", rows))],
-        augmentation=AugmentationConfig(),
-    )
-    train_task(ClassifierObjective, config)
+    data = {"sources": [str(write_manifest(room / "renamed.csv", rows))], "augmentation": AugmentationConfig()}
+    config = changed(task_config(room, "classifier", "renamed"), data=data)
+    run_task(ClassifierObjective, config)
     assert UtteranceClassifier.from_pretrained(trained / "renamed" / "model").labels == ("anna", "bert")
     assert set((trained / "tokens").rglob("*.shard")) == before
 
@@ -163,12 +155,12 @@ def objective_of_run(task, config):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TaskTrainer, "step", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train_task(objective_of(task), config)
+            run_task(objective_of(task), config)
     return objectives[0]
 
 
 def test_time_masks_lie_within_their_clip(room):
-    config = dataclasses.replace(task_config(room, "asr", "masked"), time_masks=2, time_mask_share=0.3)
+    config = changed(task_config(room, "asr", "masked"), batches={"time_masks": 2, "time_mask_share": 0.3})
     objective = objective_of_run("asr", config)
     crops = [objective.whole(clip) for clip in objective.training_clips]
     frames, most = torch.tensor([crop.frames for crop in crops]), 0.0
@@ -182,9 +174,8 @@ def test_time_masks_lie_within_their_clip(room):
 
 def test_copies_at_half_the_speed_last_twice_as_long(room, tmp_path):
     augmentation = AugmentationConfig(speeds=(0.5, 2.0))
-    config = dataclasses.replace(
-        task_config(room, "classifier"), augmentation=augmentation, folder=str(tmp_path / "run")
-    )
+    config = task_config(room, "classifier")
+    config = changed(config, data={"augmentation": augmentation}, folder=str(tmp_path / "run"))
     objective = objective_of_run("classifier", config)
     for clip in objective.training_clips:
         frames, slow, fast = (objective.clips.frames_of(clip, copy) for copy in range(3))
@@ -208,7 +199,7 @@ def test_an_enhancer_hears_noisy_copies_alone(room):
 def test_a_balanced_error_counts_labels_alike(room, balanced):
     """Three of four clips are of label 0 and named right, the one of label 1 is named wrong."""
     config = task_config(room, "classifier", f"balanced-{balanced}")
-    config = dataclasses.replace(config, balanced=balanced, augmentation=AugmentationConfig())
+    config = changed(config, balanced=balanced, data={"augmentation": AugmentationConfig()})
     objective = objective_of_run("classifier", config)
     measured = [(torch.tensor([0, 0]), torch.tensor([0, 1])), (torch.tensor([0, 0]), torch.tensor([0, 0]))]
     numbers = objective.summarize(measured)
@@ -219,17 +210,19 @@ def test_a_balanced_error_counts_labels_alike(room, balanced):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"features": True},
-        {"front": FrontConfig(dim=8, fusion="uniform")},
-        {"front": FrontConfig(dim=8, fusion="concatenate")},
-        {"layers": [2], "stages": 1},
-        {"freeze_tables": True, "tables_from_centroids": True, "layer_dropout": 0.5},
+        {"data": {"features": True}},
+        {"network": {"front": FrontConfig(dim=8, fusion="uniform")}},
+        {"network": {"front": FrontConfig(dim=8, fusion="concatenate")}},
+        {"data": {"layers": [2], "stages": 1}},
+        {"network": {"freeze_tables": True, "tables_from_centroids": True}, "batches": {"layer_dropout": 0.5}},
     ],
     ids=["features", "uniform", "concatenate", "one layer", "frozen"],
 )
 def test_baselines_train_by_the_same_code(room, changes, tmp_path):
-    config = dataclasses.replace(task_config(room, "classifier"), **changes, augmentation=AugmentationConfig(), steps=2)
-    train_task(ClassifierObjective, dataclasses.replace(config, folder=str(tmp_path / "run")))
+    config = changed(
+        task_config(room, "classifier"), data={"augmentation": AugmentationConfig()}, schedule={"steps": 2}
+    )
+    run_task(ClassifierObjective, changed(changed(config, **changes), folder=str(tmp_path / "run")))
     model = UtteranceClassifier.from_pretrained(tmp_path / "run" / "best")
     (answer,) = model.classify(torch.randn(9000) * 0.1)
     assert answer.label in model.labels and sum(answer.probabilities.values()) == pytest.approx(1)
@@ -238,14 +231,9 @@ def test_baselines_train_by_the_same_code(room, changes, tmp_path):
 
 
 def test_frozen_tables_stay_the_centroids(room, tmp_path):
-    config = dataclasses.replace(
-        task_config(room, "classifier"),
-        folder=str(tmp_path / "run"),
-        front=FrontConfig(dim=32, attention_dim=4),
-        freeze_tables=True,
-        tables_from_centroids=True,
-    )
-    train_task(ClassifierObjective, config)
+    network = FrontTraining(front=FrontConfig(dim=32, attention_dim=4), freeze_tables=True, tables_from_centroids=True)
+    config = changed(task_config(room, "classifier"), folder=str(tmp_path / "run"), network=network)
+    run_task(ClassifierObjective, config)
     tables = UtteranceClassifier.from_pretrained(tmp_path / "run" / "model").network.front.selector.embeddings
     centroids = Tokenizer.from_pretrained(room / "tokenizer").centroids(2)
     torch.testing.assert_close(tables[1].weight, (centroids - centroids.mean()) / centroids.std())
@@ -266,16 +254,15 @@ def planted(room: Path, folder: Path, seed: int, informative: int, others: str) 
         }
         for n in range(200)
     ]
-    config = dataclasses.replace(
+    manifest = str(write_manifest(folder / f"{others}-{seed}.csv", rows))
+    config = changed(
         task_config(room, "classifier"),
         folder=str(folder / f"{others}-{seed}"),
-        data=[str(write_manifest(folder / f"{others}-{seed}.csv", rows))],
         label="label",
-        augmentation=AugmentationConfig(),
-        front=FrontConfig(dim=16, attention_dim=16),
-        batch_seconds=20,
-        steps=150,
-        save_every=150,
+        data={"sources": [manifest], "augmentation": AugmentationConfig()},
+        network={"front": FrontConfig(dim=16, attention_dim=16)},
+        batches={"batch_seconds": 20},
+        schedule={"steps": 150, "save_every": 150},
     )
 
     def rewritten(*args, **kwargs):
@@ -298,7 +285,7 @@ def planted(room: Path, folder: Path, seed: int, informative: int, others: str) 
     load = trainer.load_clips
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "load_clips", rewritten)
-        train_task(ClassifierObjective, config)
+        run_task(ClassifierObjective, config)
     return UtteranceClassifier.from_pretrained(folder / f"{others}-{seed}" / "model").layer_importance
 
 
@@ -313,22 +300,18 @@ def test_a_layer_shuffled_across_utterances_loses_its_weight(room, tmp_path):
 
 
 def test_a_manifest_without_the_column_is_told(room, tmp_path):
-    config = dataclasses.replace(task_config(room, "classifier"), label="accent", folder=str(tmp_path / "run"))
+    config = changed(task_config(room, "classifier"), label="accent", folder=str(tmp_path / "run"))
     with pytest.raises(AudioError, match=r"column 'accent'; the manifests have \['path', 'speaker', 'split', 'text'\]"):
-        train_task(ClassifierObjective, config)
+        run_task(ClassifierObjective, config)
 
 
 def test_labels_that_occur_once_and_labels_never_seen_are_counted(room, tmp_path, capsys):
     with (room / "clips.csv").open() as file:
         rows = list(csv.DictReader(file))[:13]
     rows[0]["speaker"], rows[8]["speaker"] = "once", "stranger"
-    config = dataclasses.replace(
-        task_config(room, "classifier"),
-        data=[str(write_manifest(room / "odd.csv", rows))],
-        folder=str(tmp_path / "run"),
-        augmentation=AugmentationConfig(),
-    )
-    train_task(ClassifierObjective, config)
+    data = {"sources": [str(write_manifest(room / "odd.csv", rows))], "augmentation": AugmentationConfig()}
+    config = changed(task_config(room, "classifier"), folder=str(tmp_path / "run"), data=data)
+    run_task(ClassifierObjective, config)
     assert UtteranceClassifier.from_pretrained(tmp_path / "run" / "model").labels == ("s0", "s1")
     errors = capsys.readouterr().err
     assert "skipped 1 clips: their label occurs once" in errors and "0.wav" in errors
@@ -338,17 +321,17 @@ def test_labels_that_occur_once_and_labels_never_seen_are_counted(room, tmp_path
 def test_configs_that_contradict_themselves(room):
     enhance = task_config(room, "enhance")
     with pytest.raises(ConfigError, match="noisy_copies"):
-        dataclasses.replace(enhance, augmentation=AugmentationConfig())
+        changed(enhance, data={"augmentation": AugmentationConfig()})
     with pytest.raises(ConfigError, match="have no tables"):
-        dataclasses.replace(task_config(room, "asr"), features=True, freeze_tables=True)
+        changed(task_config(room, "asr"), data={"features": True}, network={"freeze_tables": True})
     with pytest.raises(ConfigError, match="needs an attention_dim"):
         FrontConfig(dim=8)
 
 
 def test_an_aligner_of_another_tokenizer_is_refused(room, trained, tmp_path):
-    config = dataclasses.replace(task_config(room, "tts"), folder=str(tmp_path / "run"), layers=[1, 2])
+    config = changed(task_config(room, "tts"), folder=str(tmp_path / "run"), data={"layers": [1, 2]})
     with pytest.raises(CheckpointError, match=r"takes layers \[1, 2, 3\] .* this run has \[1, 2\]"):
-        train_task(objective_of("tts"), config)
+        run_task(objective_of("tts"), config)
 
 
 def test_characters_change_half_way_between_their_peaks():
@@ -392,17 +375,15 @@ def test_named_voices_are_those_of_the_speakers(room, trained):
 
 def test_speech_is_made_of_the_layers_chosen_and_the_voice_heard_in_all(room, trained):
     config = task_config(room, "tts", "tts-of-two")
-    chosen = dataclasses.replace(config, synthesizer=dataclasses.replace(config.synthesizer, layers=(3, 1)))
-    train_task(objective_of("tts"), chosen)
+    chosen = changed(config, synthesizer={"layers": (3, 1)})
+    run_task(objective_of("tts"), chosen)
     model = TextToSpeech.from_pretrained(trained / "tts-of-two" / "model")
     assert model.layers == (1, 2, 3)
     assert model.speak_tokens("one two", speaker="s0").layers == (1, 3)
     with pytest.raises(LayerError, match="the tokenizer of this model"):
-        train_task(
+        run_task(
             objective_of("tts"),
-            dataclasses.replace(
-                chosen, folder=str(room / "none"), synthesizer=dataclasses.replace(config.synthesizer, layers=(9,))
-            ),
+            changed(chosen, folder=str(room / "none"), synthesizer={"layers": (9,)}),
         )
 
 

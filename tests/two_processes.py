@@ -12,7 +12,7 @@ from semtok.training.vocoder import trainer as vocoder
 from semtok.training.vocoder.config import VocoderTrainingConfig
 
 
-def train_and_save(run: Any, trainer: Any, config: Any, train: Any = vocoder.train, **names: str) -> None:
+def train_and_save(run: Any, trainer: Any, config: Any, train: Any = vocoder.train, **names: Any) -> None:
     train(run, trainer, config, **names)
     process, processes = run.accelerator.process_index, run.accelerator.num_processes
     modules = trainer.network, trainer.discriminators

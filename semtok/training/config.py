@@ -29,18 +29,17 @@ class StepConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientConfig(StepConfig):
-    """What the encoder and the vocoder have in common.
+class Schedule:
+    """How long and how fast a network learns.
 
-    Every `save_every` steps a run is validated on `validation_clips` and its state saved; the last `keep` states are
-    kept, and the best. `precision` float32, bfloat16 or float16; by default what `accelerate launch` says, else
-    float32. A step adds up the gradients of `gradient_accumulation` batches in each process.
+    Every `save_every` steps a run is validated and its state saved; the last `keep` states are kept, and the best.
+    `precision` is float32, bfloat16 or float16; by default what `accelerate launch` says, else float32. A step adds up
+    the gradients of `gradient_accumulation` batches in each process.
     """
 
     steps: int
     learning_rate: float
     warmup_steps: int
-    validation_clips: int
     save_every: int
     log_every: int = 20
     keep: int = 2
@@ -50,9 +49,21 @@ class GradientConfig(StepConfig):
     def __post_init__(self) -> None:
         if self.precision is not None and self.precision not in PRECISIONS:
             raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        for name in ("steps", "save_every", "log_every", "keep", "gradient_accumulation", "validation_clips"):
+        for name in ("steps", "save_every", "log_every", "keep", "gradient_accumulation"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientConfig(StepConfig, Schedule):
+    """What the encoder, the vocoder and the language model have in common; a run is validated on `validation_clips`."""
+
+    validation_clips: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.validation_clips < 1:
+            raise ConfigError(f"validation_clips must be at least 1, got {self.validation_clips}")
 
 
 def load_config(path: str | Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -27,7 +26,7 @@ from semtok.speech.store import Processes
 from semtok.support.atomic import atomic_write
 from semtok.support.disks import full_disk
 from semtok.support.progress import steps_with_progress
-from semtok.training.config import PRECISIONS, GradientConfig
+from semtok.training.config import PRECISIONS, Schedule
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -235,9 +234,22 @@ class Trainer(Protocol):
         """Saves what was trained, for use; main process only."""
 
 
-def train(run: Run, trainer: Trainer, config: GradientConfig, *, step_name: str, product: str) -> None:
-    """Runs a trainer from where it stopped to `config.steps`; its product is in `<folder>/<product>`, the best of all
+def train(
+    run: Run,
+    trainer: Trainer,
+    schedule: Schedule,
+    *,
+    seed: int,
+    settings: Mapping[str, Any],
+    step_name: str,
+    product: str,
+) -> None:
+    """Runs a trainer from where it stopped to `schedule.steps`; its product is in `<folder>/<product>`, the best of all
     validated ones in `<folder>/best`.
+
+    Args:
+        seed: of all that is drawn.
+        settings: the entries of the config, with which a run that is resumed has to agree.
 
     Raises:
         TrainingError: the loss is no longer a finite number; the disk is full; the saved state is damaged or does not
@@ -245,27 +257,26 @@ def train(run: Run, trainer: Trainer, config: GradientConfig, *, step_name: str,
     """
     since = time.monotonic()
     devices = [run.device] if run.device.type == "cuda" else []
-    settings = dataclasses.asdict(config)
     with torch.random.fork_rng(devices):  # the caller's random state stays as it is
-        torch.manual_seed(config.seed + run.accelerator.process_index)
-        for step, show in steps_with_progress(run.resume(settings), config.steps, step_name, visible=run.is_main):
+        torch.manual_seed(seed + run.accelerator.process_index)
+        for step, show in steps_with_progress(run.resume(settings), schedule.steps, step_name, visible=run.is_main):
             numbers = trainer.step(step)
-            log, save = step % config.log_every == 0, step % config.save_every == 0 or step == config.steps
+            log, save = step % schedule.log_every == 0, step % schedule.save_every == 0 or step == schedule.steps
             if log or save:
                 reported = run.mean(numbers)
                 _check_finite(run, step, reported)
             if log:
                 show(**reported)
-                run.log(step, **reported, steps_per_second=config.log_every / (time.monotonic() - since))
+                run.log(step, **reported, steps_per_second=schedule.log_every / (time.monotonic() - since))
                 since = time.monotonic()
             if save:
                 with full_disk(run.folder, TrainingError):
-                    _validate_and_save(run, trainer, config, settings, step, product)
+                    _validate_and_save(run, trainer, schedule.keep, settings, step, product)
                 since = time.monotonic()
 
 
 def _validate_and_save(
-    run: Run, trainer: Trainer, config: GradientConfig, settings: Mapping[str, Any], step: int, product: str
+    run: Run, trainer: Trainer, keep: int, settings: Mapping[str, Any], step: int, product: str
 ) -> None:
     loss = 0.0
     if run.is_main:
@@ -278,7 +289,7 @@ def _validate_and_save(
             trainer.export(run.folder / "best")
         if run.board is not None:
             run.board.flush()
-    run.save(step, loss, keep=config.keep, settings=settings)
+    run.save(step, loss, keep=keep, settings=settings)
 
 
 def _check_finite(run: Run, step: int, numbers: Mapping[str, float]) -> None:
@@ -308,7 +319,7 @@ def _differences(state: Path, settings: Mapping[str, Any]) -> str:
     except (OSError, ValueError):
         return ""
     now, earlier = _flat(json.loads(json.dumps(dict(settings)))), _flat(before)
-    names = (now.keys() | earlier.keys()) - {*_FREE}
+    names = [name for name in now.keys() | earlier.keys() if name.rpartition(".")[2] not in _FREE]
     differing = sorted(name for name in names if now.get(name) != earlier.get(name))
     return ", ".join(f"{name} is {earlier.get(name)} there and {now.get(name)} now" for name in differing)
 

@@ -68,12 +68,14 @@ def _language(config: str, changes: Sequence[str]) -> None:
 
 
 def _task(name: str, config: str, changes: Sequence[str]) -> None:
+    from semtok.tokenizer import Tokenizer
     from semtok.training.config import load_config
     from semtok.training.downstream import objective_of
     from semtok.training.downstream.trainer import train_task
 
     objective = objective_of(name)
-    train_task(objective, load_config(config, objective.Config, changes))
+    settings = load_config(config, objective.Config, changes)
+    train_task(objective, settings, Tokenizer.from_pretrained(settings.tokenizer))
 
 
 STEPS = {

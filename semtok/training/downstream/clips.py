@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from semtok.audio.disturbances import add_noise
-from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import AudioError
 from semtok.speech.clip import Clip
-from semtok.speech.reading import Data, Speech
+from semtok.speech.reading import Speech
 from semtok.speech.store import ALONE, Copies, Form, Maker, Part, Processes, Store, open_store, parts_of
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.encoded import Codes, Features
 from semtok.training.data.noises import load_noises
-from semtok.training.downstream.config import AugmentationConfig
+from semtok.training.downstream.config import AugmentationConfig, TaskData
 
 Row: TypeAlias = dict[str, str]
 """What the columns of a clip say as text, and its `path`."""
@@ -80,46 +79,44 @@ class Clips:
 
 
 def load_clips(
-    data: Sequence[Data],
+    data: TaskData,
     tokenizer: Tokenizer,
     cache: Path,
     *,
-    codebooks: Codebooks,
-    augmentation: AugmentationConfig,
     augmented_splits: Callable[[str | None], bool] = lambda split: True,
-    leave_out_splits: Sequence[str] = (),
-    features: bool = False,
     seed: int = 0,
     processes: Processes = ALONE,
 ) -> Clips:
-    """Clips of manifests and datasets, their copies made and all tokenised into `cache` the first time.
+    """Clips of sources, their copies made and all tokenised into `cache` the first time.
 
     What was tokenised with the same tokenizer is used again, by other tasks and layers, and so are copies made by the
     same augmentation. Clips that are gone, cannot be read or are shorter than two frames are left out, counted, and
     listed in `left_out.json`.
 
     Args:
-        codebooks: those of the tokenizer that are to be used.
+        data: the section of the config.
         augmented_splits: of which splits copies are made.
-        features: keep the encoder's features instead of tokens.
 
     Raises:
         AudioError: a source is missing, or no clip could be read.
+        LayerError: the tokenizer lacks a layer.
     """
-    least, speech = 2 * tokenizer.encoder.minimum_samples, Speech(data, leave_out_splits=leave_out_splits)
+    speech, augmentation = Speech(data.sources, leave_out_splits=data.leave_out_splits), data.augmentation
+    least = 2 * tokenizer.encoder.minimum_samples
     parts = [_long_enough(part, least) for part in parts_of(speech, tokenizer.sample_rate)]
-    maker = Features(tokenizer.encoder, tokenizer.layers, tokenizer.fingerprint) if features else Codes(tokenizer)
+    features = Features(tokenizer.encoder, tokenizer.layers, tokenizer.fingerprint) if data.features else None
+    maker = features or Codes(tokenizer)
     store = open_store(parts, maker, cache, processes=processes, description="tokenising")
     if len(store) == 0:
-        raise AudioError(f"no readable audio in {', '.join(map(str, data))}; left out: {store.left_out}")
-    noises = partial(load_noises, augmentation.noise, data=data, sample_rate=tokenizer.sample_rate)
+        raise AudioError(f"no readable audio in {', '.join(map(str, data.sources))}; left out: {store.left_out}")
+    noises = partial(load_noises, augmentation.noise, data=data.sources, sample_rate=tokenizer.sample_rate)
     changing = Changed(maker, augmentation, noises, tokenizer.sample_rate, seed)
     splits = {split for clip in store.clips if augmented_splits(split := clip.columns.get("split"))}
     augmented = [_only(part, splits) for part in parts] if augmentation.speeds or augmentation.noisy_copies else []
     changed = open_store(augmented, changing, cache / "copies", processes=processes, description="tokenising copies")
+    codebooks, rows = data.select(tokenizer.codebooks), tokenizer.codebooks.rows
     if features:
         return Clips(store, changed, [tokenizer.layers.index(layer) for layer in codebooks])
-    rows = tokenizer.codebooks.rows
     return Clips(
         store, changed, [rows[layer].start + stage for layer in codebooks for stage in range(len(codebooks[layer]))]
     )

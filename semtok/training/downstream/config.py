@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.config import FrontConfig
-from semtok.errors import ConfigError
-from semtok.training.config import GradientConfig
+from semtok.errors import ConfigError, check_positive
+from semtok.speech.sources import Dataset
+from semtok.training.config import Schedule
 
 
 @dataclass(frozen=True)
@@ -31,54 +33,102 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig(GradientConfig):
-    """A task on the tokens of `tokenizer`: a bundled name, a folder or a hub id.
+class TaskData:
+    """What is learnt from.
 
-    `data` are manifests, or folders with some, whose columns say what is to be learnt. Rows whose column `split` is one
-    of `validation_splits` are for validation; where no row is, `validation_clips` of the rows to train on are drawn at
-    random. Rows of `test_splits` are measured once, at the end; where no row is, nothing is.
+    `sources` are sources of speech, by the names that `semtok.speech.sources.open_source` takes, or datasets; columns
+    say what is to be learnt. Rows whose column `split` is
+    one of `leave_out_splits` are left out; those of `validation_splits` are for validation. Where no row is,
+    `validation_clips` of the rows to train on are drawn at random. Rows of `test_splits` are measured once, at the end;
+    where no row is, nothing is.
 
-    `layers` are all of the tokenizer's by default, with the first `stages` of their residual stages (all by default);
-    `front` says how they are fused. `tables_from_centroids` starts the selector's tables there, `freeze_tables` leaves
-    them as they start, and `features` trains on the encoder's features instead of tokens. `layer_dropout` leaves layers
-    out of an utterance (never all), each with this probability.
-
-    A batch has `batch_seconds` of speech, in clips of at most `crop_seconds`. `time_masks` spans, each of at most
-    `time_mask_share` of a clip, are hidden from the head. The rate rises over `warmup_steps` and falls along a cosine
-    to a twentieth. `half_precision` rounds what is saved to float16.
+    `layers` are all of the tokenizer's by default, with the first `stages` of their residual stages (all by default).
+    `features` trains on the encoder's features instead of tokens. `augmentation` makes copies of clips.
     """
 
-    tokenizer: str
-    front: FrontConfig
-    batch_seconds: float
+    sources: list[str | Dataset]
+    validation_clips: int
+    validation_splits: list[str] = field(default_factory=lambda: ["valid"])
+    test_splits: list[str] = field(default_factory=lambda: ["test"])
+    leave_out_splits: list[str] = field(default_factory=list)
     layers: list[int] | None = None
     stages: int | None = None
     features: bool = False
-    tables_from_centroids: bool = False
-    freeze_tables: bool = False
-    layer_dropout: float = 0.0
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    crop_seconds: float | None = None
-    time_masks: int = 0
-    time_mask_share: float = 0.05
-    validation_splits: list[str] = field(default_factory=lambda: ["valid"])
-    test_splits: list[str] = field(default_factory=lambda: ["test"])
-    weight_decay: float = 0.01
-    half_precision: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_positive(self, "validation_clips", *(["stages"] if self.stages is not None else []))
+
+    def select(self, codebooks: Codebooks) -> Codebooks:
+        """The layers and stages of a tokenizer that are learnt from; `LayerError` where it lacks a layer."""
+        if self.layers is not None:
+            codebooks = codebooks.select(sorted(self.layers), owner="the tokenizer")
+        return Codebooks({layer: sizes[: self.stages] for layer, sizes in codebooks.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontTraining:
+    """How the front of the network starts and what of the network is saved.
+
+    `front` says how the layers are fused. `tables_from_centroids` starts the selector's tables there, `freeze_tables`
+    leaves them as they start. `half_precision` rounds what is saved to float16.
+    """
+
+    front: FrontConfig
+    tables_from_centroids: bool = False
+    freeze_tables: bool = False
+    half_precision: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """What a step sees: `batch_seconds` of speech, in clips of at most `crop_seconds`.
+
+    `layer_dropout` leaves layers out of an utterance (never all), each with this probability. `time_masks` spans, each
+    of at most `time_mask_share` of a clip, are hidden from the head.
+    """
+
+    batch_seconds: float
+    crop_seconds: float | None = None
+    layer_dropout: float = 0.0
+    time_masks: int = 0
+    time_mask_share: float = 0.05
+
+    def __post_init__(self) -> None:
         if not 0 <= self.layer_dropout < 1 or not 0 <= self.time_mask_share <= 1 or self.time_masks < 0:
             raise ConfigError(
                 f"layer_dropout must be in 0 ... 1, time_mask_share too and time_masks at least 0, got "
                 f"{self.layer_dropout}, {self.time_mask_share} and {self.time_masks}"
             )
-        if self.stages is not None and self.stages < 1:
-            raise ConfigError(f"stages must be at least 1, got {self.stages}")
-        if self.features and (self.tables_from_centroids or self.freeze_tables):
-            raise ConfigError("features have no tables: leave out tables_from_centroids and freeze_tables")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSchedule(Schedule):
+    """The rate rises over `warmup_steps` and falls along a cosine to a twentieth; weights decay by AdamW."""
+
+    weight_decay: float = 0.01
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then a cosine to a twentieth."""
         warm = min(1.0, step / max(1, self.warmup_steps))
         return self.learning_rate * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * step / self.steps)) / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """A task on the tokens of `tokenizer`, a bundled name, a folder or a hub id; the run writes to `folder`.
+
+    Each section has one owner: the clips `data`, the trainer `network` and `schedule`, the objective `batches`.
+    """
+
+    folder: str
+    tokenizer: str
+    data: TaskData
+    network: FrontTraining
+    batches: Batches
+    schedule: TaskSchedule
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.data.features and (self.network.tables_from_centroids or self.network.freeze_tables):
+            raise ConfigError("features have no tables: leave out tables_from_centroids and freeze_tables")

@@ -17,7 +17,7 @@ from semtok.audio.lengths import frame_mask
 from semtok.checkpoints.config import config_entries
 from semtok.downstream.enhancer import CodePredictor, EnhancerConfig, EnhancerHead, SpeechEnhancer
 from semtok.errors import ConfigError
-from semtok.training.downstream.config import TaskConfig
+from semtok.training.downstream.config import TaskConfig, TaskData
 from semtok.training.downstream.objective import Batch, Crop, Objective
 
 # Of a step. Scores of every code cost more than the network does, and neighbouring frames say nearly the same.
@@ -32,9 +32,9 @@ class EnhancerTrainingConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.augmentation.noisy_copies or self.augmentation.speeds:
+        if not self.data.augmentation.noisy_copies or self.data.augmentation.speeds:
             raise ConfigError("an enhancer needs augmentation with noise and noisy_copies, and without speeds")
-        if self.features or self.stages is not None:
+        if self.data.features or self.data.stages is not None:
             raise ConfigError("an enhancer hears and writes the tokens of all stages: leave out features and stages")
 
 
@@ -43,7 +43,7 @@ class EnhancerObjective(Objective[EnhancerTrainingConfig]):
     Config = EnhancerTrainingConfig
 
     @classmethod
-    def augments(cls, config: EnhancerTrainingConfig) -> Callable[[str | None], bool]:
+    def augments(cls, data: TaskData) -> Callable[[str | None], bool]:
         return lambda split: True
 
     def usable(self, clips: Sequence[int]) -> list[int]:

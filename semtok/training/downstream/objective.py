@@ -17,7 +17,7 @@ from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.model import DownstreamModel, TaskNetwork
 from semtok.errors import AudioError
 from semtok.training.downstream.clips import Clips
-from semtok.training.downstream.config import TaskConfig
+from semtok.training.downstream.config import TaskConfig, TaskData
 
 TConfig = TypeVar("TConfig", bound=TaskConfig)
 Batch: TypeAlias = dict[str, Any]
@@ -51,15 +51,15 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
         self.config, self.clips, self.description = config, clips, description
         usable = self.usable(range(len(clips)))
         split = {number: clips.rows[number].get("split") for number in usable}
-        self.test_clips = [number for number in usable if split[number] in config.test_splits]
-        self.validation_clips = [number for number in usable if split[number] in config.validation_splits]
+        self.test_clips = [number for number in usable if split[number] in config.data.test_splits]
+        self.validation_clips = [number for number in usable if split[number] in config.data.validation_splits]
         kept = {*self.test_clips, *self.validation_clips}
         self.training_clips = [number for number in usable if number not in kept]
         if not self.validation_clips:
             order = np.random.default_rng(config.seed).permutation(self.training_clips).tolist()
             self.validation_clips, self.training_clips = (
-                sorted(order[: config.validation_clips]),
-                sorted(order[config.validation_clips :]),
+                sorted(order[: config.data.validation_clips]),
+                sorted(order[config.data.validation_clips :]),
             )
         self.description = dataclasses.replace(description, head=self.prepare())
         if not self.training_clips or not self.validation_clips:
@@ -97,9 +97,9 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
         """Numbers over all batches; the first, lower for better, decides which state is best."""
 
     @classmethod
-    def augments(cls, config: TConfig) -> Callable[[str | None], bool]:
+    def augments(cls, data: TaskData) -> Callable[[str | None], bool]:
         """Of which splits copies are made: those to train on."""
-        return lambda split: split not in {*config.validation_splits, *config.test_splits}
+        return lambda split: split not in {*data.validation_splits, *data.test_splits}
 
     def finish(self, network: TaskNetwork) -> None:
         """Sets what of a trained network is no parameter, before it is saved."""
@@ -122,9 +122,10 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
     @property
     def crop_frames(self) -> int:
         """Frames of a crop at most."""
-        if self.config.crop_seconds is None:
+        seconds, description = self.config.batches.crop_seconds, self.description
+        if seconds is None:
             return 10**9
-        return max(1, round(self.config.crop_seconds * self.description.sample_rate / self.description.hop_length))
+        return max(1, round(seconds * description.sample_rate / description.hop_length))
 
     def batch(self, crops: Sequence[Crop], generator: np.random.Generator | None = None) -> Batch:
         """Inputs, lengths and targets of crops; with a generator some layers are left out and some frames hidden."""
@@ -140,7 +141,7 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
         return batch | self.targets(crops)
 
     def _masks(self, lengths: list[int], generator: np.random.Generator) -> dict[str, Tensor | None]:
-        config, layers = self.config, len(self.description.codebooks)
+        config, layers = self.config.batches, len(self.description.codebooks)
         present = hidden = None
         if config.layer_dropout:
             kept = generator.random((len(lengths), layers)) >= config.layer_dropout

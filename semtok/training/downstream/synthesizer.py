@@ -55,7 +55,7 @@ class SynthesizerTrainingConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.features or self.augmentation != AugmentationConfig() or self.stages is not None:
+        if self.data.features or self.data.augmentation != AugmentationConfig() or self.data.stages is not None:
             raise ConfigError(
                 "text to speech learns tokens of all stages of clean speech: "
                 "leave out features, stages and augmentation"

@@ -26,37 +26,36 @@ from semtok.training.downstream.objective import Batch, Objective
 from semtok.training.run import Run, train
 
 
-def train_task(kind: type[Objective[Any]], config: TaskConfig) -> None:
+def train_task(kind: type[Objective[Any]], config: TaskConfig, tokenizer: Tokenizer) -> None:
     """Trains a model of a task and saves it to `<folder>/model`, the best one to `<folder>/best`; resumes.
 
     What the best one is worth on the clips of `test_splits` is in `<folder>/test.json`.
 
+    Args:
+        kind: what the model is trained by.
+        config: of the run.
+        tokenizer: the one that the config names, with all of its layers.
+
     Raises:
         AudioError: no clips, or none with what the task needs.
-        ConfigError, CheckpointError, LayerError: the config, or the tokenizer it names, does not do.
+        ConfigError, CheckpointError, LayerError: the config or the tokenizer does not do.
     """
-    run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
-    tokenizer = Tokenizer.from_pretrained(config.tokenizer, device=run.device)
-    codebooks = tokenizer.codebooks
-    if config.layers is not None:
-        codebooks = codebooks.select(sorted(config.layers), owner=f"the tokenizer {config.tokenizer}")
-    codebooks = Codebooks({layer: sizes[: config.stages] for layer, sizes in codebooks.items()})
+    schedule = config.schedule
+    run = Run(config.folder, precision=schedule.precision, gradient_accumulation=schedule.gradient_accumulation)
+    tokenizer = tokenizer.to(run.device)
+    codebooks = config.data.select(tokenizer.codebooks)
     clips = load_clips(
         config.data,
         tokenizer,
         run.folder.parent / "tokens",
-        codebooks=codebooks,
-        augmentation=config.augmentation,
-        augmented_splits=kind.augments(config),
-        leave_out_splits=config.leave_out_splits,
-        features=config.features,
+        augmented_splits=kind.augments(config.data),
         seed=config.seed,
         processes=run.processes,
     )
     front = dataclasses.replace(
-        config.front,
-        feature_dim=tokenizer.encoder.dim if config.features else None,
-        any_layers=config.layer_dropout > 0,
+        config.network.front,
+        feature_dim=tokenizer.encoder.dim if config.data.features else None,
+        any_layers=config.batches.layer_dropout > 0,
     )
     description = DownstreamConfig(
         FORMAT_VERSION,
@@ -73,12 +72,20 @@ def train_task(kind: type[Objective[Any]], config: TaskConfig) -> None:
         torch.manual_seed(config.seed)
         objective = kind(config, clips, description)
         selector = objective.network.front.selector
-        if config.tables_from_centroids:
+        if config.network.tables_from_centroids:
             start_tables(selector, tokenizer, codebooks)
-        if config.freeze_tables:
+        if config.network.freeze_tables:
             selector.embeddings.requires_grad_(False)
     trainer = TaskTrainer(config, run, objective)
-    train(run, trainer, config, step_name=kind.model.task, product="model")
+    train(
+        run,
+        trainer,
+        schedule,
+        seed=config.seed,
+        settings=dataclasses.asdict(config),
+        step_name=kind.model.task,
+        product="model",
+    )
     if run.is_main and objective.test_clips and not (run.folder / "test.json").exists():
         trainer.test()
     run.finish()
@@ -102,7 +109,7 @@ class TaskTrainer:
         self.config, self.run = config, run
         parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
-            parameters, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+            parameters, config.schedule.learning_rate, betas=(0.9, 0.98), weight_decay=config.schedule.weight_decay
         )
         self.objective, self.optimizer = run.accelerator.prepare(objective, optimizer)
         self.unwrapped: Objective[Any] = run.accelerator.unwrap_model(self.objective)
@@ -111,17 +118,17 @@ class TaskTrainer:
             length_batches(
                 objective.clips.frames,
                 np.array(objective.training_clips),
-                int(config.batch_seconds * frames_a_second),
+                int(config.batches.batch_seconds * frames_a_second),
                 objective.crop_frames,
                 np.random.default_rng(config.seed),
             )
         )
-        self.batch_frames = int(config.batch_seconds * frames_a_second)
+        self.batch_frames = int(config.batches.batch_seconds * frames_a_second)
         self.importance: tuple[float, ...] = ()
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step of the optimiser."""
-        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate_at(step)
+        self.optimizer.param_groups[0]["lr"] = self.config.schedule.learning_rate_at(step)
         self.objective.train()
         accelerator = self.run.accelerator
         for share in self.run.shares():
@@ -189,7 +196,7 @@ class TaskTrainer:
         )
         network = copy.deepcopy(objective.network)
         objective.finish(network)
-        model = objective.model(description, network.half().float() if self.config.half_precision else network)
+        model = objective.model(description, network.half().float() if self.config.network.half_precision else network)
         model.save_pretrained(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,16 @@ def train_encoder(config: EncoderConfig) -> None:
         leave_out_splits=config.leave_out_splits,
         processes=run.processes,
     )
-    train(run, EncoderTrainer(config, run, corpus), config, step_name="encoder", product="encoder")
+    settings = dataclasses.asdict(config)
+    train(
+        run,
+        EncoderTrainer(config, run, corpus),
+        config,
+        seed=config.seed,
+        settings=settings,
+        step_name="encoder",
+        product="encoder",
+    )
     run.finish()
 
 

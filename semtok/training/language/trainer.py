@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def train_language(config: LanguageConfig) -> None:
     utterances = load_utterances(config, vocabulary)
     orders = draw_wrong_orders(utterances.test, config)
     trainer = LanguageTrainer(config, run, vocabulary, utterances)
-    train(run, trainer, config, step_name="language", product="model")
+    settings = dataclasses.asdict(config)
+    train(run, trainer, config, seed=config.seed, settings=settings, step_name="language", product="model")
     if run.is_main and not (run.folder / "test.json").exists():
         best = SpeechLanguageModel.from_pretrained(run.folder / "best", device=run.device)
         result = measure(best, utterances, orders)

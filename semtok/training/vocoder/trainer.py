@@ -59,7 +59,8 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
         given = load_embeddings(config.speaker.embeddings, corpus.clips, config.speaker.dim)
         tokens = dataclasses.replace(tokens, embeddings=given)
     trainer = VocoderTrainer(config, run, tokenizer, tokens, network, description)
-    train(run, trainer, config, step_name="vocoder", product="checkpoint")
+    settings = dataclasses.asdict(config)
+    train(run, trainer, config, seed=config.seed, settings=settings, step_name="vocoder", product="checkpoint")
     run.finish()
 
 
