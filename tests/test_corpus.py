@@ -638,3 +638,17 @@ def test_the_tutorial_runs(run, tmp_path, monkeypatch):
         assert run(*shlex.split(command))[0] == 0, command
         folder = command.split()[2]
         assert corpus.status(folder).missing == (1,) * incomplete
+
+
+def test_samples_are_those_that_were_read_not_those_of_the_header(tokenizer, audio, out):
+    """A FLAC that was written to a pipe does not know how many it has."""
+    path = audio / NAMES[0]
+    content, samples = bytearray(path.read_bytes()), len(load_audio(path))
+    # STREAMINFO: 20 bits of sample rate, 8 of channels and depth, 36 of samples
+    facts = int.from_bytes(content[18:26], "big")
+    assert facts & ((1 << 36) - 1) == samples
+    path.write_bytes(content[:18] + (facts - samples).to_bytes(8, "big") + content[26:])
+    corpus.encode_corpus(tokenizer, audio, out)
+    clip = corpus.read(out)[NAMES[0]]
+    assert (clip.num_samples, clip.duration) == (samples, samples / 16000)
+    assert clip.tokens.codes.equal(tokenizer.encode(CLIPS[0]).codes)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from checkpoints import make_tokenizer
 from helpers import CLIPS, ROOT, refuses, run_python
 
 from semtok import Vocoder, load_audio
 from semtok.errors import CheckpointError, LayerError, SemtokError
 from semtok.export import compare_onnx, export_onnx
+from semtok.export.graphs import TokenizerGraph
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -28,6 +30,20 @@ def test_codes_and_waveforms_are_those_of_torch(exported, tokenizer, istft_folde
     assert found.codes == sum(tokenizer.encode(clip).codes.numel() for clip in CLIPS)
     assert found.equal + found.ties == found.codes and found.ties < 0.01 * found.codes
     assert found.waveform_difference < 1e-4
+
+
+@pytest.mark.parametrize("encoder", ["hubert-base", "hubert-large"])
+def test_quiet_recordings_are_normalised_as_torch_does(encoder):
+    """Their variance is below the epsilon of the waveform, or of the group norm, which decides how loud they become."""
+    tokenizer = make_tokenizer(encoder=encoder)
+    graph = TokenizerGraph(tokenizer, tokenizer.layers)
+    for path in CLIPS:
+        quiet = 1e-3 * load_audio(path)
+        assert quiet.var() < 1e-7
+        with torch.inference_mode():
+            codes = graph(quiet[None])
+        assert (codes != tokenizer.encode(quiet).codes).float().mean() < 0.01  # near ties
+        assert (codes != tokenizer.encode(load_audio(path)).codes).float().mean() > 0.1
 
 
 RUN = """
