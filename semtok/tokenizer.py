@@ -188,7 +188,7 @@ class Tokenizer(Pretrained):
         """Saves the config, the centroids, and the encoder up to the deepest layer. A vocoder in the folder stays.
 
         Args:
-            folder: made if there is none.
+            folder: created if there is none.
             include_encoder: save the weights of an encoder that has a hub id, too; by default its id alone is saved.
                 Fingerprint and tokens stay the same.
 

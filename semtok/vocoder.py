@@ -30,7 +30,7 @@ class Vocoder(Pretrained):
     """Decodes tokens of its own tokenizer, from any subset of layers (Mousavi et al., 2024, section 2.3).
 
     Attributes:
-        config: what `config.json` says.
+        config: section of `config.json`.
         network: `semtok.networks.scalable_vocoder.ScalableVocoder`.
     """
 
@@ -77,7 +77,7 @@ class Vocoder(Pretrained):
         return cls(parts.config, network).loaded_from(repository)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Saves config and weights; what a tokenizer saved there is kept.
+        """Saves config and weights. A tokenizer in the folder stays.
 
         Raises:
             CheckpointError: the folder holds another tokenizer, or the weights were rounded by `dtype`.
@@ -103,12 +103,12 @@ class Vocoder(Pretrained):
         sample_rate: int | None = None,
         lengths: Sequence[int] | AudioArray | None = None,
     ) -> Tensor:
-        """Embeddings of the voices in recordings, which `decode` can be given.
+        """Embeddings of the voices in recordings, for the argument `speaker` of `decode`.
 
-        Arguments as in `Tokenizer.encode`; some seconds of one speaker each are best.
+        Arguments as in `Tokenizer.encode`. Several seconds of a single speaker give the best embedding.
 
         Returns:
-            float32 [batch, dim] of unit length, on `self.device`; zeros, which stand for no speaker, for silence.
+            float32 [batch, dim] of unit length, on `self.device`. The embedding of silence is zeros, as for no speaker.
 
         Raises:
             SpeakerError: this vocoder has no speaker encoder.
@@ -128,15 +128,15 @@ class Vocoder(Pretrained):
 
         Args:
             tokens: of this vocoder's tokenizer, on any device.
-            layers: use these alone, in any order; by default all that the tokens have.
+            layers: decode only these layers, in any order; by default all layers of the tokens.
             speaker: embedding [dim] for all utterances, or [batch, dim] with zeros for no speaker; none by default.
 
         Returns:
             float32 [batch, frames x hop_length] in [-1, 1], zero past each utterance's length, on `self.device`.
 
         Raises:
-            TokensError: no tokens, or those of another tokenizer.
-            LayerError: a layer that the tokens or the vocoder lack, or twice the same.
+            TokensError: no tokens, or tokens of another tokenizer.
+            LayerError: a layer that the tokens or the vocoder lack, or a layer twice.
             SpeakerError: this vocoder takes no speaker, or an embedding of another shape.
         """
         tokens = take_tokens(tokens, self.codebooks, self.fingerprint, owner="this vocoder", layers=layers)
@@ -154,13 +154,14 @@ class Vocoder(Pretrained):
         """Tokens -> speech as they arrive: `with vocoder.stream() as stream: waveform = stream.push(tokens)`.
 
         Args:
-            layers: as in `decode`; by default all that the first tokens have.
+            layers: as in `decode`; by default all layers of the first tokens.
             speaker: as in `decode`, [dim].
-            look_ahead_seconds: how much of the tokens after a frame its samples wait for, rounded to frames. None waits
-                for all that they depend on, some 0.4 s; with less the waveform is only close to that of `decode`.
+            look_ahead_seconds: of tokens after a frame that the stream waits for before it gives the frame's samples,
+                rounded to frames. By default the stream waits for all tokens that the samples depend on, some 0.4 s.
+                With less, the waveform is only close to the waveform of `decode`.
 
         Raises:
-            TokensError: a look-ahead that makes no sense.
+            TokensError: a look-ahead below 0 or without end.
             SpeakerError: as in `decode`.
         """
         speaker = check_speaker(speaker, self.config.speaker, 1)

@@ -110,8 +110,8 @@ class Repository:
         from huggingface_hub import HfApi, errors
 
         if self.local_files_only:
-            if found := _cached_files(self):
-                return found
+            if cached := _cached_files(self):
+                return cached
             raise CheckpointError(f"nothing of {self.name} is in the cache, and only local files were asked for")
         try:
             return sorted(HfApi(token=self.token).list_repo_files(self.name, revision=self.revision))
@@ -121,8 +121,8 @@ class Repository:
                 f"restricted (then pass token=): {error}"
             ) from error
         except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:  # type: ignore[attr-defined]
-            if found := _cached_files(self):
-                return found
+            if cached := _cached_files(self):
+                return cached
             raise CheckpointError(
                 f"the hub cannot be asked which files {self.name} has, and none is in the cache: {error}"
             ) from error
@@ -134,7 +134,7 @@ class Repository:
         cache_dir = None if self.cache_dir is None else Path(self.cache_dir)
         revision = self.commit or self.revision
         try:
-            # Known from an earlier download, and for ever: a commit does not change, a branch may have got the file.
+            # The cache notes which files a revision lacks. For a commit that stays true; a branch may get the file.
             known = try_to_load_from_cache(self.name, name, cache_dir, revision)
             if known is _CACHED_NO_EXIST and _COMMIT.fullmatch(revision or ""):
                 return None

@@ -1,4 +1,4 @@
-"""What tells one tokenizer from another: a hash of its encoder and its centroids."""
+"""The fingerprint of a tokenizer: a hash of its encoder and its centroids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 
 def fingerprint_of(encoder: str, centroids: Mapping[int, Sequence[Tensor]]) -> str:
-    """16 hexadecimal digits, from an encoder's identity and the centroids [codebook_size, dim] of all layers."""
+    """16 hexadecimal digits that no other tokenizer has.
+
+    Args:
+        encoder: identity of the encoder, by its hub id and commit or by `weights_identity`.
+        centroids: [codebook_size, dim] of each residual stage, by layer.
+    """
     digest = hashlib.sha256(encoder.encode())
     for layer, stages in sorted(centroids.items()):
         for points in stages:
@@ -19,7 +24,7 @@ def fingerprint_of(encoder: str, centroids: Mapping[int, Sequence[Tensor]]) -> s
 
 
 def weights_identity(model: nn.Module) -> str:
-    """A hash of an encoder's weights: its identity where it has no hub id."""
+    """A hash of an encoder's weights, which identifies an encoder without a hub id."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Nearest centroid: features of one encoder layer -> codes, of one codebook or of residual stages."""
+"""Features of one encoder layer -> codes, by the nearest centroid of one codebook or of residual stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Quantizer(nn.Module):
     """The k-means codebook of one layer: each frame becomes the number of its nearest centroid (Euclidean).
 
     Args:
-        centroids: [codebook_size, dim], kept as a float32 buffer whatever dtype the module is moved to.
+        centroids: [codebook_size, dim]. The buffer stays float32 even if the module is moved to another dtype.
     """
 
     centroids: Tensor
@@ -25,7 +25,7 @@ class Quantizer(nn.Module):
         super().__init__()
         if centroids.ndim != 2 or centroids.shape[0] < 2:
             raise ValueError(f"centroids must be [codebook_size >= 2, dim], got shape {list(centroids.shape)}")
-        # Outside of inference mode, so that a change of the buffer shows in its version.
+        # Outside of inference mode, whose tensors have no version: a changed buffer has to be noticed.
         with torch.inference_mode(False):
             self.register_buffer("centroids", centroids.detach().to(torch.float32, copy=True))
         self._terms = _Terms(self.centroids)
@@ -40,9 +40,10 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
-        """Codes of features [..., dim]: int64 [...] in [0, codebook_size); of equally near centroids the lowest number.
+        """Features [..., dim] -> codes int64 [...] in 0 ... codebook_size - 1.
 
-        Computed in float32, exact up to its rounding: see `margins` for how near a frame is to changing its code.
+        Of equally near centroids the lowest number is the code. Distances are computed in float32: `margins` gives how
+        near a frame is to another code.
         """
         if not self._terms.fit(self.centroids):
             self._terms = _Terms(self.centroids)
@@ -55,15 +56,16 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def margins(self, features: Tensor) -> Tensor:
-        """How decided the codes of features [..., dim] are: float64 [...] in [0, 1] on the CPU, 0 for a tie.
+        """How far features [..., dim] are from another code: float64 [...] in [0, 1] on the CPU, 0 for a tie.
 
-        (d2 - d1) / d2 for the squared distances d1 <= d2 to the two nearest centroids, computed in float64. Below about
-        1e-5 they are closer than the rounding of a float32 encoder, and the code may depend on the order of its sums.
+        The margin is (d2 - d1) / d2, where d1 <= d2 are the squared distances to the two nearest centroids, computed in
+        float64. Below about 1e-5 the difference is smaller than the rounding of a float32 encoder, so the code may
+        depend on the order of the encoder's sums.
         """
         centroids = self.centroids.cpu().double()
         margins = []
         for rows in self._rows(features):
-            # From the differences themselves: through a product, distances near zero would be rounding.
+            # By differences: computed by products, distances near zero would be nothing but rounding.
             distances = torch.cdist(
                 rows.cpu().double(), centroids, compute_mode="donot_use_mm_for_euclid_dist"
             ).square()
@@ -84,7 +86,7 @@ class Quantizer(nn.Module):
         self._terms = _Terms(self.centroids)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Quantizer:
-        # Module.to(dtype) would round the centroids along with the rest of a model; devices are followed, dtypes not.
+        # The centroids follow the module to a device, but not to a dtype, which would round them.
         centroids = self.centroids
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.centroids = centroids.to(self.centroids.device)
@@ -93,10 +95,10 @@ class Quantizer(nn.Module):
 
 
 class _Terms:
-    """What the distances to centroids [codebook_size, dim] are computed from, kept until these change.
+    """Terms of the distances to centroids [codebook_size, dim], computed once for all features.
 
-    |c|^2 / 2 - x.c is the squared distance up to each row's own constant. A common offset of features and centroids
-    cancels in the true distances but costs digits in the product, so both are centred.
+    The squared distance of features x to a centroid c is |c|^2 / 2 - x.c, times 2, plus a constant of x. A common
+    offset of features and centroids cancels in the distances but costs digits in the product x.c, so both are centred.
     """
 
     def __init__(self, centroids: Tensor) -> None:
@@ -107,19 +109,19 @@ class _Terms:
             self.half_norms = self.centred.square().sum(dim=1) / 2
 
     def fit(self, centroids: Tensor) -> bool:
-        """Whether they are of these centroids as they are now."""
+        """Whether these terms are of the centroids in their present state."""
         return centroids is self._of and _version(centroids) == self._version
 
 
 def _version(tensor: Tensor) -> int:
-    """How often it was changed in place; inference tensors do not count."""
+    """How often a tensor was changed in place; 0 for inference tensors, which do not count changes."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 class ResidualQuantizer(nn.Module):
-    """The codebooks of one layer: each stage quantizes what the stages before it left over.
+    """The codebooks of one layer: each stage quantizes the residual of the stages before it.
 
-    With a single stage it is the plain k-means of the paper; more stages are residual vector quantization.
+    A single stage is the plain k-means of the paper; several stages are residual vector quantization.
 
     Args:
         centroids: [codebook_size, dim] of each stage.
@@ -135,29 +137,29 @@ class ResidualQuantizer(nn.Module):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Of each stage."""
+        """Codebook size of each stage."""
         return tuple(stage.codebook_size for stage in self.stages)
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
-        """Codes of features [..., dim]: int64 [..., stages]."""
-        left = features
+        """Features [..., dim] -> codes int64 [..., stages]."""
+        residual = features
         codes: list[Tensor] = []
         for stage in self.stages:
             if codes:
-                left = left.float() - self.stages[len(codes) - 1].centroids[codes[-1]]
-            codes.append(stage(left))
+                residual = residual.float() - self.stages[len(codes) - 1].centroids[codes[-1]]
+            codes.append(stage(residual))
         return torch.stack(codes, dim=-1)
 
     @torch.no_grad()
     def margins(self, features: Tensor) -> Tensor:
-        """How decided the codes of features [..., dim] are, by stage: float64 [..., stages]; see `Quantizer`."""
-        left, margins = features.float(), []
+        """The margins of features [..., dim] in each stage, float64 [..., stages]; see `Quantizer.margins`."""
+        residual, margins = features.float(), []
         for stage in self.stages:
-            margins.append(stage.margins(left))
-            left = left - stage.centroids[stage(left)]
+            margins.append(stage.margins(residual))
+            residual = residual - stage.centroids[stage(residual)]
         return torch.stack(margins, dim=-1)
 
     def embed(self, codes: Tensor) -> Tensor:
-        """What codes [..., stages] stand for: the sum of their centroids, float32 [..., dim]."""
+        """The sum over stages of the centroids of codes [..., stages]: float32 [..., dim]."""
         return torch.stack([stage.centroids[codes[..., i]] for i, stage in enumerate(self.stages)]).sum(0)

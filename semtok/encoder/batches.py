@@ -1,4 +1,4 @@
-"""Clips of any lengths through a module: in batches of bounded size, which worker threads read and run."""
+"""Clips of any lengths through an encoder, in batches that worker threads read and run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Outcome: TypeAlias = tuple[int, Tensor | AudioError]
-"""Number of a clip, and what came of it, [layers or rows, frames, ...], or what is wrong with it."""
+"""Number of a clip, and its features or codes, [layers or rows, frames, ...], or its error."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,12 @@ class Schedule:
     """How clips are batched on a kind of device. No token depends on it.
 
     Args:
-        batch_seconds: audio of a batch with its padding, unless one clip has more. Bounds memory.
-        workers: batches that are read or run at a time.
-        running: those of them that are run. On a CPU two, as one computes while the other does what takes one core
-            only, and more would compete for the cores; on an accelerator one, for its memory.
+        batch_seconds: seconds of audio in a batch, padding included, which bound memory. A longer clip is a batch by
+            itself.
+        workers: batches that are read or run at the same time.
+        running: batches that are run at the same time. A CPU runs two: one batch computes on all cores while the
+            other is in a part that uses a single core; more batches would compete for the cores. An accelerator runs
+            one, because of its memory.
     """
 
     batch_seconds: float
@@ -52,7 +54,7 @@ ACCELERATOR = Schedule(batch_seconds=240, workers=4, running=1)
 
 
 class Clips(NamedTuple):
-    """Recordings to run through a module, which layers of it are wanted, and the windows of long recordings."""
+    """Recordings for a module, the layers that are wanted of it, and the windows of long recordings."""
 
     module: Encoder | CodeEncoder
     recordings: Sequence[Recording]
@@ -68,27 +70,29 @@ class Clips(NamedTuple):
 
 
 def run_all(clips: Clips, *, progress: bool) -> list[Tensor]:
-    """What the module makes of each recording, [layers or rows, frames, ...], in their order.
+    """Features or codes of all recordings, [layers or rows, frames, ...] each, in the order of the recordings.
 
-    `progress` shows a bar on stderr.
+    Args:
+        clips: the recordings and their module.
+        progress: show a bar on stderr.
 
     Raises:
-        AudioError: a recording cannot be read or is shorter than one frame; the others are then given up.
+        AudioError: a recording cannot be read or is shorter than one frame; the other recordings are then given up.
     """
-    found: dict[int, Tensor] = {}
+    outputs: dict[int, Tensor] = {}
     with progress_bar("encoding", len(clips.recordings), visible=progress) as bar:
         for number, outcome in run_each(clips):
             if isinstance(outcome, AudioError):
                 raise outcome
-            found[number] = outcome
+            outputs[number] = outcome
             bar.advance()
-    return [found[number] for number in range(len(found))]
+    return [outputs[number] for number in range(len(outputs))]
 
 
 def run_each(clips: Clips) -> Iterator[Outcome]:
-    """As `run_all`, but each clip as it is done, long ones first, with its error in place of what is wrong with it.
+    """Features or codes of each recording as soon as they are computed, long recordings first; errors are yielded.
 
-    No more than a few batches are read, or done, ahead of the caller.
+    Only a few batches are read or computed before the caller asks for them.
     """
     schedule = CPU if clips.device.type == "cpu" else ACCELERATOR
     batches, unread = _plan(clips, round(schedule.batch_seconds * clips.module.framing.sample_rate))
@@ -99,9 +103,9 @@ def run_each(clips: Clips) -> Iterator[Outcome]:
 
 
 def _plan(clips: Clips, batch_samples: int) -> tuple[list[list[int]], list[Outcome]]:
-    """Clips of similar length together, the longest batch first; and those whose length cannot be told.
+    """Batches of clips of similar length, the longest clips first, and the errors of clips without a known length.
 
-    What seems too short for a frame comes before all others, alone: if it is, that is said at once.
+    Clips that seem too short for a frame come first, each by itself, so that their errors come before long work.
     """
     samples: dict[int, int] = {}
     unread: list[Outcome] = []
@@ -129,8 +133,9 @@ def _run_batch(clips: Clips, gate: Semaphore, batch: Sequence[int]) -> list[Outc
         lengths = torch.tensor([len(waveform) for waveform in waveforms.values()])
         with gate:
             padded = pad_sequence([waveform.to(clips.device) for waveform in waveforms.values()], batch_first=True)
-            found, frames = clips.module(padded, lengths, clips.layers)
-        outcomes += [(number, row[:, :end]) for number, row, end in zip(waveforms, found, frames.tolist(), strict=True)]
+            outputs, frames = clips.module(padded, lengths, clips.layers)
+        ends = frames.tolist()
+        outcomes += [(number, row[:, :end]) for number, row, end in zip(waveforms, outputs, ends, strict=True)]
     return outcomes
 
 
@@ -152,7 +157,7 @@ def _load(recording: Recording, framing: Framing) -> Tensor:
 def _map_ahead(
     run: Callable[[Sequence[int]], list[Outcome]], batches: Iterable[Sequence[int]], workers: int
 ) -> Iterator[list[Outcome]]:
-    """`map` in threads, at most `workers` results ahead of the caller; no thread outlives it."""
+    """`map` in threads, with at most `2 * workers` batches ahead of the caller; no thread outlives the call."""
     waiting: deque[Future[list[Outcome]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="semtok")
     try:

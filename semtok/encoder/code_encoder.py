@@ -16,11 +16,11 @@ from semtok.networks.precision import exact_float32
 
 
 class CodeEncoder(nn.Module):
-    """A frozen encoder and a quantizer for each of some layers. Clips get the same codes alone and in any batch.
+    """A frozen encoder, and a quantizer for each layer with centroids. A clip gets the same codes in any batch.
 
     Args:
-        encoder: of the waveforms.
-        centroids: [codebook_size, dim] of each stage, by layer.
+        encoder: waveforms -> features.
+        centroids: [codebook_size, dim] of each residual stage, by layer.
     """
 
     def __init__(self, encoder: Encoder, centroids: Mapping[int, Sequence[Tensor]]) -> None:
@@ -38,11 +38,11 @@ class CodeEncoder(nn.Module):
         return quantizer
 
     def centroids(self) -> dict[int, list[Tensor]]:
-        """[codebook_size, dim] of each stage, by layer."""
+        """Centroids [codebook_size, dim] of each residual stage, by layer."""
         return {int(name): [stage.centroids for stage in self.quantizer(int(name)).stages] for name in self._quantizers}
 
     def statistics(self, blocks: Iterable[Tensor]) -> Statistics:
-        """Of a recording, as in `Encoder`."""
+        """The statistics of a recording, as in `Encoder.statistics`."""
         return self.encoder.statistics(blocks)
 
     def forward(
@@ -60,23 +60,25 @@ class CodeEncoder(nn.Module):
         """
         features, frames = self.encoder(waveforms, lengths, layers, statistics)
         with exact_float32(waveforms.device):
-            codes = [self.quantizer(layer)(found) for layer, found in zip(layers, features.unbind(1), strict=True)]
+            codes = [self.quantizer(layer)(one) for layer, one in zip(layers, features.unbind(1), strict=True)]
         rows = torch.cat(codes, dim=2).transpose(1, 2)
         return rows.masked_fill(~frame_mask(frames, rows.shape[2])[:, None], -1), frames
 
     def margins(self, features: Tensor, layers: Sequence[int]) -> Tensor:
-        """How decided the codes of features [batch, layers, frames, dim] are: float64 [batch, rows, frames] on the CPU.
+        """How far each frame is from another code: float64 [batch, rows, frames] on the CPU; see `Quantizer.margins`.
 
-        See `semtok.codebooks.quantizer.Quantizer.margins`.
+        Args:
+            features: [batch, layers, frames, dim].
+            layers: of the features, in their order.
         """
         with exact_float32(features.device):
             margins = [
-                self.quantizer(layer).margins(found) for layer, found in zip(layers, features.unbind(1), strict=True)
+                self.quantizer(layer).margins(one) for layer, one in zip(layers, features.unbind(1), strict=True)
             ]
         return torch.cat(margins, dim=2).transpose(1, 2)
 
     def embed(self, codes: Tensor, codebooks: Codebooks) -> Tensor:
-        """The centroids that codes [batch, rows, frames] stand for: float32 [batch, layers, frames, dim]."""
+        """The centroids of codes [batch, rows, frames], summed over stages: float32 [batch, layers, frames, dim]."""
         vectors = [
             self.quantizer(layer).embed(codes[:, rows].clamp(min=0).transpose(1, 2))
             for layer, rows in codebooks.rows.items()

@@ -1,4 +1,4 @@
-"""Speech encoder: waveforms -> the hidden states of the layers asked for, and of no layer above them."""
+"""Speech encoder: waveforms -> hidden states of some layers. Layers above the deepest of these are not run."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ class Encoder(nn.Module):
     Everything that looks across time (input normalisation, group norm, convolutions over frames, attention) sees the
     valid samples and frames of its own clip only. On a single clip the features are those of the model itself.
 
-    Always in eval mode, `train()` included: dropout and layer drop would make features change from call to call.
+    The encoder stays in eval mode even after `train()`, as dropout and layer drop would change features from call to
+    call.
 
     Args:
-        model: Data2VecAudioModel, HubertModel, UniSpeechSatModel, Wav2Vec2Model, Wav2Vec2BertModel or WavLMModel. It is
-            taken over, not copied: put in eval mode and its parameters frozen. It may hold fewer layers than were
-            published, if only the lower ones are needed.
-        normalize: whether the checkpoint was trained on inputs of zero mean and unit variance (`do_normalize` of its
-            feature extractor); for w2v-BERT, whether its mel bands are so normalised (they are, in all published ones).
-        normalize_epsilon: what is then added to the variance, which matters for quiet clips: 1e-7 as in transformers,
-            1e-5 as in fairseq and SpeechBrain. w2v-BERT has its own.
+        model: Data2VecAudioModel, HubertModel, UniSpeechSatModel, Wav2Vec2Model, Wav2Vec2BertModel or WavLMModel. The
+            model is not copied, but put in eval mode and frozen. It may hold fewer layers than the published model, if
+            only the lower ones are needed.
+        normalize: whether the model was trained on inputs of zero mean and unit variance (`do_normalize` of its
+            feature extractor). For w2v-BERT, whether mel bands are normalised, as in all published models.
+        normalize_epsilon: added to the variance of the input, which matters for quiet clips: 1e-7 in transformers,
+            1e-5 in fairseq and SpeechBrain. For w2v-BERT the value is fixed.
 
     Raises:
         CheckpointError: the model is of another family.
@@ -77,7 +78,7 @@ class Encoder(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """The highest layer that can be asked for; 0, what enters layer 1, can be asked for too."""
+        """The highest layer. The lowest one is 0, the input of layer 1."""
         return len(self._layers)
 
     @property
@@ -91,12 +92,12 @@ class Encoder(nn.Module):
         return self.framing.count(samples)
 
     def compile_layers(self) -> None:
-        """Has the transformer layers run by `torch.compile` from here on: once compiled, for clips of any lengths."""
+        """Compiles the transformer layers by `torch.compile` on next use, for clips of any lengths."""
         self._run_layer = torch.compile(self._family.run_layer, dynamic=True)
         self._compiled = True
 
     def __getstate__(self) -> dict[str, Any]:
-        # What the compiler made cannot be pickled and is made anew.
+        # The compiled function cannot be pickled; `__setstate__` compiles again.
         return {name: value for name, value in self.__dict__.items() if name != "_run_layer"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -106,22 +107,23 @@ class Encoder(nn.Module):
             self.compile_layers()
 
     def train(self, mode: bool = True) -> Encoder:
-        """Stays in eval mode, whatever the mode."""
+        """Does nothing: the encoder stays in eval mode."""
         return super().train(False)
 
     def running_statistics(self) -> RunningStatistics:
-        """Gathers the statistics of a recording as it arrives."""
+        """Statistics of a recording that arrives piece by piece, still without any samples."""
         return self._family.running_statistics(normalize=self.normalize, epsilon=self.normalize_epsilon)
 
     @torch.inference_mode()
     def statistics(self, blocks: Iterable[Tensor]) -> Statistics:
-        """What `forward` must know of a whole recording to run on pieces of it, from one pass over its samples.
+        """Statistics of a whole recording, which `forward` needs to run on pieces of the recording.
 
         Args:
-            blocks: float32 [samples] each, one after another, of any lengths, which do not matter.
+            blocks: the samples of the recording in consecutive blocks, float32 [samples] each. The lengths of the
+                blocks do not change the result.
 
         Raises:
-            AudioError: all together they are shorter than one frame.
+            AudioError: the recording is shorter than one frame.
         """
         gathered = self.running_statistics()
         samples = 0
@@ -142,31 +144,32 @@ class Encoder(nn.Module):
         layers: Sequence[int],
         statistics: Sequence[Statistics] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Features of each layer, from one run up to the deepest.
+        """Features of some layers, from one run up to the deepest of them.
 
         Args:
-            waveforms: float32 [batch, samples] at 16 kHz on the model's device; what lies past a clip's length is
+            waveforms: float32 [batch, samples] at 16 kHz on the model's device. Samples past a clip's length are
                 ignored.
             lengths: samples of each clip, int64 [batch].
-            layers: numbers from 0 to `num_layers`, in any order. 0 is what enters layer 1, and l the output of
-                transformer layer l: `hidden_states[l]` of transformers, without the final layer norm of pre-norm
-                encoders.
-            statistics: one a clip, of the recording that the clip is a piece of; by default, each clip is a recording.
+            layers: numbers from 0 to `num_layers`, in any order. Layer 0 is the input of layer 1, and layer l the
+                output of transformer layer l: `hidden_states[l]` of transformers, without the final layer norm of
+                pre-norm encoders.
+            statistics: for each clip that is a piece of a recording, the statistics of the recording. By default every
+                clip is a whole recording.
 
         Returns:
-            Features [batch, layers, frames, dim], 0 past each clip's frames; frames of each clip, int64
+            Features [batch, layers, frames, dim], 0 past each clip's frames, and the frames of each clip, int64
             [batch].
 
         Raises:
             AudioError: a clip is shorter than one frame, or longer than the waveforms.
-            LayerError: no layers were asked for, or some that the encoder has not.
+            LayerError: no layers, or layers that the encoder lacks.
         """
         samples = self._check(waveforms, lengths, layers)
         device, dtype = waveforms.device, next(self.parameters()).dtype
         counts = [self.framing.count(length) for length in samples]
         frame_lengths, frames = torch.tensor(counts), max(counts)
         valid = frame_mask(frame_lengths, frames).to(device)
-        # Outside of inference mode: what it makes could not be trained on. Each layer lies in one piece.
+        # Outside of inference mode, whose tensors cannot be trained on. The values of a layer are contiguous.
         features = torch.zeros(len(layers), len(counts), frames, self.dim, dtype=dtype, device=device)
         with torch.inference_mode(), exact_float32(device):
             waveforms = waveforms[:, : max(samples)]
@@ -188,7 +191,7 @@ class Encoder(nn.Module):
         return features.transpose(0, 1), frame_lengths.to(device)
 
     def _check(self, waveforms: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[int]:
-        """The lengths as integers, once what arrived is found sound."""
+        """Checks the arguments of `forward`, and gives the lengths as integers."""
         if waveforms.ndim != 2 or len(waveforms) == 0 or lengths.shape != waveforms.shape[:1]:
             raise AudioError(
                 "expected waveforms [batch >= 1, samples] and lengths [batch], "

@@ -1,7 +1,7 @@
-"""The families of speech encoders: what differs between them before and inside the transformer layers.
+"""The families of speech encoders, which differ in what precedes the transformer layers and in the layers themselves.
 
-They run the modules of transformers' own models, with one rule added: padding takes part in nothing. Where a module
-mixes frames, what lies past a clip's end is put back to what the clip alone would see there: zeros in a convolution, no
+All families run the modules of transformers' own models, and keep padding out of the results. Wherever a module mixes
+frames, the frames past a clip's end are reset to what the clip would see there by itself: zeros in a convolution, no
 weight in attention, no share in a statistic.
 """
 
@@ -24,34 +24,39 @@ SAMPLE_RATE = 16000
 
 
 class Family(Protocol):
-    """One way from waveforms to layer 0, and from a layer to the next, of a base model of transformers."""
+    """How a base model of transformers computes layer 0 from waveforms, and each layer from the layer before it."""
 
     framing: Framing
 
     def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
-        """Gathers what `embed` must know of a recording; for the arguments see `Encoder`."""
+        """Statistics that `embed` needs of a recording, still without any samples; arguments as in `Encoder`."""
 
     def embed(
         self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
     ) -> Tensor:
-        """Layer 0 [batch, frames, dim] of waveforms float32 [batch, samples] with lengths in samples.
+        """Waveforms -> layer 0, [batch, frames, dim].
 
-        `statistics` are those of the recording that each clip is, or is a piece of.
-        Valid frames are True in `valid`, bool [batch, frames]; the others come out as they will.
+        Args:
+            waveforms: float32 [batch, samples].
+            lengths: samples of each clip.
+            valid: bool [batch, frames], True for the frames of each clip. Values of other frames are arbitrary.
+            statistics: for each clip, of the recording that the clip is, or is a piece of.
         """
 
     def attention_terms(self, frames: int, mask: Tensor | None) -> tuple[Tensor | None, ...]:
-        """What all layers add to their attention scores on a batch of so many frames; `run_layer` takes it.
+        """Terms that all layers add to their attention scores; the last arguments of `run_layer`.
 
-        `mask` [batch, 1, 1, frames] is -inf for padded keys; None, which is faster, if none is padded.
+        Args:
+            frames: of the batch, padding included.
+            mask: [batch, 1, 1, frames], -inf for padded keys; None, which is faster, if no key is padded.
         """
 
     def run_layer(self, layer: Any, hidden: Tensor, *terms: Tensor | None) -> Tensor:
-        """The output [batch, frames, dim] of a transformer layer, for what enters it, of the same shape."""
+        """The output of a transformer layer, of the same shape as its input, [batch, frames, dim]."""
 
 
 class MaskedAttention:
-    """Layers of which only the attention mixes frames, and those before a frame at most."""
+    """Layers in which only attention mixes frames, or causal convolutions, which do not see padding after a clip."""
 
     def attention_terms(self, frames: int, mask: Tensor | None) -> tuple[Tensor | None, ...]:
         return (mask,)
@@ -84,7 +89,7 @@ class Convolutional(MaskedAttention):
         return self.embed_frames(self._front_end(waveforms, lengths, statistics), ~valid[:, :, None])
 
     def embed_frames(self, frames: Tensor, padding: Tensor) -> Tensor:
-        """Layer 0 of what the front end gives, [batch, frames, channels]; `padding` is bool [batch, frames, 1]."""
+        """Frames of the front end [batch, frames, channels] -> layer 0; `padding` is bool [batch, frames, 1]."""
         hidden: Any = self.model.feature_projection(frames)
         # Some families give the features before the projection as well.
         hidden = (hidden[0] if isinstance(hidden, tuple) else hidden).masked_fill(padding, 0)
@@ -113,7 +118,7 @@ class Data2Vec(Convolutional):
 
 
 class WavLM(Convolutional):
-    """WavLM: attention with a gated relative position bias, whose table stands in layer 1 and serves all."""
+    """WavLM: attention with a gated relative position bias; the table of layer 1 serves all layers."""
 
     def attention_terms(self, frames: int, mask: Tensor | None) -> tuple[Tensor | None, ...]:
         position_bias: Tensor = self.model.encoder.layers[0].attention.compute_bias(frames, frames)
@@ -139,7 +144,7 @@ class Filterbank(MaskedAttention):
         from transformers import SeamlessM4TFeatureExtractor
 
         if model.config.position_embeddings_type not in ("relative_key", None):
-            # The others keep a cache inside the model, which threads would share.
+            # With other types the model has a cache, which threads would share.
             raise CheckpointError(
                 f"w2v-BERT with position embeddings of type {model.config.position_embeddings_type!r} is not "
                 "supported, only 'relative_key' as in w2v-BERT 2.0"
@@ -150,7 +155,7 @@ class Filterbank(MaskedAttention):
         self.framing = Framing((400, 2), (160, 2), SAMPLE_RATE)
 
     def running_statistics(self, *, normalize: bool, epsilon: float) -> RunningStatistics:
-        # Without normalisation the samples have no part in a statistic either.
+        # Without normalisation the samples count in no statistic.
         if not normalize:
             return WaveformStatistics(normalize=False, epsilon=epsilon, convolution=None)
         return MelStatistics(self._filterbank, window=self.framing.kernels[0], hop_length=self.framing.strides[0])
@@ -158,7 +163,7 @@ class Filterbank(MaskedAttention):
     def embed(
         self, waveforms: Tensor, lengths: Sequence[int], valid: Tensor, statistics: Sequence[Statistics]
     ) -> Tensor:
-        # On the CPU, in the float64 of the statistics, as far as the projection.
+        # Up to the projection on the CPU, as the statistics are float64, which not every device has.
         features = torch.zeros(*valid.shape, 2 * self.extractor.num_mel_bins)
         for row, waveform, length, known in zip(features, waveforms.cpu(), lengths, statistics, strict=True):
             bins = self._filterbank(waveform[:length])
@@ -170,9 +175,9 @@ class Filterbank(MaskedAttention):
         return hidden.masked_fill(~valid[:, :, None], 0)
 
     def _filterbank(self, samples: Tensor) -> Tensor:
-        """samples [at least one window] -> log-mel energies float32 [steps, bins], each of its own window."""
+        """Samples [samples], at least one window -> log-mel energies float32 [steps, bins], a step for each window."""
         # On the CPU, where the extractor computes.
-        found = self.extractor(
+        extracted = self.extractor(
             samples.numpy(),
             sampling_rate=self.extractor.sampling_rate,
             do_normalize_per_mel_bins=False,
@@ -180,7 +185,7 @@ class Filterbank(MaskedAttention):
             return_attention_mask=False,
             return_tensors="pt",
         )
-        bins: Tensor = found["input_features"][0]
+        bins: Tensor = extracted["input_features"][0]
         return bins
 
 
@@ -202,8 +207,13 @@ def _is_pre_norm(model: Any) -> bool:
 def _gated_attention(attention: Any, hidden: Tensor, position_bias: Tensor, mask: Tensor | None) -> Tensor:
     """Self-attention of WavLM (Chen et al., 2022, arXiv 2110.13900, section III-B).
 
-    hidden [batch, frames, dim], position_bias [heads, frames, frames], mask as in `attention_terms` -> as hidden.
-    Written out because transformers' module computes the attention weights only to average them.
+    Written out because transformers' module computes attention weights that nobody needs.
+
+    Args:
+        attention: module of a layer.
+        hidden: [batch, frames, dim]; the result has the same shape.
+        position_bias: [heads, frames, frames].
+        mask: as in `attention_terms`.
     """
 
     def heads(projected: Tensor) -> Tensor:

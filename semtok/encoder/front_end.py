@@ -1,8 +1,8 @@
-"""What makes frames of samples: the convolutions of the waveform, and the one over frames for the positions.
+"""The encoder's front end: convolutions on the waveform, and the convolution over frames for the positions.
 
-Both are laid out for speed, with frames before channels: a convolution is then one matrix product over windows that
-lie in memory as they are needed, layer norm finds its channels side by side, and a long kernel is a product of spectra.
-The results are those of transformers' modules up to rounding.
+Tensors are [batch, frames, channels] for speed. A convolution is then one matrix product over windows without a copy,
+and the channels for layer norm are contiguous. The convolution with a long kernel is a product of spectra. The results
+equal those of transformers' modules up to rounding.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from semtok.audio.lengths import Framing
 from semtok.encoder.statistics import Statistics
 
-# On a CPU the convolutions run over so many frames at a time: what lies between them then stays in the cache, in memory
-# that is used again, where that of a long clip would be fetched anew from the system for each convolution.
+# Frames of a block. On a CPU the convolutions run block by block, so that the values between two convolutions stay in
+# the cache; those of a whole long clip would be new memory of the system for each convolution.
 _BLOCK_FRAMES = 128
 
 
 class FrontEnd:
-    """The convolutions on the waveform, without padding, that all but w2v-BERT begin with.
+    """The convolutions on the waveform, without padding, of all families but w2v-BERT.
 
     Args:
-        layers: `feature_extractor.conv_layers` of a model of transformers. Their weights stay the same, but lie in
-            memory from here on in the order of a window.
-        framing: how frames lie over samples by them.
+        layers: `feature_extractor.conv_layers` of a model of transformers. The order of the weights in memory is
+            changed to that of a window; their values are not.
+        framing: kernels and strides of the layers.
     """
 
     def __init__(self, layers: Sequence[Any], framing: Framing) -> None:
@@ -38,31 +38,34 @@ class FrontEnd:
             layer.conv.weight.data = layer.conv.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
 
     def __call__(self, waveforms: Tensor, lengths: Sequence[int], statistics: Sequence[Statistics]) -> Tensor:
-        """Waveforms float32 [batch, samples], with lengths in samples -> [batch, frames, channels].
+        """Waveforms -> features [batch, frames, channels]. The frames of a clip depend on no other clip.
 
-        `statistics` are those of the recording that each clip is, or is a piece of. Valid frames see their clip alone.
+        Args:
+            waveforms: float32 [batch, samples].
+            lengths: samples of each clip.
+            statistics: for each clip, of the recording that the clip is, or is a piece of.
         """
         clips = _normalised(waveforms, lengths, statistics)
         if waveforms.device.type != "cpu":
             return self._convolve(clips, statistics)
         convolution = self._layers[-1].conv
         frames = self._framing.count(waveforms.shape[1])
-        found: Tensor = convolution.weight.new_zeros(len(clips), frames, convolution.out_channels)
+        features: Tensor = convolution.weight.new_zeros(len(clips), frames, convolution.out_channels)
         for row, start, end in self._blocks(lengths):
             block = self._convolve(clips[row, None, start:end], statistics[row : row + 1])[0]
             first = start // self._framing.hop_length
-            found[row, first : first + len(block)] = block
-        return found
+            features[row, first : first + len(block)] = block
+        return features
 
     def _blocks(self, lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-        """Clip by clip, the samples of which a block of frames is made: clip, first sample, end."""
+        """The samples [start, end) under each block of frames, clip by clip: number of the clip, start, end."""
         for row, length in enumerate(lengths):
             frames = self._framing.count(length)
             for first in range(0, frames, _BLOCK_FRAMES):
                 yield row, *self._framing.span(first, min(first + _BLOCK_FRAMES, frames))
 
     def _convolve(self, waveforms: Tensor, statistics: Sequence[Statistics]) -> Tensor:
-        """waveforms [batch, samples] -> [batch, frames, channels]."""
+        """Normalised waveforms [batch, samples] -> features [batch, frames, channels]."""
         hidden = waveforms.to(self._layers[0].conv.weight.dtype)[:, :, None]
         for layer, kernel, stride in zip(self._layers, self._framing.kernels, self._framing.strides, strict=True):
             batch, _, channels = hidden.shape
@@ -80,17 +83,17 @@ class FrontEnd:
 
 
 class PositionConvolution(nn.Module):
-    """A convolution over frames with as many channels out as in, padded with zeros: the same, by spectra.
+    """A zero-padded convolution over frames with as many output as input channels, computed by Fourier transforms.
 
-    Blocks of frames are convolved as products of discrete Fourier transforms, of which the part that wraps around is
-    thrown away (overlap-save: Oppenheim and Schafer, Discrete-Time Signal Processing, section 8.7.3). With a kernel of
-    128 frames and 64 channels a group, that is a twentieth of the multiplications. In float32, whatever the dtype.
+    The method is overlap-save (Oppenheim and Schafer, Discrete-Time Signal Processing, section 8.7.3): blocks of frames
+    are multiplied by the kernel in the frequency domain, and the part of each block that wraps around is left out. A
+    kernel of 128 frames with 64 channels a group takes a twentieth of the multiplications. Computed in float32.
 
-    It stands in the model in place of the convolution and keeps its parameters under their names, so that the model is
-    saved as it was. Unlike a module with a parametrized weight it can be pickled.
+    This module replaces the convolution in the model. Its parameters have the names of the convolution's, so that the
+    model's files stay the same. Unlike a module with weight norm, this one can be pickled.
 
     Args:
-        convolution: of transformers, with or without weight norm, which is folded.
+        convolution: of transformers, with or without weight norm.
     """
 
     bias: Tensor | None
@@ -110,7 +113,7 @@ class PositionConvolution(nn.Module):
         self._spectrum = spectrum.resolve_conj().contiguous()  # [frequencies, groups, channels in, channels out]
 
     def plain(self) -> nn.Conv1d:
-        """The convolution that it stands for, with weights of its own."""
+        """A convolution with a copy of the weights."""
         module: Any = self  # with weight norm, its parts
         weight = module.parametrizations.weight() if hasattr(module, "parametrizations") else module.weight
         channels, padding = len(weight), self._kernel // 2
@@ -123,7 +126,7 @@ class PositionConvolution(nn.Module):
         return convolution
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """As the convolution: [batch, channels, frames] -> the same, with one frame more for an even kernel."""
+        """[batch, channels, frames] -> the same shape, with one frame more if the kernel has an even size."""
         hidden = hidden.transpose(1, 2)
         if self._spectrum.device != hidden.device:
             self._spectrum = self._spectrum.to(hidden.device)
@@ -140,17 +143,17 @@ class PositionConvolution(nn.Module):
         convolved = blocks.flatten(1, 2).transpose(1, 2).reshape(batch, count * step, -1)[:, :answered]
         if self.bias is not None:
             convolved = convolved + self.bias.float()
-        found: Tensor = convolved.to(hidden.dtype).transpose(1, 2)
-        return found
+        output: Tensor = convolved.to(hidden.dtype).transpose(1, 2)
+        return output
 
 
 def has_group_norm(layer: Any) -> bool:
-    """Whether a convolutional layer normalises each channel over time; the first one of some encoders does."""
+    """Whether a convolutional layer normalises each channel over time, as the first layer of some encoders does."""
     return isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm)
 
 
 def _normalised(waveforms: Tensor, lengths: Sequence[int], statistics: Sequence[Statistics]) -> Tensor:
-    """A copy, 0 past each length, and normalised if the statistics say how."""
+    """Waveforms [batch, samples], normalised where the statistics have a mean and a deviation, 0 past each length."""
     inputs = torch.zeros_like(waveforms)
     for row, waveform, length, known in zip(inputs, waveforms, lengths, statistics, strict=True):
         clip = waveform[:length]

@@ -1,7 +1,6 @@
-"""What looks across a whole recording before layer 0: its statistics, gathered block by block.
+"""Statistics of a whole recording, gathered block by block, for input normalisation and group norm.
 
-Once they are known, a recording can go through an encoder in any pieces: input normalisation and group norm do to each
-piece what they would do to it within the whole.
+With the statistics of the whole recording, an encoder normalises a piece of the recording just as within the whole.
 """
 
 from __future__ import annotations
@@ -16,17 +15,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """How a recording is normalised, in whatever pieces it then goes through the encoder it was measured for.
-
-    On the CPU, whatever the encoder runs on: not every device has float64.
+    """How a recording is normalised. All tensors are float64 on the CPU, as not every device has float64.
 
     Args:
-        mean: what the input is shifted by, float64: [] for samples, [bins] for mel bins; None where the encoder takes
-            its input as it is.
-        deviation: what the input is then divided by, likewise.
-        channel_mean: of what group norm sees over time, the first convolution of the normalised samples: float64
-            [channels]; None for encoders without.
-        channel_variance: likewise.
+        mean: of the input: [] for samples, [bins] for mel bins; None if the encoder does not normalise its input.
+        deviation: of the input, of the same shape.
+        channel_mean: [channels], over time, of the output of the first convolution on normalised samples, for group
+            norm; None for encoders without group norm.
+        channel_variance: [channels], of the same output.
     """
 
     mean: Tensor | None = None
@@ -42,11 +38,11 @@ class RunningStatistics(Protocol):
         """The next piece, float32 [samples >= 1] on the CPU."""
 
     def current(self) -> Statistics:
-        """Of all pieces so far; they must make one frame at least."""
+        """The statistics of all pieces so far, which together must have at least one frame."""
 
 
 class Moments:
-    """Mean and covariance of rows, from one block after another, in float64 (Chan, Golub and LeVeque, 1983)."""
+    """Running mean and covariance of rows, in float64 (Chan, Golub and LeVeque, 1983)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -54,7 +50,7 @@ class Moments:
         self.scatter = torch.zeros(())
 
     def add(self, rows: Tensor) -> None:
-        """Rows [count >= 1, dim]."""
+        """Counts more rows, [count >= 1, dim]."""
         rows = rows.double()
         count, mean = len(rows), rows.mean(dim=0)
         centred = rows - mean
@@ -67,18 +63,19 @@ class Moments:
         self.count, self.mean, self.scatter = self.count + count, mean, scatter
 
     def covariance(self, *, correction: int = 0) -> Tensor:
-        """float64 [dim, dim]; `correction` as in `torch.var`."""
+        """The covariance of all rows so far, float64 [dim, dim]; `correction` as in `torch.var`."""
         return self.scatter / (self.count - correction)
 
 
 class WaveformStatistics:
-    """Of encoders on the waveform: zero mean and unit variance (of Wav2Vec2FeatureExtractor), and group norm.
+    """Statistics for encoders on the waveform: for zero mean and unit variance, as by Wav2Vec2FeatureExtractor, and for
+    group norm.
 
     Args:
         normalize: whether the encoder takes input of zero mean and unit variance.
         epsilon: added to the variance.
-        convolution: the first one, if group norm follows it. It is linear, so that the mean and covariance of what
-            lies under its kernel, step by step, give those of its channels without running it.
+        convolution: the first one, if group norm follows it. As a convolution is linear, the mean and variance of its
+            output follow from the mean and covariance of the samples under the kernel, without running it.
     """
 
     def __init__(self, *, normalize: bool, epsilon: float, convolution: nn.Conv1d | None) -> None:
@@ -116,10 +113,13 @@ class WaveformStatistics:
 
 
 class MelStatistics:
-    """Of encoders on log-mel filterbanks whose bins get zero mean and unit variance (of SeamlessM4TFeatureExtractor).
+    """Statistics for encoders on log-mel filterbanks: for zero mean and unit variance of each bin, as by
+    SeamlessM4TFeatureExtractor.
 
     Args:
-        filterbank: samples -> float [steps, bins], each step from `window` samples, `hop_length` after the last.
+        filterbank: samples -> float [steps, bins].
+        window: samples of a step.
+        hop_length: samples from one step to the next.
     """
 
     def __init__(self, filterbank: Callable[[Tensor], Tensor], *, window: int, hop_length: int) -> None:
@@ -140,14 +140,21 @@ class MelStatistics:
 
 
 def cut_steps(rest: Tensor, samples: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
-    """What lies under a kernel step by step, [steps, kernel], after `rest` of earlier samples; and the new rest."""
+    """The samples under a kernel at each step, [steps, kernel], and the samples that the next step begins with.
+
+    Args:
+        rest: samples of the call before, which come first.
+        samples: the new ones.
+        kernel: samples of a step.
+        stride: samples from one step to the next.
+    """
     held = torch.cat([rest, samples])
     steps = held.unfold(0, kernel, stride) if len(held) >= kernel else held.new_zeros(0, kernel)
     return steps, held[len(steps) * stride :]
 
 
 def regroup(blocks: Iterable[Tensor], size: int) -> Iterator[Tensor]:
-    """The samples of 1-D blocks of any lengths in pieces of `size`, the last one shorter."""
+    """Blocks [samples] of any lengths -> pieces of `size` samples, the last piece with what is left."""
     held: list[Tensor] = []
     count = 0
     for block in blocks:

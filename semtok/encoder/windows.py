@@ -1,4 +1,4 @@
-"""Recordings of any length through a module: in windows that see context on both sides, in bounded memory."""
+"""Recordings of any length through an encoder, in windows with context on both sides, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
 from semtok.errors import AudioError
 
-# Read at a time: far shorter than a window, and long enough that reading costs nothing.
+# Seconds of a block that is read at a time: far shorter than a window, and long enough to be read fast.
 _BLOCK_SECONDS = 10
 
 
 def run_windows(
     module: Encoder | CodeEncoder, recording: Recording, layers: Sequence[int], windows: Windows
 ) -> Iterator[Tensor]:
-    """What the module makes of a recording, chunk by chunk, in memory that does not grow with it.
+    """Features or codes of a recording, chunk by chunk, in memory that does not grow with the recording.
 
-    It is read twice: once for the statistics of the whole of it, by which every window is normalised. A recording that
-    fits in one window gives just what the module gives for it.
+    The recording is read twice: first for the statistics by which every window is normalised, then window by window.
+    A recording that fits in one window has the same features and codes as without windows.
 
     Yields:
         [layers or rows, frames, ...] of consecutive frames.
@@ -42,12 +42,12 @@ def run_windows(
     statistics = module.statistics(counted())
     device = next(module.parameters()).device
     for window, waveform in _cut(recording, module.framing, windows.plan(module.framing.count(samples))):
-        found, _ = module(waveform.to(device)[None], torch.tensor([len(waveform)]), layers, [statistics])
-        yield found[0, :, window.answered]
+        output, _ = module(waveform.to(device)[None], torch.tensor([len(waveform)]), layers, [statistics])
+        yield output[0, :, window.answered]
 
 
 def _cut(recording: Recording, framing: Framing, windows: Iterable[Window]) -> Iterator[tuple[Window, Tensor]]:
-    """The samples under the frames of each window; no more than those are held."""
+    """The samples under the frames of each window, of which only the current window's are in memory."""
     blocks = recording.blocks(_BLOCK_SECONDS)
     held: list[Tensor] = []
     held_from = held_to = 0

@@ -1,1 +1,1 @@
-"""The networks behind tokens: selector, scalable vocoder, speaker, generators."""
+"""Networks: layer selector, generators, speaker encoder, the scalable vocoder; and how sequences go through them."""

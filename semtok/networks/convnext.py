@@ -1,4 +1,4 @@
-"""The ConvNeXt block that generator and speaker encoder are made of."""
+"""The ConvNeXt block of the inverse-STFT generator and the speaker encoder."""
 
 from __future__ import annotations
 

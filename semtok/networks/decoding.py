@@ -12,10 +12,10 @@ from semtok.networks.precision import exact_float32
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.networks.sequences import run
 
-# Longer utterances are decoded in windows of so many frames: few enough to bound memory, and to stay in a CPU's cache,
-# and so many that what windows overlap, some 40 frames, costs little.
+# Frames of a window of longer utterances: few enough to bound memory and to fit a CPU's cache, and enough for the
+# overlap of windows, some 40 frames, to cost little.
 _WINDOW_FRAMES = 1500
-# Bounds memory where many windows and utterances are given at once.
+# Frames of a batch of windows, which bound memory.
 _BATCH_FRAMES = 3000
 
 
@@ -28,14 +28,14 @@ def decode(
         network: in eval mode.
         codes: int64 [batch, rows, frames] on the network's device.
         lengths: frames of each utterance, int64 [batch].
-        layers: of the codes, in their order: some of the network's.
+        layers: of the network that the codes are of, in the order of the codes.
         speaker: embeddings [batch, dim], zeros for no speaker; none by default.
 
     Returns:
         float32 [batch, frames x hop_length] in [-1, 1], zero past each utterance's length, on the device of the codes.
     """
     hop_length, device = network.hop_length, codes.device
-    # In one order, so that sums over layers are the same in whatever order they were asked for.
+    # In the network's order, so that sums over layers do not depend on the order of `layers`.
     rows = network.codebooks.select(layers, owner="the network").rows
     ordered = [layer for layer in network.codebooks if layer in rows]
     codes = torch.cat([codes[:, rows[layer]] for layer in ordered], dim=1)

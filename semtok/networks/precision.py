@@ -1,4 +1,4 @@
-"""How exactly networks compute: dtypes, the compiler, and float32 that does not depend on the caller's settings."""
+"""Numerical precision of networks: dtypes, torch.compile, and float32 that the caller's settings do not change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from semtok.errors import CheckpointError
 
 @contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """Runs float32 networks in float32, whatever autocast and precision the caller has set; both are restored after.
+    """Computes in full float32 inside, and restores the caller's autocast and precision of products afterwards.
 
-    Autocast belongs to a thread, so this stands where a network runs, in the worker threads of batches too.
+    Autocast is a setting of a thread, so every thread that runs a network enters this context.
     """
     available = torch.amp.is_autocast_available(device.type)
     with torch.autocast(device.type, enabled=False) if available else nullcontext(), _FULL_PRECISION:
@@ -24,10 +24,10 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 class _FullPrecision:
-    """torch's flags for float32 products, which are global: the first thread in sets them, the last one out restores.
+    """torch's global flags for float32 products: the first thread to enter sets them, the last one to leave restores.
 
-    Two interfaces of torch hold the same setting, and reading the older one fails once the newer one contradicts it.
-    The older setters bring both to full precision; what either said is restored by its own.
+    torch has an older and a newer interface for the same flags, and reading the older one fails after the newer one
+    was used. The setters of the older interface change both; afterwards each interface gets its own old value back.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class _FullPrecision:
 
 
 def _saved_settings() -> Iterator[Callable[[], None]]:
-    """What sets each setting back to its value of now, the older interface first."""
+    """Functions that restore the present value of each flag, those of the older interface first."""
     backends: Any = torch.backends
     try:
         precision = torch.get_float32_matmul_precision()
@@ -79,22 +79,22 @@ _FULL_PRECISION = _FullPrecision()
 
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
-    """The floating-point type asked for, by name or as torch has it; float32 by default.
+    """A floating-point type from its name or torch's object; float32 by default.
 
     Raises:
-        CheckpointError: it is none.
+        CheckpointError: `dtype` is no floating-point type.
     """
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    parsed = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
+    if not isinstance(parsed, torch.dtype) or not parsed.is_floating_point:
         raise CheckpointError(f"dtype must be 'float32', 'bfloat16' or 'float16', got {dtype!r}")
-    return found
+    return parsed
 
 
 def check_compiler(device: str | torch.device) -> None:
-    """Makes sure that `torch.compile` works on a device, with the least that can be compiled.
+    """Compiles a tiny function for a device, to see whether `torch.compile` works.
 
     Raises:
-        CheckpointError: it does not.
+        CheckpointError: `torch.compile` fails.
     """
     try:
         # Without its cache: what was compiled before needs no compiler.

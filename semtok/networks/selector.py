@@ -12,17 +12,17 @@ from semtok.codebooks.codebooks import Codebooks
 
 
 class LayerSelector(nn.Module):
-    """An embedding table a layer and an attention over layers (Mousavi et al., 2024, section 2.2).
+    """An embedding table for each layer, and attention over layers (Mousavi et al., 2024, section 2.2).
 
     e_l = E_l[code_l]; score_l = w . ReLU(W e_l + b), with no bias on w; weights = softmax over the layers present;
-    fused = sum_l weight_l e_l. A layer that is absent takes no part in the softmax.
+    fused = sum_l weight_l e_l. Absent layers are left out of the softmax.
 
     Args:
-        codebooks: of which layers; the embeddings of a layer's stages are summed.
+        codebooks: of the layers. The embeddings of a layer's residual stages are summed.
         dim: of the embeddings.
         attention_dim: hidden size of the score.
-        absent_embedding: each absent layer does take part, by one learned embedding that stands for any of them
-            (SpeechBrain's vocoders).
+        absent_embedding: one learned embedding stands in the softmax for each absent layer, as in SpeechBrain's
+            vocoders.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class LayerSelector(nn.Module):
     def start_from(self, centroids: Sequence[Tensor]) -> None:
         """Starts each table from its centroids [codebook_size, centroid_dim] instead of at random.
 
-        Centroids of another dimension are mapped by a random orthogonal projection, which keeps their distances as far
-        as it can; the table of a layer's first stage is brought to zero mean and unit variance, so that all layers
-        start alike in scale, and the stages that follow are scaled with it.
+        Centroids of another dimension are mapped by a random orthogonal projection, which distorts distances little.
+        The table of a layer's first stage gets zero mean and unit variance, so that all layers start at the same scale.
+        The tables of later stages are scaled by the factor of the first.
         """
         for rows in self.rows:
             stages = [points.to(self.embeddings[0].weight) for points in centroids[rows]]  # type: ignore[arg-type]
@@ -61,30 +61,32 @@ class LayerSelector(nn.Module):
     def forward(
         self, codes: Tensor, positions: Sequence[int] | None = None, present: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Fuses the layers given.
+        """Fuses layers into one vector a frame.
 
         Args:
-            codes: int64 [batch, rows, frames], each in 0 ... codebook_size - 1; a row is a layer or one of its stages.
-            positions: which of this selector's layers they are, in the order of `codes`; all of them by default.
-            present: bool [batch, layers], False for layers that an utterance goes without; at least one True a row.
+            codes: int64 [batch, rows, frames], each in 0 ... codebook_size - 1. A row is a layer, or one of the
+                residual stages of a layer.
+            positions: of the layers of `codes` among this selector's layers; all layers by default.
+            present: bool [batch, layers], False for layers that an utterance lacks; at least one True in each row.
 
         Returns:
-            The fused vectors [batch, frames, dim] and the weights of the layers [batch, layers, frames], which sum to 1
-            over layers (with an embedding for absent layers: to 1 less the weight of those); averaged over frames they
-            are the layers' importance.
+            The fused vectors [batch, frames, dim], and the weights of the layers [batch, layers, frames]. The weights
+            of a frame sum to 1; with an embedding for absent layers, to 1 less the weight of the absent layers. The
+            mean of a layer's weights over frames is its importance.
         """
         embedded = self.embed(codes, positions)
         return self.fuse(embedded, self.scores(codes, embedded, positions), present)
 
     def embed(self, codes: Tensor, positions: Sequence[int] | None = None) -> Tensor:
-        """The embeddings of the layers [batch, layers, frames, dim]; arguments as in `forward`."""
+        """The embeddings of layers, [batch, layers, frames, dim]; arguments as in `forward`."""
         rows = iter(codes.unbind(1))
         return torch.stack([self._embed(self.embeddings[rows_], rows) for rows_ in self._chosen(positions)], dim=1)
 
     def scores(self, codes: Tensor, embedded: Tensor, positions: Sequence[int] | None = None) -> Tensor:
-        """The score of each layer and frame [batch, layers, frames].
+        """The score of each layer and frame, [batch, layers, frames].
 
-        That of a layer of one stage depends on its code alone: where frames outnumber codes it is computed once a code.
+        The score of a layer with one stage depends on its code only. If there are more frames than codes, the scores
+        are computed once for each code.
         """
         scores, row = [], 0
         for number, rows in enumerate(self._chosen(positions)):
@@ -95,7 +97,7 @@ class LayerSelector(nn.Module):
         return torch.stack(scores, dim=1).squeeze(-1)
 
     def fuse(self, embedded: Tensor, scores: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The answer of `forward`, from embeddings and scores of the layers."""
+        """The fused vectors and the weights that `forward` returns, from embeddings and scores of the layers."""
         layers = scores.shape[1]
         if present is not None:
             scores = scores.masked_fill(~present[:, :, None], -torch.inf)
@@ -110,12 +112,12 @@ class LayerSelector(nn.Module):
 
     @staticmethod
     def _embed(tables: nn.ModuleList, rows: Iterator[Tensor]) -> Tensor:
-        """The sum of the embeddings of a layer's stages [batch, frames, dim], of the next rows of codes."""
+        """The sum [batch, frames, dim] of the embeddings of a layer's stages, whose codes are the next rows."""
         embedded: Tensor = sum(table(row) for table, row in zip(tables, rows, strict=False))
         return embedded
 
     def _with_absent(self, embedded: Tensor, scores: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Adds one embedding [batch, 1, frames, dim] for all absent layers, with the score of as many equal ones."""
+        """Appends one layer [batch, 1, frames, dim] that weighs as much as all absent layers together."""
         batch, layers, frames = scores.shape
         given = scores.new_full((batch,), layers) if present is None else present.sum(dim=1)
         # n equal scores s weigh as much in the softmax as one of s + log n, and none as one of -inf.

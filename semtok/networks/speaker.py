@@ -1,4 +1,4 @@
-"""Whose voice: an encoder of it, and how the vocoder is told. An embedding of zeros stands for no speaker."""
+"""Voices of speakers: the speaker encoder, and the conditioning of the vocoder. Zeros stand for no speaker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BLOCKS = 4
 class SpeakerEncoder(nn.Module):
     """Waveforms -> embeddings of the voices: ConvNeXt blocks over a log-mel spectrogram, attentive statistics pooling.
 
-    Loudness has no say in it. Weighted mean and deviation over time are pooled as by Okabe et al. (2018).
+    The embedding does not depend on loudness. Weighted mean and deviation are pooled over time (Okabe et al., 2018).
 
     Args:
         dim: of the embeddings.
@@ -44,11 +44,11 @@ class SpeakerEncoder(nn.Module):
         self.project = nn.Linear(2 * channels, dim)
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Padding takes part in nothing.
+        """Waveforms -> embeddings, which do not depend on padding.
 
         Args:
             waveforms: float32 [batch, samples], samples >= `minimum_samples`.
-            lengths: samples of each, int64 [batch], at least as many; all by default.
+            lengths: samples of each waveform, int64 [batch], at least `minimum_samples`; all samples by default.
 
         Returns:
             float32 [batch, dim] of unit length; zeros for digital silence.
@@ -71,7 +71,7 @@ class SpeakerEncoder(nn.Module):
 
     def _log_mel(self, waveforms: Tensor) -> Tensor:
         """[batch, samples] -> [batch, frames, bands]; no window reaches beyond the samples."""
-        # Made anew, as buffers would be rounded with a model in half precision.
+        # Computed in each call, as buffers would be rounded with a model in half precision.
         window = torch.hann_window(_WINDOW, device=waveforms.device)
         spectrum = torch.stft(waveforms, _WINDOW, _HOP, window=window, center=False, return_complex=True)
         # To amplitudes, which half precision can hold.
@@ -83,8 +83,8 @@ class SpeakerEncoder(nn.Module):
 class SpeakerConditioning(nn.Module):
     """Adds a linear map of the speaker's embedding to every fused vector.
 
-    In front of the generator's convolution that is what the published vocoders with speakers do, which concatenate the
-    two. The map starts at zero, so that a vocoder that learned without speakers goes on from where it is.
+    Published vocoders concatenate vector and embedding; in front of a convolution, a sum with a linear map is the same.
+    The map starts at zero, so that a vocoder trained without speakers can be trained further with speakers.
 
     Args:
         dim: of the embeddings.
@@ -98,19 +98,19 @@ class SpeakerConditioning(nn.Module):
         nn.init.zeros_(self.map.weight)
 
     def forward(self, fused: Tensor, speaker: Tensor | None) -> Tensor:
-        """Fused [batch, frames, width] and embeddings [batch, dim] of any length, or None for no speaker -> fused."""
+        """Fused vectors [batch, frames, width], and embeddings [batch, dim] of any norm; None for none."""
         if speaker is None:
             voice = self.absent[None]
         else:
             given = speaker.any(dim=1, keepdim=True)
             voice = torch.where(given, F.normalize(speaker.float(), dim=1), self.absent)
-        told: Tensor = fused + self.map(voice.to(self.map.weight.dtype))[:, None]
-        return told
+        conditioned: Tensor = fused + self.map(voice.to(self.map.weight.dtype))[:, None]
+        return conditioned
 
 
 @torch.no_grad()
 def embed_speakers(encoder: SpeakerEncoder, recordings: Iterable[Recording]) -> Tensor:
-    """[recordings, dim]: each by itself, so that its embedding is the same alone and beside any others.
+    """Embeddings float32 [recordings, dim]. Each recording goes through by itself, without padding.
 
     Raises:
         AudioError: a recording cannot be read or is too short.
@@ -131,10 +131,10 @@ def _load(recording: Recording, encoder: SpeakerEncoder) -> Tensor:
 
 
 def check_speaker(speaker: Tensor | None, config: SpeakerConfig | None, batch: int) -> Tensor | None:
-    """What `Vocoder.decode` was given as [dim] or [batch, dim], as [batch, dim].
+    """The argument `speaker` of `Vocoder.decode`, [dim] or [batch, dim], as [batch, dim].
 
     Raises:
-        SpeakerError: the vocoder takes no speaker, or it is no such tensor of finite numbers.
+        SpeakerError: the vocoder takes no speaker, or `speaker` is no such tensor of finite numbers.
     """
     if speaker is None:
         return None
@@ -144,8 +144,8 @@ def check_speaker(speaker: Tensor | None, config: SpeakerConfig | None, batch: i
         )
     expected = f"[{config.dim}], for all, or [{batch}, {config.dim}]"
     if not isinstance(speaker, Tensor) or not speaker.is_floating_point():
-        found = f"{speaker.dtype} tensor" if isinstance(speaker, Tensor) else type(speaker).__name__
-        raise SpeakerError(f"speaker must be a floating-point tensor {expected}, got a {found}")
+        arrived = f"{speaker.dtype} tensor" if isinstance(speaker, Tensor) else type(speaker).__name__
+        raise SpeakerError(f"speaker must be a floating-point tensor {expected}, got a {arrived}")
     if tuple(speaker.shape) not in {(config.dim,), (batch, config.dim)}:
         raise SpeakerError(f"speaker must have shape {expected}, got {list(speaker.shape)}")
     if not speaker.isfinite().all():

@@ -1,4 +1,4 @@
-"""What streams of speech and of tokens share, and how the answers of one are joined."""
+"""The base of streams of speech and of tokens, and how tokens from a stream are joined."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Stream(ABC):
-    """Is open from the start until it is closed; leaving `with` closes it."""
+    """A stream is open until `close` is called or its `with` block ends."""
 
     _open = True
 
     def close(self) -> None:
-        """Ends the stream without an answer and frees what it held, as leaving `with` does."""
+        """Ends the stream without an answer, and frees its memory."""
         self._open = False
         self._forget()
 
@@ -36,7 +36,7 @@ class Stream(ABC):
 
     @abstractmethod
     def _forget(self) -> None:
-        """Frees what is held."""
+        """Frees the memory of the stream."""
 
     def _check_open(self, error: type[SemtokError]) -> None:
         if not self._open:
@@ -44,12 +44,12 @@ class Stream(ABC):
 
 
 def join_tokens(pieces: Sequence[Tokens]) -> Tokens:
-    """What a stream answered, push after push, as one utterance.
+    """The answers of one stream, push after push, as one utterance.
 
     Raises:
         TokensError: nothing to join, pieces of several utterances, or of different tokenizers or layers.
     """
-    # `cat` refuses what does not belong together.
+    # `cat` refuses tokens of different tokenizers or layers.
     batch = Tokens.cat(pieces)
     if len(batch) != len(pieces):
         raise TokensError(f"join_tokens joins pieces of one utterance each, got {[len(piece) for piece in pieces]}")

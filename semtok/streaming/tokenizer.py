@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class TokenizerStream(Stream):
-    """Tokens of one speaker's audio as it arrives, block by block: made by `Tokenizer.stream`, ended by `flush`.
+    """Tokens of a signal as it arrives, block by block. `Tokenizer.stream` opens a stream, `flush` ends it.
 
-    A block of frames is answered once the look-ahead behind it has arrived. The encoder then sees the context before
-    the block, the block and the look-ahead, and starts afresh, so that a block always costs the same. Input is
-    normalised by the statistics of all samples up to the end of the look-ahead, or by those given.
+    A block of frames is answered once the look-ahead after the block has arrived. For each block the encoder runs on
+    the context before the block, the block and the look-ahead, so that every block costs the same. The input is
+    normalised by the statistics of all samples up to the end of the look-ahead, or by the statistics of the caller.
 
-    The tokens depend on the samples alone, not on how they are cut into pushes; all together, they have the frames
-    that `Tokenizer.encode` gives for the whole. Each stream has its own state: several can share a tokenizer.
+    The tokens do not depend on how the samples are cut into pushes. The stream gives as many frames in all as
+    `Tokenizer.encode` gives for the whole signal. Several streams can share a tokenizer, as each has its own state.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TokenizerStream(Stream):
         context_seconds: float,
         statistics: Statistics | None,
     ) -> None:
-        """For the arguments see `Tokenizer.stream`; times are rounded to frames, a block to one at least."""
+        """Arguments as in `Tokenizer.stream`. Durations are rounded to frames, and a block has at least one frame."""
         if not (
             0 < block_seconds < math.inf and 0 <= look_ahead_seconds < math.inf and 0 <= context_seconds < math.inf
         ):
@@ -72,15 +72,16 @@ class TokenizerStream(Stream):
 
     @property
     def latency_seconds(self) -> float:
-        """From a sound to its token at the latest, computing aside: block, look-ahead, and what front ends hold back.
+        """The longest time from a sound to its token, without the time of computing.
 
-        The encoder's first frames need a little more than their hop, and a resampler looks ahead as well.
+        The latency is block and look-ahead, plus the receptive field of a frame beyond its hop, plus the delay of the
+        resampler.
         """
         _, samples = self._framing.span(0, self._block + self._look_ahead)
         return samples / self._framing.sample_rate + self._delay
 
     def push(self, samples: AudioArray) -> Tokens:
-        """Takes what has arrived, of any length, and answers the frames that became certain by it, possibly none.
+        """The next samples of the signal -> the tokens of all blocks that are complete by now, possibly none.
 
         Args:
             samples: floating point [samples] in [-1, 1], numpy or torch, at the stream's `sample_rate`; possibly none.
@@ -89,8 +90,8 @@ class TokenizerStream(Stream):
             Tokens with codes int64 [1, rows, frames].
 
         Raises:
-            AudioError: another shape or type, NaN, Inf or a peak beyond 100, and then nothing of it was taken; a
-                stream that was flushed or closed.
+            AudioError: samples of another shape or type, NaN, Inf or a peak beyond 100, none of which the stream then
+                uses; a stream that was flushed or closed.
         """
         self._check_open(AudioError)
         if not isinstance(samples, (np.ndarray, Tensor)):
@@ -105,7 +106,7 @@ class TokenizerStream(Stream):
         return self._answer(last=False)
 
     def flush(self) -> Tokens:
-        """Ends the stream and answers the frames that are left; `AudioError` if it was flushed or closed before."""
+        """Ends the stream and gives the tokens of the remaining frames; `AudioError` if the stream has ended before."""
         self._check_open(AudioError)
         if self._resampler is not None:
             self._take(torch.zeros(0), last=True)
@@ -122,7 +123,7 @@ class TokenizerStream(Stream):
         self._held = torch.cat([self._held, samples.cpu()])
 
     def _answer(self, *, last: bool) -> Tokens:
-        """The blocks that are complete; at the end also the frames after them."""
+        """Tokens of the blocks that are complete; at the end also of the frames after the last block."""
         received = self._framing.count(self._held_from + len(self._held))
         device = next(self._network.parameters()).device
         codes = [torch.zeros(1, len(self._codebooks.sizes), 0, dtype=torch.int64, device=device)]
@@ -134,7 +135,7 @@ class TokenizerStream(Stream):
         return Tokens.of([torch.cat(codes, dim=2)[0]], self._codebooks, self._framing.rate, self._fingerprint)
 
     def _run(self, frames: int, seen: int) -> Tensor:
-        """Codes [1, rows, frames] of the next frames, of a recording of which so many frames are seen."""
+        """Codes [1, rows, frames] of the next frames, for which the encoder sees the signal up to frame `seen`."""
         window = Window(max(self._answered - self._context, 0), self._answered, self._answered + frames, seen)
         begin, end = self._framing.span(window.first, window.last)
         self._measure(end)
@@ -143,18 +144,18 @@ class TokenizerStream(Stream):
         statistics = self._statistics or self._gathered.current()
         codes, _ = self._network(waveform[None], torch.tensor([len(waveform)]), self._codebooks.layers, [statistics])
         self._answered = window.stop
-        found: Tensor = codes[:, :, window.answered]
-        return found
+        answer: Tensor = codes[:, :, window.answered]
+        return answer
 
     def _measure(self, end: int) -> None:
-        """Takes the samples up to `end` into the running statistics."""
+        """Adds the samples up to `end` to the running statistics."""
         if self._statistics is None and end > self._measured:
             self._gathered.add(self._held[self._measured - self._held_from : end - self._held_from])
             self._measured = end
 
 
 def _open_resampler(sample_rate: int | None, target: int) -> ResampleStream | None:
-    """The resampler of a stream at `sample_rate`, None if it needs none."""
+    """The resampler of a stream at `sample_rate`; None for a stream at the rate of the tokenizer."""
     if sample_rate is None or sample_rate == target:
         return None
     import soxr
@@ -164,7 +165,7 @@ def _open_resampler(sample_rate: int | None, target: int) -> ResampleStream | No
 
 
 def _measure_delay(sample_rate: int | None, target: int) -> float:
-    """The most seconds that the resampler holds back, from a second of silence in steps of 1 ms."""
+    """The longest delay of the resampler in seconds, measured on a second of silence in steps of 1 ms."""
     resampler = _open_resampler(sample_rate, target)
     if resampler is None or sample_rate is None:
         return 0.0

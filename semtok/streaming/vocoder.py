@@ -16,14 +16,14 @@ from semtok.tokens import Tokens, take_tokens
 
 
 class VocoderStream(Stream):
-    """Speech of one utterance's tokens as they arrive: made by `Vocoder.stream`, ended by `flush`.
+    """Speech of one utterance whose tokens arrive push by push. `Vocoder.stream` opens a stream, `flush` ends it.
 
-    A frame is answered once the look-ahead after it has arrived, by default all frames that its samples depend on.
-    Those before it are kept, so the waveform is that of `Vocoder.decode` however the tokens are cut into pushes. Each
-    push costs a decoding of its frames, of those kept before them and of the look-ahead: it pays to push several frames
-    at a time.
+    The samples of a frame are answered once the look-ahead after the frame has arrived. By default the look-ahead is
+    all frames that the samples depend on, and the stream holds all frames before the next answer that its samples
+    depend on. The waveform is then that of `Vocoder.decode`, however the tokens are cut into pushes. Each push decodes
+    its own frames, the frames held before them and the look-ahead, so fewer and longer pushes cost less.
 
-    Each stream has its own state: several can share a vocoder.
+    Several streams can share a vocoder, as each stream has its own state.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class VocoderStream(Stream):
         look_ahead_seconds: float | None,
         sample_rate: int,
     ) -> None:
-        """For the arguments see `Vocoder.stream`; `speaker` is [1, dim]."""
+        """Arguments as in `Vocoder.stream`, but for `speaker`, which is [1, dim]."""
         if look_ahead_seconds is not None and not 0 <= look_ahead_seconds < math.inf:
             raise TokensError(f"look_ahead_seconds must be 0 or more and finite, or None, got {look_ahead_seconds!r}")
         self._network = network
@@ -49,40 +49,41 @@ class VocoderStream(Stream):
         if look_ahead_seconds is not None:
             self._after = min(self._after, round(look_ahead_seconds * sample_rate / self._hop_length))
         self._held: Tokens | None = None
-        self._kept = 0  # how many of the frames held are answered already
+        self._answered = 0  # frames of `_held` whose samples were answered
 
     @property
     def latency_seconds(self) -> float:
-        """From a frame's arrival to its samples, computing aside: the look-ahead, in whole frames."""
+        """Time from the arrival of a frame to its samples, without the time of computing: the look-ahead."""
         return self._after * self._hop_length / self._sample_rate
 
     def push(self, tokens: Tokens) -> Tensor:
-        """Takes the frames that have arrived, of any number, and answers the samples that are final by them.
+        """The next frames of the utterance -> the samples of all frames whose look-ahead is complete by now.
 
         Args:
-            tokens: of one utterance, of this vocoder's tokenizer; those of every push have the same layers.
+            tokens: of one utterance and this vocoder's tokenizer, with any number of frames. The tokens of all pushes
+                have the same layers.
 
         Returns:
-            float32 [samples] in [-1, 1], `hop_length` a frame, possibly none.
+            float32 [samples] in [-1, 1], `hop_length` for each frame, possibly none.
 
         Raises:
-            TokensError: no tokens, those of another tokenizer, several utterances, or other layers than before, and
-                then nothing of them was taken; a stream that was flushed or closed.
+            TokensError: no tokens, tokens of another tokenizer, of several utterances or of other layers than before,
+                none of which the stream then uses; a stream that was flushed or closed.
             LayerError: a layer that the tokens or the vocoder lack.
         """
         self._check_open(TokensError)
         codebooks = self._network.codebooks
-        taken = take_tokens(tokens, codebooks, self._fingerprint, owner="this vocoder", layers=self._layers)
-        taken = taken.to(next(self._network.parameters()).device)
-        if len(taken) != 1:
+        tokens = take_tokens(tokens, codebooks, self._fingerprint, owner="this vocoder", layers=self._layers)
+        tokens = tokens.to(next(self._network.parameters()).device)
+        if len(tokens) != 1:
             raise TokensError(
-                f"a stream takes the tokens of one utterance, got a batch of {len(taken)}: open a stream for each"
+                f"a stream takes the tokens of one utterance, got a batch of {len(tokens)}: open a stream for each"
             )
-        self._held = taken if self._held is None else join_tokens([self._held, taken])
-        return self._answer(max(int(self._held.lengths) - self._after, self._kept))
+        self._held = tokens if self._held is None else join_tokens([self._held, tokens])
+        return self._answer(max(int(self._held.lengths) - self._after, self._answered))
 
     def flush(self) -> Tensor:
-        """Ends the stream and answers the samples that are left; `TokensError` if it was flushed or closed before."""
+        """Ends the stream and gives the remaining samples; `TokensError` if the stream has ended before."""
         self._check_open(TokensError)
         waveform = torch.zeros(0) if self._held is None else self._answer(int(self._held.lengths))
         self.close()
@@ -92,13 +93,13 @@ class VocoderStream(Stream):
         self._held = None
 
     def _answer(self, stop: int) -> Tensor:
-        """Samples of the frames held up to `stop` that are not answered yet; keeps those that later ones depend on."""
+        """The new samples of held frames before `stop`; drops held frames that no later samples depend on."""
         assert self._held is not None
-        if stop == self._kept:
+        if stop == self._answered:
             return torch.zeros(0, device=self._held.codes.device)
         held = self._held
         decoded = decode(self._network, held.codes, held.lengths, held.layers, self._speaker)
-        waveform = decoded[0, self._kept * self._hop_length : stop * self._hop_length]
+        waveform = decoded[0, self._answered * self._hop_length : stop * self._hop_length]
         first = max(stop - self._before, 0)
-        self._held, self._kept = self._held.cut(first, int(self._held.lengths)), stop - first
+        self._held, self._answered = self._held.cut(first, int(self._held.lengths)), stop - first
         return waveform

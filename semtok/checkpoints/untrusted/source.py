@@ -1,4 +1,4 @@
-"""The file at hand: its bytes within a bound, and its name in every complaint about it."""
+"""The file that is being read: its bytes, up to a bound, and errors that name the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every generator is: one vector a frame -> waveform, `hop_length` samples a frame."""
+"""The interface of generators: one vector a frame -> waveform, `hop_length` samples a frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Generator(nn.Module, ABC):
     """Vectors -> waveform.
 
     Attributes:
-        hop_length: samples a frame.
+        hop_length: samples of one frame.
     """
 
     hop_length: int
@@ -19,9 +19,9 @@ class Generator(nn.Module, ABC):
     @property
     @abstractmethod
     def receptive_frames(self) -> tuple[int, int]:
-        """How many frames before, and how many after, its own the samples of a frame depend on.
+        """How many frames before a frame, and how many after it, the samples of that frame depend on.
 
-        Long tokens and those that arrive in a stream are cut by it.
+        Windows of long tokens and the blocks of streams have so many frames of context.
         """
 
     @abstractmethod
@@ -29,5 +29,5 @@ class Generator(nn.Module, ABC):
         """features [batch, frames, dim] -> waveform [batch, frames x hop_length]."""
 
     def compile_parts(self) -> None:
-        """Has what `torch.compile` can run be run by it from here on, for tokens of any lengths."""
+        """Compiles the generator by `torch.compile` on next use, for tokens of any lengths."""
         self.compile(dynamic=True)

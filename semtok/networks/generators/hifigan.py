@@ -1,4 +1,4 @@
-"""The generator of the paper: samples by transposed convolutions."""
+"""HiFi-GAN, the generator of the paper: vectors -> samples by transposed convolutions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class HiFiGANConfig:
     """Sizes of `HiFiGAN`.
 
     Args:
-        channels: after the first convolution; halved by each upsampling.
-        upsample_factors: their product is the hop length.
+        channels: after the first convolution. Each upsampling halves the channels.
+        upsample_factors: of the transposed convolutions. The product of the factors is the hop length.
         upsample_kernel_sizes: of the transposed convolutions.
-        resblock_kernel_sizes: one residual block each, at every resolution.
-        resblock_dilations: of every residual block.
+        resblock_kernel_sizes: of the residual blocks after each transposed convolution, one block for each size.
+        resblock_dilations: of the convolutions of every residual block.
     """
 
     title: ClassVar[str] = "HiFi-GAN"
@@ -40,7 +40,7 @@ class HiFiGANConfig:
         check_sizes(self, "channels", "upsample_factors", "upsample_kernel_sizes")
         check_sizes(self, "resblock_kernel_sizes", "resblock_dilations", most=1 << 12)
         factors, kernels = self.upsample_factors, self.upsample_kernel_sizes
-        # Otherwise a transposed convolution would not make exactly `factor` samples of each.
+        # With other kernels a transposed convolution would not give exactly `factor` samples for each sample.
         if len(factors) != len(kernels) or any(k < f or (k - f) % 2 for f, k in zip(factors, kernels, strict=True)):
             raise ConfigError(
                 f"each of upsample_factors {factors} needs a kernel as large or larger by an even number, got {kernels}"
@@ -52,7 +52,7 @@ class HiFiGANConfig:
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Samples of one frame."""
         return math.prod(self.upsample_factors)
 
     def build(self, dim: int) -> HiFiGAN:
@@ -61,7 +61,7 @@ class HiFiGANConfig:
 
 
 class HiFiGAN(Generator):
-    """HiFi-GAN generator (Kong et al., 2020): transposed convolutions, each followed by residual blocks, all averaged.
+    """HiFi-GAN generator (Kong et al., 2020): transposed convolutions, each followed by the mean of residual blocks.
 
     Args:
         dim: of the input vectors.
@@ -84,12 +84,12 @@ class HiFiGAN(Generator):
                     for kernel in config.resblock_kernel_sizes
                 )
             )
-        # The published vocoders use leaky ReLU's default slope here, unlike everywhere else.
+        # Here the published vocoders use the default slope of leaky ReLU, elsewhere a slope of 0.1.
         self.conv_post = SameConv1d(channels, 1, 7, slope=0.01)
 
     @property
     def receptive_frames(self) -> tuple[int, int]:
-        """How many frames before, and how many after, its own the samples of a frame depend on."""
+        """How many frames before a frame, and how many after it, the samples of that frame depend on."""
         first, last = -self.conv_post.reach, self.hop_length - 1 + self.conv_post.reach
         for up, blocks in zip(reversed(self.ups), reversed(self.resblocks), strict=True):
             reach = max(cast(ResidualBlock, block).reach for block in cast(nn.ModuleList, blocks))
@@ -107,20 +107,20 @@ class HiFiGAN(Generator):
 
 
 def _to_picture(vectors: Tensor) -> Tensor:
-    """[batch, frames, channels] -> [batch, channels, 1, frames], in memory as the device convolves it fastest.
+    """Vectors [batch, frames, channels] -> a picture [batch, channels, 1, frames] for two-dimensional convolutions.
 
-    On a CPU channels lie last, as they do in `vectors`: narrow convolutions are then up to twice as fast as those of
-    [batch, channels, frames]. A picture one pixel high is what torch knows channels-last convolutions for.
+    torch has a channels-last memory format for pictures only. On a CPU, channels-last convolutions with few channels
+    are up to twice as fast as convolutions of [batch, channels, frames]. On other devices the picture is contiguous.
     """
     picture = vectors.transpose(1, 2)[:, :, None]
     return picture if picture.device.type == "cpu" else picture.contiguous()
 
 
 class SameConv1d(nn.Conv1d):
-    """A convolution that keeps the length of a picture [batch, channels, 1, time], with reflection at the edges.
+    """A convolution over the time of a picture [batch, channels, 1, time], of the same length, reflected at the edges.
 
     Args:
-        slope: of the leaky ReLU in front of it; 1 for none.
+        slope: of the leaky ReLU in front of the convolution; 1 for no leaky ReLU.
     """
 
     def __init__(
@@ -131,29 +131,29 @@ class SameConv1d(nn.Conv1d):
 
     @property
     def reach(self) -> int:
-        """How many samples before, and as many after, a sample depends on."""
+        """How many samples before a sample, and as many after it, the output depends on."""
         return self.dilation[0] * (self.kernel_size[0] - 1) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        # Too short to reflect, the edge is repeated.
+        # Reflection needs more samples than it adds; of shorter pictures the edge is repeated.
         mode = "reflect" if x.shape[-1] > self.reach else "replicate"
         padded = F.pad(x, (self.reach, self.reach, 0, 0), mode=mode)
         if self.slope != 1:
-            # In the copy just made, for speed.
+            # In place, as `padded` is a copy.
             padded = F.leaky_relu_(padded, self.slope)
         return F.conv2d(padded, self.weight[:, :, None], self.bias, dilation=(1, self.dilation[0]))
 
 
 class Upsampling(nn.ConvTranspose1d):
-    """A leaky ReLU, and a transposed convolution of a picture that makes exactly `factor` samples of each."""
+    """A leaky ReLU, and a transposed convolution of a picture that gives exactly `factor` samples for each sample."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, factor: int) -> None:
         overlap = (kernel_size - factor) // 2
         super().__init__(in_channels, out_channels, kernel_size, factor, padding=overlap)
-        self.overlap = overlap  # by how much what is made of a sample reaches into what its neighbours give
+        self.overlap = overlap  # output samples of each neighbour that an input sample contributes to
 
     def source(self, first: int, last: int) -> tuple[int, int]:
-        """The first and the last sample that these samples are made of."""
+        """The first and the last input sample that output samples first ... last depend on."""
         factor = self.stride[0]
         return (first - self.overlap) // factor, (last + self.overlap) // factor
 
@@ -163,7 +163,7 @@ class Upsampling(nn.ConvTranspose1d):
 
 
 class ResidualBlock(nn.Module):
-    """HiFi-GAN's residual block of type 1: for each dilation a dilated and a plain convolution around a skip."""
+    """HiFi-GAN's residual block of type 1: a dilated and a plain convolution with a skip, for each dilation."""
 
     def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class ResidualBlock(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many samples before, and as many after, a sample depends on."""
+        """How many samples before a sample, and as many after it, the output depends on."""
         return sum(cast(SameConv1d, conv).reach for conv in [*self.convs1, *self.convs2])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,10 +20,10 @@ class ISTFTConfig:
     """Sizes of `ISTFTGenerator`.
 
     Args:
-        hop_length: samples a frame.
-        width: of the blocks.
-        hidden: of their inner layer.
-        blocks: how many.
+        hop_length: samples of one frame.
+        width: channels of a block.
+        hidden: channels of a block's inner layer.
+        blocks: number of blocks.
         n_fft: samples of a window.
         stft_hop_length: samples between windows, a divisor of `hop_length`.
     """
@@ -56,8 +56,8 @@ class ISTFTConfig:
 class ISTFTGenerator(Generator):
     """ConvNeXt blocks at frame rate with an inverse-STFT head (the design of Vocos, Siuzdak, 2023).
 
-    Each frame gives `hop_length / stft_hop_length` short-time spectra: windows short enough for pitch pulses, while the
-    blocks run once a frame.
+    Each frame gives `hop_length / stft_hop_length` short-time spectra, so that windows are short enough to resolve
+    pitch pulses although the blocks run only once for each frame.
 
     Args:
         dim: of the input vectors.
@@ -76,14 +76,14 @@ class ISTFTGenerator(Generator):
 
     @property
     def receptive_frames(self) -> tuple[int, int]:
-        """How many frames before, and how many after, its own the samples of a frame depend on."""
+        """How many frames before a frame, and how many after it, the samples of that frame depend on."""
         convolutions = 3 * (1 + len(self.blocks))
-        # A window reaches as far beyond the samples that it stands for on either side.
+        # On either side a window is so much longer than the hop that its spectrum stands for.
         overlap = math.ceil((self.n_fft - self.stft_hop_length) // 2 / self.hop_length)
         return convolutions + overlap, convolutions + overlap
 
     def compile_parts(self) -> None:
-        # torch.compile leaves the complex numbers of an inverse STFT as they are, and warns.
+        # torch.compile cannot compile the complex numbers of an inverse STFT, and warns.
         for block in self.blocks:
             block.compile(dynamic=True)
 
@@ -93,7 +93,7 @@ class ISTFTGenerator(Generator):
         return self._overlap_add(torch.fft.irfft(spectra, self.n_fft))
 
     def spectra(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Magnitude and phase of each window, float32 [batch, spectra, n_fft / 2 + 1], of features as in `forward`."""
+        """Magnitude and phase of each window, float32 [batch, spectra, n_fft / 2 + 1]; features as in `forward`."""
         x = self.norm_pre(self.conv_pre(features.transpose(1, 2)).transpose(1, 2))
         for block in self.blocks:
             x = block(x)
@@ -106,7 +106,7 @@ class ISTFTGenerator(Generator):
         """[batch, spectra, n_fft] -> [batch, spectra x stft_hop_length], normalised by the squared window."""
         hop, count = self.stft_hop_length, windows.shape[1]
         edge = (self.n_fft - hop) // 2
-        # Made anew, as a buffer would be rounded with a model in half precision.
+        # Computed in each call, as a buffer would be rounded with a model in half precision.
         window = torch.hann_window(self.n_fft, dtype=windows.dtype, device=windows.device)
 
         def fold(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""An encoder's features of a corpus, in parts that fit in memory, shared out among processes."""
+"""An encoder's features of a corpus, in parts that fit in memory, divided among processes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus
 
 LONGEST_SECONDS = 30
-"""Longer clips are cut into equal pieces: memory grows with the square of their length."""
+"""Longer clips are cut into equal pieces, as the encoder's memory grows with the square of a clip's length."""
 
 
 class Piece(NamedTuple):
-    """`samples` samples of a clip from `start`."""
+    """Samples start ... start + samples - 1 of a clip of the corpus."""
 
     clip: int
     start: int
@@ -47,7 +47,7 @@ def draw_pieces(lengths: npt.NDArray[np.int64], sample_rate: int, hours: float |
 def split_parts(
     pieces: Sequence[Piece], encoder: Encoder, part_frames: int, batch_seconds: float
 ) -> list[list[list[Piece]]]:
-    """Parts of about equally many frames, `part_frames` at most or little more; each in batches of similar length."""
+    """Parts of about `part_frames` frames each, which are divided into batches of pieces of similar length."""
     ends = np.cumsum([encoder.frame_count(piece.samples) for piece in pieces])
     count = -(-int(ends[-1]) // part_frames)
     part_of = ((ends - 1) * count // ends[-1]).tolist()
@@ -63,12 +63,12 @@ def split_parts(
 
 
 def share(batches: Sequence[list[Piece]], process: int, processes: int) -> list[list[Piece]]:
-    """The batches of one process. Those of all processes, one after the other, are all batches in their order."""
+    """The consecutive batches that one of several processes works on; processes divide all batches in their order."""
     return list(batches[process * len(batches) // processes : (process + 1) * len(batches) // processes])
 
 
 def encode_batch(encoder: Encoder, corpus: Corpus, batch: Sequence[Piece], layers: Sequence[int]) -> list[Tensor]:
-    """Features of the pieces, one after the other and without padding: [frames, dim] of each layer."""
+    """Features [frames, dim] of each layer, for all frames of the pieces in their order, without padding."""
     device = next(encoder.parameters()).device
     waveforms = [corpus.waveform(*piece) for piece in batch]
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
@@ -80,9 +80,9 @@ def encode_batch(encoder: Encoder, corpus: Corpus, batch: Sequence[Piece], layer
 def collect_features(
     encoder: Encoder, corpus: Corpus, batches: Sequence[Sequence[Piece]], layers: Sequence[int], *, visible: bool
 ) -> list[Tensor]:
-    """Features of all batches, each encoded once for all layers: float16 [frames, dim] of each layer, on the CPU.
+    """Features float16 [frames, dim] of each layer, for all frames of all batches in their order, on the CPU.
 
-    `visible` says whether to show a progress bar.
+    The encoder runs once for all layers. `visible` shows a progress bar.
     """
     frames = sum(encoder.frame_count(piece.samples) for batch in batches for piece in batch)
     collected, end = [torch.empty(frames, encoder.dim, dtype=torch.float16) for _ in layers], 0

@@ -178,7 +178,7 @@ class VocoderTrainer:
         return {"reference" if self.tokens.embeddings is None else "speaker": voices}
 
     def _discriminate(self, generated: Tensor, waveforms: Tensor) -> Tensor:
-        """A step of the discriminators, and their loss."""
+        """Updates the discriminators once, and gives their loss."""
         scores, _ = self.discriminators(torch.cat([waveforms, generated]))
         loss = discriminator_loss(*zip(*(score.chunk(2) for score in scores), strict=True))
         self.run.accelerator.backward(loss)
@@ -187,8 +187,12 @@ class VocoderTrainer:
         return loss
 
     def _judge(self, generated: Tensor, waveforms: Tensor) -> tuple[Tensor, Tensor]:
-        """The generator's adversarial and matching losses, whose gradient passes through the discriminators but is not
-        theirs; nor is it for other processes, hence unwrapped."""
+        """The generator's adversarial loss and feature matching loss.
+
+        The gradient of the losses passes through the discriminators to the generator, and leaves the parameters of the
+        discriminators without a gradient. Hence the unwrapped module: the wrapper of several processes would wait for
+        the gradients of these parameters.
+        """
         discriminators = self.run.accelerator.unwrap_model(self.discriminators)
         discriminators.requires_grad_(False)
         with torch.no_grad():
