@@ -21,6 +21,7 @@ from semtok.audio.lengths import frame_mask
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import ConfigError, TokensError
 from semtok.support.atomic import atomic_write
+from semtok.support.json import parse_json
 
 _FORMAT = "semtok-tokens"
 _VERSION = "1"
@@ -227,7 +228,8 @@ class Tokens:
         try:
             content = path.read_bytes()  # not by safe_open, whose paths have to be UTF-8
             tensors = load(content)
-            metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+            header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")], "its header", TokensError)
+            metadata = header.get("__metadata__", {})
             kind = metadata.get("format"), metadata.get("version")
             if kind != (_FORMAT, _VERSION):
                 raise TokensError(
@@ -237,11 +239,11 @@ class Tokens:
             tokens = cls(
                 codes=tensors["codes"].long(),
                 lengths=tensors["lengths"],
-                layers=json.loads(metadata["layers"]),
-                frame_rate=json.loads(metadata["frame_rate"]),
-                codebook_sizes=json.loads(metadata["codebook_sizes"]),
+                layers=parse_json(metadata["layers"], "layers", TokensError),
+                frame_rate=parse_json(metadata["frame_rate"], "frame_rate", TokensError),
+                codebook_sizes=parse_json(metadata["codebook_sizes"], "codebook_sizes", TokensError),
                 fingerprint=metadata["fingerprint"],
-                stages=json.loads(metadata.get("stages", "[]")),
+                stages=parse_json(metadata.get("stages", "[]"), "stages", TokensError),
             )
         except KeyError as error:
             raise TokensError(f"cannot read tokens from {path}: it lacks {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from semtok.audio.disturbances import Waveform
 from semtok.errors import AudioError, SemtokError
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
+from semtok.support.json import parse_json
 
 PHONES, WORDS, SPEAKER = "phones", "words", "speaker"
 
@@ -64,7 +64,7 @@ def read_tiers(
 
 def _column(value: Any, path: str, tier: str) -> Alignment:
     try:
-        return parse_alignment(json.loads(value) if isinstance(value, str) else value)
+        return parse_alignment(parse_json(value, "it", SemtokError) if isinstance(value, str) else value)
     except (ValueError, TypeError) as error:
         raise SemtokError(
             f"the column {tier} of {path} is no alignment ({error!r}): expected [[name, start, duration], ...]"

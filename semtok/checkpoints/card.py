@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from semtok.checkpoints.config import CheckpointConfig, TokenizerConfig
 from semtok.errors import CheckpointError
 from semtok.networks.config import VocoderConfig
+from semtok.support.json import read_json
 
 CARD = "README.md"
 _TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -162,7 +162,7 @@ def _codebooks(section: TokenizerConfig | VocoderConfig) -> str:
 
 def _quality(path: Path, fingerprint: str) -> str:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path, CheckpointError)
         found, rows, metrics = report["fingerprint"], report["rows"], report["metrics"]
         table = [
             ["layers", "kbit/s", *(metric["heading"] for metric in metrics.values())],
@@ -174,8 +174,8 @@ def _quality(path: Path, fingerprint: str) -> str:
         ]
         clips = f"Means over {report['clips']} clips, {report['seconds']:.1f} s; first the recordings themselves."
         judges = [f"{role.capitalize()}: {judge}." for role, judge in report["judges"].items()]
-    except OSError as error:
-        raise CheckpointError(f"cannot read the evaluation {path}: {error}") from error
+    except CheckpointError:
+        raise
     except (ValueError, LookupError, TypeError) as error:
         raise CheckpointError(
             f"{path} is no report of an evaluation ({type(error).__name__}: {error}): "

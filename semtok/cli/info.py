@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from semtok.cli.options import LocalFilesOnly, Revision
 from semtok.errors import CheckpointError
+from semtok.support.json import read_json
 
 if TYPE_CHECKING:
     from semtok.checkpoints.config import TokenizerConfig
@@ -100,7 +100,7 @@ def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
     if path is None:
         return f"{where}not downloaded yet"
     try:
-        model = json.loads(path.read_text())
+        model = read_json(path, CheckpointError)
         shape = f"{model['model_type']}, {model['num_hidden_layers']} layers of {model['hidden_size']}"
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} describes no encoder: {error!r}") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from semtok.cli.info import describe_encoder, describe_size, read_metadata, state_licence
+from semtok.errors import CheckpointError
+from semtok.support.json import read_json
 
 if TYPE_CHECKING:
     from semtok.checkpoints.speechbrain.published import Published
@@ -57,7 +58,7 @@ def _bundled(name: str) -> dict[str, str]:
 
 def _bundled_model(folder: Path) -> dict[str, str]:
     """Of a task; read without the packages that run it."""
-    entries = json.loads((folder / "config.json").read_text("utf-8"))
+    entries = read_json(folder / "config.json", CheckpointError)
     return {
         "task": entries["task"],
         "of": f"tokens of {entries['tokenizer']}",

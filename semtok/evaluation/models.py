@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,10 +61,10 @@ def read_architecture(repository: Repository) -> str:
     Raises:
         CheckpointError: there is no such file, or it is not of transformers.
     """
-    path = repository.file(CONFIG)
+    entries, path = repository.read_json(CONFIG), repository.file(CONFIG)
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["architectures"][0])
-    except (ValueError, LookupError, TypeError) as error:
+        return str(entries["architectures"][0])
+    except (LookupError, TypeError) as error:
         raise CheckpointError(
             f"{path} names no architecture ({type(error).__name__}): it is not of a model of transformers"
         ) from error

@@ -23,6 +23,7 @@ from semtok.errors import SemtokError, needs_extra
 from semtok.export.graphs import TokenizerGraph, VocoderGraph
 from semtok.networks.generators.hifigan import HiFiGAN
 from semtok.support.atomic import atomic_folder
+from semtok.support.json import read_json
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder
 
@@ -120,7 +121,7 @@ def compare_onnx(
     with needs_extra("onnx"):
         import onnxruntime
     folder = Path(folder)
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    description = read_json(folder / DESCRIPTION, SemtokError)
     layers = description["layers"]
     providers = ["CPUExecutionProvider"]
     encoder = onnxruntime.InferenceSession(folder / TOKENIZER, providers=providers)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
     from semtok.tokenizer import Tokenizer
 
+_MOST_IDS = 1 << 20
+# Wider fields make names of any length out of a short template.
+_FIELD = re.compile(r"0?\d?\d?d?")
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,6 +49,18 @@ class HasCodebooks(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+
+
+def check_template(template: str) -> None:
+    """Raises `ConfigError` for a template of names whose fields are no plain numbers, with leading zeros or without."""
+    try:
+        fields = [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise ConfigError(f"template {template[:200]!r} is malformed: {error}") from error
+    if len(template) > 64 or not all(name.isidentifier() and _FIELD.fullmatch(spec) for name, spec in fields):
+        raise ConfigError(
+            f"template {template[:200]!r} must be at most 64 characters, with fields such as {{code}} or {{code:05d}}"
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,12 @@ class UnitVocabulary:
             raise ConfigError(
                 f"max_duration and first_id must be at least 0, got {self.max_duration} and {self.first_id}"
             )
+        if (ids := sum(self.codebooks.sizes) + self.max_duration) > _MOST_IDS or self.first_id > _MOST_IDS:
+            raise ConfigError(
+                f"a vocabulary can have {_MOST_IDS} ids and begin at an id as large, got {ids} ids from {self.first_id}"
+            )
+        for template in (self.template, self.duration_template):
+            check_template(template)
         seen: set[str] = set()
         for name in self.names:
             if name in seen:

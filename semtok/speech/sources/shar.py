@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -16,6 +15,7 @@ from semtok.speech.columns import common_types, passed_columns
 from semtok.speech.sources.cuts import passed, span
 from semtok.speech.sources.places import Place
 from semtok.speech.sources.source import Opened, Source
+from semtok.support.json import parse_json
 
 
 class Shar(Source):
@@ -76,7 +76,11 @@ class Shar(Source):
             with tarfile.open(self._shards[row.path]) as tar:
                 pairs = zip(self._cuts(row.path), iterate_tarfile_pairwise(tar), strict=True)
                 for cut, ((content, file), (description, _)) in pairs:
-                    recording = None if description is None else Recording.from_dict(json.loads(description))
+                    recording = (
+                        None
+                        if description is None
+                        else Recording.from_dict(parse_json(description, cut.id, AudioError))
+                    )
                     yield _open(cut, recording, content, f"{row.path}/{cut.id}{file.suffix}", sample_rate)
         # lhotse raises RuntimeError for a tar that ends within a pair of files, zip ValueError where one is shorter
         except (AudioError, tarfile.TarError, OSError, EOFError, RuntimeError, ValueError) as error:

@@ -55,8 +55,8 @@ class SelfSupervised:
     """An encoder of one of semtok's families."""
 
     def __init__(self, source: Repository, layers: int, device: torch.device) -> None:
-        preprocessor = source.find(_PREPROCESSOR)
-        normalize = preprocessor is None or bool(json.loads(preprocessor.read_text()).get("do_normalize", True))
+        described = source.find(_PREPROCESSOR) is not None
+        normalize = not described or bool(source.read_json(_PREPROCESSOR).get("do_normalize", True))
         self._encoder = Encoder(read_encoder(source, layers), normalize=normalize).to(device, torch.bfloat16)
         self._device = device
         self.sample_rate = self._encoder.sample_rate
@@ -162,7 +162,7 @@ def open_teacher(teacher: Teacher, layers: int, device: torch.device) -> Teacher
         ConfigError: it has fewer layers.
     """
     source = resolve(teacher.encoder, revision=teacher.revision)
-    described: dict[str, Any] = json.loads(source.file(CONFIG).read_text())
+    described = source.read_json(CONFIG)
     depth = described.get("encoder_layers" if described.get("model_type") == "whisper" else "num_hidden_layers")
     if not isinstance(depth, int):
         raise CheckpointError(f"the teacher {teacher.encoder} is no speech encoder: its {CONFIG} names no layers")
