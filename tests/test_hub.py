@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import shutil
 import socket
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from helpers import CLIPS
 from huggingface_hub import constants
 
 from semtok import Tokenizer, Vocoder, load_audio
+from semtok.checkpoints import hub as hub_module
 from semtok.checkpoints.hub import BUNDLED, bundled_names, public_name, resolve
 from semtok.errors import CheckpointError
 
@@ -162,8 +165,8 @@ def test_an_encoder_by_reference(encoder_by_reference, hub, tokenizer, tmp_path,
 
 
 def test_a_truncated_encoder_by_reference(encoder_by_reference):
-    weights = encoder_by_reference["pytorch_model.bin"] = encoder_by_reference["pytorch_model.bin"][:-100]
-    with refuses(f"pytorch_model.bin ({len(weights)} bytes) cannot be loaded", "fetch it again"):
+    encoder_by_reference["pytorch_model.bin"] = encoder_by_reference["pytorch_model.bin"][:-100]
+    with refuses("pytorch_model.bin: the zip file is damaged", "fetch it again"):
         Tokenizer.from_pretrained("me/tiny")
 
 
@@ -191,8 +194,27 @@ def test_a_proxy_that_refuses(kind, hub, reach, monkeypatch):
     """An error of the network that huggingface_hub lets through as it is."""
     monkeypatch.setenv("HTTPS_PROXY", hub.endpoint)
     reach("https://hub.invalid")
-    with refuses("cannot fetch config.json of me/tiny: 501", "To work offline"):
+    with refuses("config.json of me/tiny is not in the cache, and the hub cannot be asked: 501", "To work offline"):
         kind.from_pretrained("me/tiny")
+
+
+@BOTH
+def test_a_hub_out_of_reach_is_tried_once(kind, no_network, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("huggingface_hub waits to try again"))
+    with refuses("config.json of nobody/nothing-here is not in the cache", "HF_HUB_OFFLINE=1"):
+        kind.from_pretrained("nobody/nothing-here")
+
+
+def test_a_resolver_that_does_not_answer(reach, monkeypatch):
+    reach("https://hub.invalid")
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: released.wait(60) and [])
+    monkeypatch.setattr(hub_module, "_PATIENCE", 0.5)
+    try:
+        with refuses("it gave no answer in 0.5 s", "To work offline"):
+            Tokenizer.from_pretrained("nobody/nothing-here")
+    finally:
+        released.set()
 
 
 @BOTH

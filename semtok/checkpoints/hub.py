@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import re
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +21,8 @@ BUNDLED_MODELS = BUNDLED.parent / "downstream" / "bundled"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PATIENCE = 8
+"""Seconds that the hub has to answer the first question."""
 _OFFLINE = (
     "To work offline, download it once while connected, or pass the path of a local folder; "
     "local_files_only=True or HF_HUB_OFFLINE=1 then uses what is there without asking the hub."
@@ -30,7 +34,8 @@ class Repository:
     """Where the files of a checkpoint or an encoder come from: a local folder, or a hub id at a revision.
 
     `commits` holds the commit at which the first file of a hub id and revision was found; the others are taken from
-    the same, even if a push changes the branch meanwhile.
+    the same, even if a push changes the branch meanwhile. `connection` holds what came of the one attempt to reach the
+    hub, under "hub": None if it answers.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Repository:
     local_files_only: bool = False
     subfolder: str = ""
     commits: dict[tuple[str, str | None], str] = field(default_factory=dict, repr=False, compare=False)
+    connection: dict[str, Exception | None] = field(default_factory=dict, repr=False, compare=False)
     _entries: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -114,6 +120,8 @@ class Repository:
                 return cached
             raise CheckpointError(f"nothing of {self.name} is in the cache, and only local files were asked for")
         try:
+            if (refusal := self._connection_error("config.json")) is not None:
+                raise refusal
             return sorted(HfApi(token=self.token).list_repo_files(self.name, revision=self.revision))
         except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
             raise CheckpointError(
@@ -124,27 +132,54 @@ class Repository:
             if cached := _cached_files(self):
                 return cached
             raise CheckpointError(
-                f"the hub cannot be asked which files {self.name} has, and none is in the cache: {error}"
+                f"the hub cannot be asked which files {self.name} has, and none is in the cache: {error}. {_OFFLINE}"
             ) from error
+
+    def _connection_error(self, name: str) -> Exception | None:
+        """Why the hub cannot be asked for this or any other file, by one attempt for all; None if it answers."""
+        if "hub" not in self.connection:
+            answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+            # A thread, as a resolver of names can keep a caller waiting for minutes, whatever the timeout.
+            threading.Thread(target=lambda: answers.put(self._ask(name)), daemon=True).start()
+            try:
+                self.connection["hub"] = answers.get(timeout=_PATIENCE)
+            except queue.Empty:
+                self.connection["hub"] = TimeoutError(f"it gave no answer in {_PATIENCE} s")
+        return self.connection["hub"]
+
+    def _ask(self, name: str) -> Exception | None:
+        from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+        try:
+            url = hf_hub_url(self.name, name, revision=self.revision)
+            get_hf_file_metadata(url, token=self.token, timeout=_PATIENCE)
+        except (errors.HfHubHTTPError, errors.HFValidationError):
+            return None  # an answer: what it says, the download says too
+        except Exception as error:
+            return error
+        return None
 
     def _download(self, name: str) -> Path | None:
         from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
 
         at = f"{self.name} at revision {self.revision}" if self.revision else self.name
         cache_dir = None if self.cache_dir is None else Path(self.cache_dir)
-        revision = self.commit or self.revision
+        revision, refusal = self.commit or self.revision, None
         try:
             # The cache notes which files a revision lacks. For a commit that stays true; a branch may get the file.
             known = try_to_load_from_cache(self.name, name, cache_dir, revision)
             if known is _CACHED_NO_EXIST and _COMMIT.fullmatch(revision or ""):
                 return None
+            if not self.local_files_only and not isinstance(known, str):
+                refusal = self._connection_error(name)
             path = hf_hub_download(
                 self.name,
                 name,
                 revision=revision,
                 cache_dir=cache_dir,
                 token=self.token,
-                local_files_only=self.local_files_only,
+                # Of a file that is not in the cache it would try to reach the hub six times.
+                local_files_only=self.local_files_only or refusal is not None,
             )
         except errors.GatedRepoError as error:
             raise CheckpointError(f"access to {at} is restricted: ask for it on its page, then pass token=") from error
@@ -159,7 +194,7 @@ class Repository:
             reason = (
                 "only local files were asked for"
                 if self.local_files_only
-                else f"the hub cannot be asked: {error.__cause__}"
+                else f"the hub cannot be asked: {refusal or error.__cause__}"
             )
             raise CheckpointError(f"{name} of {at} is not in the cache, and {reason}. {_OFFLINE}") from error
         except errors.EntryNotFoundError:
