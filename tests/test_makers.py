@@ -12,6 +12,7 @@ from encoders import tiny_model
 from helpers import CLIPS, copy_clips
 
 from semtok import Tokenizer, load_audio
+from semtok.analysis.frames import FrameStatistics
 from semtok.speech.clip import Clip
 from semtok.speech.store import Maker, Part, Store, open_store
 from semtok.training.data.corpus import Samples, load_corpus
@@ -48,6 +49,7 @@ def makers(tokenizer) -> Mapping[str, Maker]:
         "features": Features(encoder, (1, 2), "mine"),
         "codes and gain": CodesAndGain(Codes(tokenizer), 0.05),
         "copies": Changed(Codes(tokenizer), augmentation, lambda: [noise], SAMPLE_RATE, seed=0),
+        "frames of a study": FrameStatistics(tokenizer, 0.5),
         "teacher": Components(teacher, "mine", whitening, "this corpus"),
     }
 
@@ -69,7 +71,9 @@ def arrays_of(store: Store, maker: Maker) -> dict[str, list[np.ndarray]]:
     }
 
 
-@pytest.mark.parametrize("name", ["samples", "codes", "features", "codes and gain", "copies", "teacher"])
+@pytest.mark.parametrize(
+    "name", ["samples", "codes", "features", "codes and gain", "copies", "frames of a study", "teacher"]
+)
 def test_a_maker_that_is_stopped_goes_on_as_if_unbroken(makers, name, tmp_path, monkeypatch):
     maker, made = makers[name], []
     unbroken = arrays_of(open_store(parts(), maker, tmp_path / "unbroken"), maker)
@@ -92,7 +96,7 @@ def test_a_maker_that_is_stopped_goes_on_as_if_unbroken(makers, name, tmp_path, 
             assert len(ours) > 0 and np.array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", ["codes", "codes and gain"])
+@pytest.mark.parametrize("name", ["codes", "codes and gain", "frames of a study"])
 def test_codes_are_those_of_encode_whatever_the_size_of_the_codebook(makers, tokenizer, name, tmp_path):
     store = open_store(parts(), makers[name], tmp_path)
     codes = [store["codes"][clip] for clip in range(3)]

@@ -155,6 +155,7 @@ def test_what_cannot_be_used_is_left_out_with_its_reason(tmp_path, capsys):
         store = open_store(parts(4, 3, waveforms=broken), Counter(), tmp_path)
         assert_holds(store, clips=[CLIPS[number] for number in (0, 2, 4, 5, 6)])
         assert store.left_out == {"clip 1": "no audio: é", "clip 3": "too short"}
+        assert store.numbers == [0, 2, 4, 5, 6]
     assert json.loads((tmp_path / "left_out.json").read_text(encoding="utf-8")) == store.left_out
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("5 clips, 2 left out, the reasons are in") == 1, "said where something was made"

@@ -215,7 +215,7 @@ def test_clips_that_are_broken_or_too_short_are_left_out(tokenizer, tmp_path):
     study = Study(tokenizer, folder, tmp_path / "report")
     assert len(study.frames.lengths) == 3
     notes = " ".join(study.codes().notes)
-    assert "short.wav is too short: 300 samples" in notes and "broken.wav" in notes
+    assert "short.wav: too short: 300 samples" in notes and "broken.wav" in notes
     for clip in CLIPS:
         (folder / clip.name).unlink()
     with refuses(AudioError, "none of the clips can be encoded"):
@@ -236,12 +236,16 @@ def test_alignments_of_too_little_speech_leave_their_sections_out(tokenizer, tmp
         study.selection("content")
 
 
-def test_long_recordings_are_studied_in_pieces(tokenizer, tmp_path):
-    (tmp_path / "audio").mkdir()
-    save_audio(tmp_path / "audio" / "long.wav", load_audio(CLIPS[0]).repeat(13))
-    frames = Study(tokenizer, tmp_path / "audio", tmp_path / "report").frames
-    assert len(frames.lengths) == 2 and frames.clips.tolist() == [0, 0]
-    assert (np.diff(frames.times) > 0.019).all()
+def test_long_recordings_have_the_tokens_of_encode(tokenizer, tmp_path):
+    folder = copy_clips(tmp_path / "audio")
+    save_audio(folder / "a-long.wav", load_audio(CLIPS[0]).repeat(15))
+    frames = Study(tokenizer, folder, tmp_path / "report").frames
+    tokens = tokenizer.encode(folder / "a-long.wav")
+    assert tokens.lengths.item() / tokenizer.frame_rate > 40, "more than one window"
+    assert frames.clips.tolist() == [0, 1, 2, 3] and frames.lengths[0] == tokens.lengths.item()
+    assert np.array_equal(frames.codes[:, : frames.lengths[0]], tokens.codes[0].numpy())
+    assert np.diff(frames.times[: frames.lengths[0]]) == pytest.approx(1 / tokenizer.frame_rate)
+    assert len(frames.mels) == frames.features.shape[1] == len(frames.clip_of)
 
 
 def test_one_speaker_and_one_layer(tokenizer, tmp_path, istft_folder):

@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from itertools import islice
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.analysis.frames import Piece, read_pieces
+from semtok.analysis.frames import read_features
 from semtok.checkpoints.config import CONFIG, ENCODER
 from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import Repository
@@ -29,7 +30,6 @@ from semtok.training.kmeans.kmeans import POINTS_A_CLUSTER, KMeans
 # Of the features that are held at a time, all layers together. What fits is clustered by Lloyd's iterations, more in
 # parts of this size, by mini-batches.
 _MEMORY_BYTES = 2**30
-_CLIPS_AT_A_TIME = 10
 
 
 def is_encoder(source: Repository) -> bool:
@@ -122,18 +122,17 @@ def _fit(
     parts: list[Tensor] = []
     frames = clustered = 0
     order = np.random.default_rng(seed).permutation(len(speech)).tolist()
-    clips = speech.recordings(encoder.sample_rate, order)
+    opened = ((number, recording) for number, _, recording in speech.recordings(encoder.sample_rate, order))
     with progress_bar("clustering", len(order)) as bar:
-        while some := list(islice(clips, _CLIPS_AT_A_TIME)):
-            for piece in read_pieces(encoder, some, layers):
-                if isinstance(piece, Piece):
-                    parts.append(piece.features.half())
-                    frames += piece.features.shape[1]
+        for _, of_clip in groupby(read_features(encoder, opened, layers), itemgetter(0)):
+            for _, features in of_clip:
+                if isinstance(features, Tensor):
+                    parts.append(features.half())
+                    frames += features.shape[1]
                 if frames >= most:
                     _cluster(fits, parts, whole=False)
                     clustered, frames, parts = clustered + frames, 0, []
-            for _ in some:
-                bar.advance()
+            bar.advance()
     if clustered + frames < largest:
         raise SemtokError(
             f"{clustered + frames} frames of speech cannot make {largest} clusters: "

@@ -159,15 +159,17 @@ class Store:
 
     Attributes:
         clips: those that arrays were made of, in the order of the parts.
+        numbers: of these among all clips of the parts.
         left_out: why, by id, for each clip that could not be read or that nothing could be made of.
         digest: of the maker and the clips: another digest is another store.
     """
 
     def __init__(self, forms: Mapping[str, Form], shards: Sequence[_Shard]) -> None:
         self.clips: list[Clip] = []
+        self.numbers: list[int] = []
         self.left_out: dict[str, str] = {}
         self.digest = _digest([shard.digest for shard in shards])
-        self._shards, self._ends = shards, []
+        self._shards, self._ends, total = shards, [], 0
         spans: dict[str, list[list[tuple[int, int, int]]]] = {name: [] for name in forms}
         for number, shard in enumerate(shards):
             index = shard.index()
@@ -175,10 +177,12 @@ class Store:
                 raise SemtokError(f"{shard.path} was removed or changed while it was read: run again")
             for entry in index["clips"]:
                 self.clips.append(shard.clip(entry))
+                self.numbers.append(total + entry["number"])
                 for name in forms:
                     spans[name].append([(number, *span) for span in entry["spans"][name]])
             self.left_out |= {shard.clip(entry).id: entry["reason"] for entry in index["left_out"]}
             self._ends.append(len(self.clips))
+            total += len(index["clips"]) + len(index["left_out"])
         blocks = [np.memmap(shard.path, np.uint8, "r").view(np.ndarray) for shard in shards]
         self._values = {name: Values(form, blocks, spans[name]) for name, form in forms.items()}
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from semtok.analysis.abx import Example, Triplets, abx_error, angle, draw_triplets, find_examples
 from semtok.analysis.clips import PHONES, Tiers
-from semtok.analysis.frames import Frames, Piece, read_pieces
+from semtok.analysis.frames import Frames, read_features
 from semtok.analysis.tables.table import Table
+from semtok.errors import AudioError
 from semtok.speech.reading import Speech
 from semtok.support.progress import track
 from semtok.tokenizer import Tokenizer
 
 _CLIPS = 60
 _BYTES = 2**29  # of the features of all of them
-_CLIPS_AT_A_TIME = 10
 # With fewer triplets in the same context, contexts are not compared.
 _FEW_TRIPLETS = 100
 
@@ -61,8 +63,7 @@ def _error(triplets: Triplets, points: Sequence[npt.NDArray[np.float32]]) -> flo
 def _choose_clips(tokenizer: Tokenizer, frames: Frames, aligned: Sequence[int], seed: int) -> list[int]:
     """So many clips at random that their features fit into memory."""
     drawn = np.random.default_rng(seed).permutation(aligned)[:_CLIPS]
-    sizes = np.array([frames.lengths[frames.clips == number].sum() for number in drawn])
-    sizes *= 2 * len(tokenizer.layers) * tokenizer.encoder.dim
+    sizes = frames.lengths[np.searchsorted(frames.clips, drawn)] * 2 * len(tokenizer.layers) * tokenizer.encoder.dim
     chosen: list[int] = np.sort(drawn[: max(1, int((np.cumsum(sizes) <= _BYTES).sum()))]).tolist()
     return chosen
 
@@ -85,25 +86,20 @@ def _features_of(
     examples: Sequence[Example],
 ) -> dict[int, npt.NDArray[np.float16]]:
     """Features [layers, frames, dim] of examples of the chosen clips, by the frame that they start with."""
-    first_frames = np.cumsum(frames.lengths) - frames.lengths
+    first_frames = dict(zip(frames.clips.tolist(), np.cumsum(frames.lengths) - frames.lengths, strict=True))
     starts = sorted(example.start for example in examples)
     stops = {example.start: example.stop for example in examples}
     features = {}
-    for piece in track(_pieces(tokenizer, speech, chosen), "features", None):
-        (places,) = np.nonzero(frames.clips == piece.clip)
-        seconds = frames.times[first_frames[places]]
-        nearest = places[np.abs(seconds - piece.start / tokenizer.sample_rate).argmin()]
-        begin = int(first_frames[nearest])
-        for start in starts[bisect_left(starts, begin) : bisect_left(starts, begin + piece.features.shape[1])]:
-            features[start] = piece.features[:, start - begin : stops[start] - begin].half().cpu().numpy()
+    opened = ((number, recording) for number, _, recording in speech.recordings(tokenizer.sample_rate, chosen))
+    windows = read_features(tokenizer.encoder, opened, tokenizer.layers)
+    for number, of_clip in track(groupby(windows, itemgetter(0)), "features", len(chosen)):
+        points, begin = torch.cat([_checked(window) for _, window in of_clip], dim=1), int(first_frames[number])
+        for start in starts[bisect_left(starts, begin) : bisect_left(starts, begin + points.shape[1])]:
+            features[start] = points[:, start - begin : stops[start] - begin].numpy()
     return features
 
 
-def _pieces(tokenizer: Tokenizer, speech: Speech, chosen: Sequence[int]) -> Iterator[Piece]:
-    """A few clips at a time, which bounds memory."""
-    clips = speech.recordings(tokenizer.sample_rate, chosen)
-    while some := list(islice(clips, _CLIPS_AT_A_TIME)):
-        for piece in read_pieces(tokenizer.encoder, some, tokenizer.layers):
-            if not isinstance(piece, Piece):
-                raise piece[1]
-            yield piece
+def _checked(features: Tensor | AudioError) -> Tensor:
+    if isinstance(features, AudioError):
+        raise features
+    return features.half().cpu()
