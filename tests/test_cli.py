@@ -412,7 +412,7 @@ def test_evaluate_measures_the_subsets_asked_for(run, checkpoint, speech, tmp_pa
     assert measure.call_args.kwargs["judges"] is load.return_value
     tokenizer, vocoder, audio = measure.call_args.args
     assert tokenizer.fingerprint == vocoder.fingerprint
-    assert audio == speech
+    assert audio == str(speech)
     assert measure.call_args.kwargs["subsets"] == [(1,), (1, 3)]
     assert write.call_args.args == (measure.return_value, tmp_path / "out")
     assert "| the table |" in out

@@ -14,8 +14,6 @@ import typer
 
 from semtok.audio.files import AUDIO_SUFFIXES, WRITTEN_SUFFIXES, has_suffix, list_folder
 from semtok.errors import AudioError
-from semtok.speech.sources import FileSource, open_source
-from semtok.speech.sources.files import MANIFESTS
 
 TOKENS = (".safetensors",)
 STANDARD = Path("-")
@@ -102,6 +100,8 @@ def plan_to_print(inputs: Sequence[Path]) -> Plan:
 
 
 def _is_manifest(path: Path, read: tuple[str, ...]) -> bool:
+    from semtok.speech.sources.files import MANIFESTS
+
     return read is AUDIO_SUFFIXES and path.suffix in MANIFESTS
 
 
@@ -134,6 +134,8 @@ def _list(path: Path, read: tuple[str, ...], skip: Path | None, left_out: list[s
 
 
 def _list_audio(path: Path, skip: Path | None) -> tuple[list[Path], str]:
+    from semtok.speech.sources import FileSource, open_source
+
     try:
         source = open_source(path, skip=skip)
         clips = list(source.rows())

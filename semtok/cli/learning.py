@@ -15,6 +15,7 @@ from semtok.cli.options import (
     Device,
     LocalFilesOnly,
     Revision,
+    Speech,
     load_tokenizer,
     load_vocoder,
     parse_layers,
@@ -54,15 +55,7 @@ for name, step in STEPS.items():
 
 @evaluate.command()
 def resynthesis(
-    audio: Annotated[
-        Path,
-        typer.Option(
-            metavar="FOLDER",
-            exists=True,
-            file_okay=False,
-            help="Speech, with texts if it has a manifest.csv (path, text).",
-        ),
-    ],
+    audio: Speech,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the report.")],
     checkpoint: Checkpoint = "tiny",
     layers: Annotated[

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from semtok.tokenizer import Tokenizer
     from semtok.vocoder import Vocoder
 
+
+def _check_speech(source: str) -> str:
+    if "://" not in source and not source.startswith("hub:") and not Path(source).exists():
+        raise typer.BadParameter(f"path {source!r} does not exist")
+    return source
+
+
 Inputs = Annotated[
     list[Path],
     typer.Argument(metavar="IN", help="Files, folders to search for them, or - for standard input."),
@@ -39,6 +46,14 @@ LocalFilesOnly = Annotated[
 ]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Keep outputs that are there: goes on after a stop.")
+]
+Speech = Annotated[
+    str,
+    typer.Option(
+        metavar="IN",
+        callback=_check_speech,
+        help="Folder, manifest (csv, jsonl, parquet), tars, Lhotse's cuts or Shar, or hub:OWNER/NAME?split=...",
+    ),
 ]
 Speaker = Annotated[
     Path | None,

@@ -17,6 +17,7 @@ from semtok.cli.options import (
     Layers,
     LocalFilesOnly,
     Revision,
+    Speech,
     check_device,
     load_tokenizer,
     load_vocoder,
@@ -41,9 +42,7 @@ class Subject:
         str,
         typer.Argument(metavar="CHECKPOINT", help="Tokenizer or encoder: bundled name, folder, or hub id owner/name."),
     ]
-    audio: Annotated[
-        Path, typer.Option(metavar="FOLDER", exists=True, help="Speech: a folder, or a manifest (csv, jsonl).")
-    ]
+    audio: Speech
     alignments: Annotated[
         Path | None,
         typer.Option(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from threading import Semaphore
@@ -23,6 +21,7 @@ from semtok.encoder.windows import run_windows
 from semtok.errors import AudioError
 from semtok.networks.sequences import plan_batches
 from semtok.support.progress import progress_bar
+from semtok.support.threads import map_ahead
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,7 +97,7 @@ def run_each(clips: Clips) -> Iterator[Outcome]:
     batches, unread = _plan(clips, round(schedule.batch_seconds * clips.module.framing.sample_rate))
     yield from unread
     run = functools.partial(_run_batch, clips, Semaphore(schedule.running))
-    for outcomes in _map_ahead(run, batches, schedule.workers) if len(batches) > 1 else map(run, batches):
+    for outcomes in map_ahead(run, batches, schedule.workers) if len(batches) > 1 else map(run, batches):
         yield from outcomes
 
 
@@ -152,23 +151,6 @@ def _load(recording: Recording, framing: Framing) -> Tensor:
             f"{framing.minimum_samples} of one frame: leave it out or join it to its neighbour"
         )
     return waveform
-
-
-def _map_ahead(
-    run: Callable[[Sequence[int]], list[Outcome]], batches: Iterable[Sequence[int]], workers: int
-) -> Iterator[list[Outcome]]:
-    """`map` in threads, with at most `2 * workers` batches ahead of the caller; no thread outlives the call."""
-    waiting: deque[Future[list[Outcome]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="semtok")
-    try:
-        for batch in batches:
-            waiting.append(pool.submit(run, batch))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _attempt(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | AudioError:
