@@ -19,7 +19,8 @@ from semtok.speech.columns import RESERVED, TYPES
 from semtok.support.atomic import write_once
 from semtok.support.json import read_json
 
-MOST_SHARDS = 1_000_000
+MOST_SHARDS = 100_000
+"""More would be so many that telling which are there takes minutes."""
 
 RUN = "run.json"
 _LOCKED = ("fingerprint", *Codebooks.ENTRIES, "dtype", "rows", "plan", "num_shards")
