@@ -39,7 +39,7 @@ def main() -> None:
         frames = tokens.codes.shape[2]
         for start in range(0, frames, 50):
             tokens.cut(start, min(start + 50, frames)).save(
-                arguments.out / "tokens" / f"{path.stem}_{start}.safetensors"
+                arguments.out / "tokens" / f"{Path(path).stem}_{start}.safetensors"
             )
 
     # `semtok train language CONFIG` does this from a YAML file.

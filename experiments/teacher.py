@@ -33,6 +33,7 @@ from semtok.audio.recordings import Recording
 from semtok.errors import AudioError, SemtokError
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
+from semtok.support.arrays import Integers
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import track
 from semtok.training.encoder.config import Teacher
@@ -42,7 +43,6 @@ from semtok.training.kmeans.kmeans import KMeans
 CLIPS_AT_A_TIME = 40
 COMPARED_FRAMES = 20_000
 
-Integers: TypeAlias = npt.NDArray[np.int64]
 Layers: TypeAlias = Mapping[str, npt.NDArray[np.float16]]
 """Features [frames, dim] by the name of their layer."""
 

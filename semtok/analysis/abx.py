@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from semtok.analysis.alignments import Alignment
 from semtok.analysis.clips import SPEAKER
-from semtok.analysis.contingency import Integers
 from semtok.analysis.frames import Frames
 from semtok.speech.clip import Clip
+from semtok.support.arrays import Integers
 
 FrameDistance: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[np.floating[Any]]]
 """Examples [pairs, frames, dim] twice -> distances of their frames [pairs, frames, frames]."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from semtok.audio.lengths import Framing
 from semtok.errors import SemtokError
+from semtok.support.arrays import Integers
 from semtok.support.json import read_json_lines
 
 _EXPECTED = '{"path": "clip.flac", "phones": [["AH", 0.51, 0.07], ...]} with starts and durations in seconds'
@@ -27,7 +28,7 @@ class Alignment:
     starts: Seconds
     ends: Seconds
 
-    def labels(self, times: Seconds, phones: Sequence[str]) -> npt.NDArray[np.int64]:
+    def labels(self, times: Seconds, phones: Sequence[str]) -> Integers:
         """Index in `phones` of the phone at each time [frames] in seconds; -1 where there is none."""
         numbers = np.array([phones.index(phone) for phone in self.phones] or [-1], dtype=np.int64)
         positions = np.searchsorted(self.starts, times, side="right") - 1

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from semtok.analysis.alignments import Alignment, match_alignments, parse_alignment, read_alignments
-from semtok.analysis.contingency import Integers
 from semtok.audio.disturbances import Waveform
 from semtok.errors import AudioError, SemtokError
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
+from semtok.support.arrays import Integers
 from semtok.support.json import parse_json
 
 PHONES, WORDS, SPEAKER = "phones", "words", "speaker"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semtok.analysis.contingency import Integers, entropy
+from semtok.analysis.contingency import entropy
+from semtok.support.arrays import Integers
 
 
 @dataclass(frozen=True)

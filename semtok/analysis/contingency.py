@@ -6,12 +6,9 @@ of codes, so compare them at one codebook size. Source: Hsu et al., "HuBERT", 20
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-import numpy.typing as npt
 
-Integers: TypeAlias = npt.NDArray[np.int64]
+from semtok.support.arrays import Integers
 
 
 def contingency(labels: Integers, codes: Integers, num_labels: int, num_codes: int) -> Integers:

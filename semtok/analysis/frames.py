@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from semtok.analysis.alignments import frame_times
-from semtok.analysis.contingency import Integers
 from semtok.audio.mel import log_mel, mel_bank
 from semtok.audio.recordings import Recording, open_recordings
 from semtok.codebooks.codebooks import Codebooks, code_type
@@ -29,6 +28,7 @@ from semtok.errors import AudioError
 from semtok.networks.precision import exact_float32
 from semtok.speech.reading import Speech
 from semtok.speech.store import Array, Copies, Form, Store, open_store, parts_of
+from semtok.support.arrays import Integers
 from semtok.tokenizer import Tokenizer
 
 # Recordings that are open at a time.

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from semtok.analysis.contingency import (
-    Integers,
     cluster_purity,
     contingency,
     entropy,
@@ -21,6 +20,7 @@ from semtok.analysis.contingency import (
     mutual_information_bias,
     phone_purity,
 )
+from semtok.support.arrays import Integers
 
 _BIT = math.log(2)
 # Of the labels' frequencies, in frames; the largest says that a code tells nothing.

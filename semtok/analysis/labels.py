@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from semtok.analysis.clips import SPEAKER, Tiers
-from semtok.analysis.contingency import Integers
 from semtok.analysis.frames import Frames
 from semtok.errors import SemtokError
 from semtok.speech.clip import Clip
+from semtok.support.arrays import Integers
 
 # A word, or a label of clips, that occurs in fewer clips cannot be counted in some and predicted in others.
 _LEAST_CLIPS = 2

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from semtok.analysis.contingency import Integers, entropy
+from semtok.analysis.contingency import entropy
 from semtok.analysis.information import held_out_information
+from semtok.support.arrays import Integers
 
 Subset = tuple[int, ...]
 Value = Callable[[Subset], float]

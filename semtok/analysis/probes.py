@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semtok.analysis.contingency import Integers
+from semtok.support.arrays import Integers
 
 _WIDTH = 64
 _BATCH = 1024

@@ -13,8 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from semtok.analysis.contingency import Integers
 from semtok.audio.disturbances import Waveform, add_noise, babble, colored_noise, narrow_band, opus, reverberate
+from semtok.support.arrays import Integers
 from semtok.tokenizer import Tokenizer
 
 _LEVELS = (20, 15, 10, 5)

@@ -9,11 +9,11 @@ import math
 from collections import defaultdict
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from semtok.errors import TextError
+from semtok.support.arrays import Integers
 
 # Labels less likely than this in a step are not looked at by the beam search.
 _LEAST_LOG_PROBABILITY = -7.0
@@ -57,7 +57,7 @@ def _log_sum(first: float, second: float) -> float:
     return high if low == -math.inf else high + math.log1p(math.exp(low - high))
 
 
-def align(log_probabilities: Tensor, labels: list[int]) -> npt.NDArray[np.int64]:
+def align(log_probabilities: Tensor, labels: list[int]) -> Integers:
     """The first step of each label on the likeliest path through [steps, labels] that spells them: int64 [labels].
 
     Raises:

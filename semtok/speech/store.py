@@ -26,6 +26,7 @@ from torch import Tensor
 from semtok.errors import AudioError, SemtokError
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
+from semtok.support.arrays import Integers
 from semtok.support.atomic import atomic_write, remove_leftovers
 from semtok.support.disks import full_disk
 from semtok.support.progress import progress_bar
@@ -120,7 +121,7 @@ class Values:
         self._firsts = np.cumsum([0, *map(len, spans)])
 
     @classmethod
-    def of(cls, array: Array, lengths: Sequence[int] | npt.NDArray[np.int64]) -> Values:
+    def of(cls, array: Array, lengths: Sequence[int] | Integers) -> Values:
         """An array in memory, [rows of all clips, *shape], as that of clips with so many rows each."""
         form = Form(array.dtype, array.shape[1:])
         ends = np.cumsum(lengths)
@@ -139,9 +140,9 @@ class Values:
         return values
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Integers:
         """Rows of each clip itself, [clips]."""
-        lengths: npt.NDArray[np.int64] = self._spans[self._firsts[:-1], 2]
+        lengths: Integers = self._spans[self._firsts[:-1], 2]
         return lengths
 
     def copies(self, clip: int) -> int:

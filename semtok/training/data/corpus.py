@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from semtok.errors import AudioError
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Data, Speech
 from semtok.speech.store import ALONE, Copies, Form, Part, Processes, Store, open_store, parts_of
+from semtok.support.arrays import Integers
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Corpus:
         return self.store.digest
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Integers:
         """Samples of each clip, [clips]."""
         return self.store["samples"].lengths
 

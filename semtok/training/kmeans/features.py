@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -15,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from semtok.audio.lengths import frame_mask
 from semtok.encoder.encoder import Encoder
 from semtok.networks.sequences import plan_batches
+from semtok.support.arrays import Integers
 from semtok.support.progress import steps_with_progress
 from semtok.training.data.corpus import Corpus
 
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     samples: int
 
 
-def draw_pieces(lengths: npt.NDArray[np.int64], sample_rate: int, hours: float | None, seed: int) -> list[Piece]:
+def draw_pieces(lengths: Integers, sample_rate: int, hours: float | None, seed: int) -> list[Piece]:
     """Pieces of clips of these lengths [samples] in random order, `hours` of them in all, or all of all clips."""
     order = np.random.default_rng(seed).permutation(len(lengths))
     if hours is not None:
