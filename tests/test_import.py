@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from encoders import tiny_model
@@ -187,6 +188,17 @@ def test_wrong_encoders_for_kmeans(run, encoder, istft_folder, tmp_path):
     assert "'nonesuch' is no checkpoint: expected" in error("nonesuch")
     (encoder / "preprocessor_config.json").unlink()
     assert "has no preprocessor_config.json, which says by do_normalize whether" in error(encoder)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_encoder_of_a_checkpoint_is_normalised_as_its_tokenizer_says(tmp_path, normalize):
+    centroids = {1: torch.randn(4, 32)}
+    tokenizer = Tokenizer.from_centroids(tiny_model("hubert-base"), centroids, normalize=normalize)
+    tokenizer.save_pretrained(tmp_path / "mine")
+    numpy_file = tmp_path / "km.npy"
+    np.save(numpy_file, centroids[1].numpy())
+    imported = import_kmeans({1: numpy_file}, tmp_path / "again", encoder=str(tmp_path / "mine" / "encoder"))
+    assert imported.normalize is normalize
 
 
 def test_another_checkpoint_is_not_overwritten(run, encoder, tmp_path):

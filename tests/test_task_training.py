@@ -73,7 +73,10 @@ def task_config(room: Path, task: str, name: str | None = None):
         entries["data"] = changed(entries["data"], augmentation=AugmentationConfig(noise=noise, noisy_copies=2))
         return EnhancerTrainingConfig(**entries, enhancer=EnhancerConfig(CONFORMER))
     return SynthesizerTrainingConfig(
-        **entries, synthesizer=SynthesizerConfig(CONFORMER, CONFORMER), aligner=str(room / "runs" / "asr" / "model")
+        **entries,
+        synthesizer=SynthesizerConfig(CONFORMER, CONFORMER),
+        aligner=str(room / "runs" / "asr" / "model"),
+        most_aligner_errors=2.0,
     )
 
 
@@ -332,6 +335,16 @@ def test_an_aligner_of_another_tokenizer_is_refused(room, trained, tmp_path):
     config = changed(task_config(room, "tts"), folder=str(tmp_path / "run"), data={"layers": [1, 2]})
     with pytest.raises(CheckpointError, match=r"takes layers \[1, 2, 3\] .* this run has \[1, 2\]"):
         run_task(objective_of("tts"), config)
+
+
+def test_an_aligner_that_hears_nothing_is_refused(room, trained, tmp_path):
+    config = changed(task_config(room, "tts"), folder=str(tmp_path / "run"), most_aligner_errors=0.7)
+    message = r"the aligner .*asr/model writes \d+\.\d% of the characters of these clips wrong.*`semtok train asr`"
+    for _ in ("measured", "stored"):
+        with pytest.raises(ConfigError, match=message):
+            run_task(objective_of("tts"), config)
+    error = json.loads((tmp_path / "run" / "durations.json").read_text())["error"]
+    run_task(objective_of("tts"), changed(config, most_aligner_errors=error, schedule={"steps": 1}))
 
 
 def test_characters_change_half_way_between_their_peaks():

@@ -136,15 +136,26 @@ def import_kmeans(
 
 
 def normalizes(encoder: Repository) -> bool:
-    """Whether an encoder takes input of zero mean and unit variance."""
+    """Whether an encoder takes input of zero mean and unit variance.
+
+    The config of its feature extractor says so, or that of the tokenizer whose folder it is in.
+
+    Raises:
+        CheckpointError: neither of them is there.
+    """
     if encoder.read_json(CONFIG).get("model_type") == "wav2vec2-bert":
         return True  # its mel bands always are
-    if encoder.find(_PREPROCESSOR) is None:
-        raise CheckpointError(
-            f"{encoder.name} has no {_PREPROCESSOR}, which says by do_normalize whether its input is normalised: "
-            "put the one that it was published with beside its config.json"
-        )
-    return bool(encoder.read_json(_PREPROCESSOR).get("do_normalize", True))
+    if encoder.find(_PREPROCESSOR) is not None:
+        return bool(encoder.read_json(_PREPROCESSOR).get("do_normalize", True))
+    if encoder.folder is not None and encoder.folder.resolve().name == ENCODER:
+        above = Repository(encoder.name, encoder.folder.resolve().parent)
+        if Native().recognises(above) and (tokenizer := read_checkpoint_config(above).tokenizer) is not None:
+            return tokenizer.normalize
+    raise CheckpointError(
+        f"{encoder.name} has no {_PREPROCESSOR}, which says by do_normalize whether its input is normalised: put the "
+        f"one that it was published with beside its {CONFIG}. `semtok study` and `select` also take --normalize or "
+        "--no-normalize"
+    )
 
 
 def _check_target(folder: Path, fingerprint: str) -> None:

@@ -17,11 +17,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
 from semtok.checkpoints.config import config_entries
-from semtok.downstream.ctc import align
+from semtok.downstream.ctc import align, best_path
 from semtok.downstream.model import TaskNetwork
 from semtok.downstream.recognizer import SpeechRecognizer
 from semtok.downstream.synthesizer import SynthesizerConfig, SynthesizerHead, TextToSpeech
-from semtok.downstream.text import TextCodec
+from semtok.downstream.text import TextCodec, edit_distance
 from semtok.errors import CheckpointError, ConfigError, TextError
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import steps_with_progress
@@ -43,7 +43,8 @@ class SynthesizerTrainingConfig(TaskConfig):
     """Learns to read the column `text` aloud, in the voices of the column `speaker`.
 
     `aligner` is a recogniser by characters on tokens of the same tokenizer: a folder, a bundled name or a hub id. Its
-    alignment says how long each character lasts, which is learnt with `duration_weight`.
+    alignment says how long each character lasts, which is learnt with `duration_weight`. An aligner that writes more
+    than `most_aligner_errors` of the characters of the clips wrong (by edit distance) is refused.
     """
 
     synthesizer: SynthesizerConfig
@@ -52,6 +53,7 @@ class SynthesizerTrainingConfig(TaskConfig):
     speaker: str = "speaker"
     upper: bool = True
     duration_weight: float = 1.0
+    most_aligner_errors: float = 0.7
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,7 +86,13 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
         texts = [self.clips.rows[clip][config.text] for clip in self.training_clips]
         self.codec = TextCodec.fit(texts, upper=config.upper)
         clips = sorted([*self.training_clips, *self.validation_clips, *self.test_clips])
-        durations = self._durations(aligner, clips)
+        durations, error = self._durations(aligner, clips)
+        if error > config.most_aligner_errors:
+            raise ConfigError(
+                f"the aligner {config.aligner} writes {error:.1%} of the characters of these clips wrong, so that its "
+                "alignment says little of how long they last: train it longer, or on such speech (`semtok train asr`), "
+                f"or allow it by most_aligner_errors, {config.most_aligner_errors} now"
+            )
         self.durations = {clip: torch.tensor(frames) for clip, frames in durations.items()}
         self._drop([clip for clip in clips if clip not in self.durations], "their text cannot be aligned")
         # Whom a clip's voice can be learnt from: its speaker's clips, or itself where that is unknown.
@@ -96,16 +104,21 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
         speakers = tuple(name for name in names if len(self.by_speaker[name]) > 1)
         return config_entries(dataclasses.replace(config.synthesizer, text=self.codec.config, speakers=speakers))
 
-    def _durations(self, aligner: SpeechRecognizer, clips: Sequence[int]) -> dict[int, list[int]]:
-        """Frames of each unit of the clips that can be aligned, a space on either side; kept in the run's folder."""
+    def _durations(self, aligner: SpeechRecognizer, clips: Sequence[int]) -> tuple[dict[int, list[int]], float]:
+        """What the aligner says of the clips that can be aligned; stored in the run's folder.
+
+        Returns:
+            Frames of each unit of a clip, a space on either side; and the character error rate of the aligner.
+        """
         path = Path(self.config.folder) / "durations.json"
         about = {
             "aligner": aligner.source,
             "clips": [[self.clips.rows[clip]["path"], self.clips.rows[clip][self.config.text]] for clip in clips],
         }
-        if path.exists() and (kept := json.loads(path.read_text()))["about"] == about:
-            return {int(clip): frames for clip, frames in kept["durations"].items()}
-        durations = {}
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if stored.get("about") == about and "error" in stored:
+            return {int(clip): frames for clip, frames in stored["durations"].items()}, stored["error"]
+        durations, errors, characters = {}, 0, 0
         for step, _ in steps_with_progress(0, len(clips), "alignment"):
             clip = clips[step - 1]
             text = self.clips.rows[clip][self.config.text]
@@ -117,10 +130,13 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
             except TextError:
                 continue
             durations[clip] = character_frames(firsts, self.clips.frames_of(clip)).tolist()
+            errors += edit_distance(labels, best_path(steps))
+            characters += len(labels)
+        error = errors / max(1, characters)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as aside:
-            aside.write_text(json.dumps({"about": about, "durations": durations}))
-        return durations
+            aside.write_text(json.dumps({"about": about, "durations": durations, "error": error}), encoding="utf-8")
+        return durations, error
 
     def _tokens(self, clip: int, aligner: SpeechRecognizer) -> Tokens:
         description = self.description

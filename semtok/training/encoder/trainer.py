@@ -305,11 +305,13 @@ class EncoderTrainer:
         return {"valid_loss": both, "valid_clean_loss": means.pop("valid_loss"), **means}
 
     def export(self, folder: Path) -> None:
-        """Saves the encoder in transformers' layout."""
+        """Saves the encoder in transformers' layout, with a feature extractor that normalises as the training does."""
         from safetensors.torch import save_file
+        from transformers import Wav2Vec2FeatureExtractor
 
         folder.mkdir(exist_ok=True)
         self.unwrapped.model.config.save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE, do_normalize=True).save_pretrained(folder)
         with atomic_write(folder / "model.safetensors") as aside:
             save_file(self.unwrapped.model.state_dict(), aside, {"format": "pt"})
 
