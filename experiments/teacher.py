@@ -27,10 +27,10 @@ from torch import Tensor
 
 from semtok import Tokenizer
 from semtok.analysis import information, probe, pwcca
-from semtok.analysis.alignments import Alignment, frame_times
 from semtok.analysis.clips import PHONES, SPEAKER, read_tiers
 from semtok.audio.recordings import Recording
 from semtok.errors import AudioError, SemtokError
+from semtok.evaluation.alignments import Alignment, frame_times
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
 from semtok.support.arrays import Integers

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from semtok.analysis.alignments import Alignment, frame_times, match_alignments, parse_alignment, read_alignments
 from semtok.errors import SemtokError
+from semtok.evaluation.alignments import Alignment, frame_times, match_alignments, parse_alignment, read_alignments
 
 
 def test_the_time_of_a_frame_is_the_centre_of_what_the_encoder_sees_for_it(tokenizer):

@@ -21,7 +21,6 @@ from task_models import make_model
 
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
 from semtok.analysis import Study, Table, compare, fit_tokenizers, recommend, stability, write_report
-from semtok.analysis.alignments import frame_times
 from semtok.analysis.clips import read_tiers
 from semtok.analysis.stability import CONDITIONS, Scene
 from semtok.checkpoints.hub import Repository
@@ -29,6 +28,7 @@ from semtok.cli import main
 from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.text import edit_distance
 from semtok.errors import AudioError, SemtokError
+from semtok.evaluation.alignments import frame_times
 from semtok.speech.reading import Speech
 
 

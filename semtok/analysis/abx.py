@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from semtok.analysis.alignments import Alignment
 from semtok.analysis.clips import SPEAKER
 from semtok.analysis.frames import Frames
+from semtok.evaluation.alignments import Alignment
 from semtok.speech.clip import Clip
 from semtok.support.arrays import Integers
 

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from semtok.analysis.alignments import Alignment, match_alignments, parse_alignment, read_alignments
 from semtok.audio.disturbances import Waveform
 from semtok.errors import AudioError, SemtokError
+from semtok.evaluation.alignments import Alignment, match_alignments, parse_alignment, read_alignments
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
 from semtok.support.arrays import Integers

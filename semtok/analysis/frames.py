@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semtok.analysis.alignments import frame_times
 from semtok.audio.mel import log_mel, mel_bank
 from semtok.audio.recordings import Recording, open_recordings
 from semtok.codebooks.codebooks import Codebooks, code_type
@@ -25,6 +24,7 @@ from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.windows import run_windows
 from semtok.errors import AudioError
+from semtok.evaluation.alignments import frame_times
 from semtok.networks.precision import exact_float32
 from semtok.speech.reading import Speech
 from semtok.speech.store import Array, Copies, Form, Store, open_store, parts_of
