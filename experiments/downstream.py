@@ -192,13 +192,13 @@ def compare_variants(options: argparse.Namespace) -> None:
 
 def run(step: str, entries: dict[str, Any], folder: Path, tokenizer: Tokenizer) -> None:
     """A run, unless it is there with the same config."""
-    told = folder / "config.json"
-    if told.exists() and json.loads(told.read_text()) != entries:
+    settings = folder / "config.json"
+    if settings.exists() and json.loads(settings.read_text()) != entries:
         shutil.rmtree(folder)
     if (folder / "test.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    told.write_text(json.dumps(entries))
+    settings.write_text(json.dumps(entries))
     objective = objective_of(step)
     train_task(objective, read_config(entries, objective.Config, str(SETTINGS)), tokenizer)
     # What only a resumed run needs is large.
@@ -264,8 +264,8 @@ def agreement(task: str, results: dict[str, Result]) -> str:
     lost = [np.mean(results[f"without-{layer}"].errors) - np.mean(results["all"].errors) for layer in layers]
     pairs = {"weight and score alone": (weight, alone), "weight and loss on leaving out": (weight, lost)}
     pairs["score alone and loss on leaving out"] = (alone, lost)
-    found = [f"{name} {spearmanr(first, second).statistic:.2f}" for name, (first, second) in pairs.items()]
-    return "Spearman's rank correlation over layers: " + "; ".join(found)
+    correlations = [f"{name} {spearmanr(first, second).statistic:.2f}" for name, (first, second) in pairs.items()]
+    return "Spearman's rank correlation over layers: " + "; ".join(correlations)
 
 
 def draw_heat_map(chosen: dict[str, Result], tasks: dict[str, dict[str, Result]], output: Path) -> None:

@@ -61,7 +61,7 @@ def measure_enhancer(options: argparse.Namespace, recognizer: Recognizer | None)
             "clean tokens decoded": model.vocoder.decode(model.tokenizer.encode(clean))[0].numpy(),
             "clean": clean,
         }
-        heard = (
+        transcripts = (
             {}
             if recognizer is None
             else dict(zip(versions, recognizer.transcribe(list(versions.values())), strict=True))
@@ -71,8 +71,8 @@ def measure_enhancer(options: argparse.Namespace, recognizer: Recognizer | None)
             scores[name]["DNSMOS"].append(metrics.dnsmos(waveform))
             scores[name]["STOI"].append(metrics.stoi(clean[:length], waveform[:length]))
             if recognizer is not None:
-                expected = recognizer.words(heard["clean"])
-                scores[name]["errors"].append(edit_distance(expected, recognizer.words(heard[name])))
+                expected = recognizer.words(transcripts["clean"])
+                scores[name]["errors"].append(edit_distance(expected, recognizer.words(transcripts[name])))
                 scores[name]["words"].append(len(expected))
         if options.output:
             save_audio(options.output / f"{Path(pair['noisy']).stem}.wav", enhanced)

@@ -163,7 +163,7 @@ def _codebooks(section: TokenizerConfig | VocoderConfig) -> str:
 def _quality(path: Path, fingerprint: str) -> str:
     try:
         report = read_json(path, CheckpointError)
-        found, rows, metrics = report["fingerprint"], report["rows"], report["metrics"]
+        evaluated, rows, metrics = report["fingerprint"], report["rows"], report["metrics"]
         table = [
             ["layers", "kbit/s", *(metric["heading"] for metric in metrics.values())],
             ["---", *["---:"] * (1 + len(metrics))],
@@ -181,8 +181,8 @@ def _quality(path: Path, fingerprint: str) -> str:
             f"{path} is no report of an evaluation ({type(error).__name__}: {error}): "
             "expected resynthesis.json as `semtok evaluate` writes it"
         ) from error
-    if found != fingerprint:
-        raise CheckpointError(f"{path} is of tokenizer {found}, this checkpoint of {fingerprint}: evaluate it anew")
+    if evaluated != fingerprint:
+        raise CheckpointError(f"{path} is of tokenizer {evaluated}, this checkpoint of {fingerprint}: evaluate it anew")
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table) + f"\n\n{' '.join([clips, *judges])}"
 
 

@@ -141,8 +141,8 @@ def edit_distance(reference: Sequence[object], hypothesis: Sequence[object]) -> 
     distances = list(range(len(hypothesis) + 1))
     for row, expected in enumerate(reference, 1):
         diagonal, distances[0] = distances[0], row
-        for column, heard in enumerate(hypothesis, 1):
-            substituted = diagonal + (expected != heard)
+        for column, actual in enumerate(hypothesis, 1):
+            substituted = diagonal + (expected != actual)
             diagonal = distances[column]
             distances[column] = min(substituted, diagonal + 1, distances[column - 1] + 1)
     return distances[-1]

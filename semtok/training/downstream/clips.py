@@ -156,9 +156,9 @@ class Changed:
     def make(self, waveforms: Sequence[Tensor]) -> Iterator[tuple[int, Copies | AudioError]]:
         copies = [self._change(waveform.numpy()) for waveform in waveforms]
         owners = [number for number, of_clip in enumerate(copies) for _ in of_clip]
-        made: dict[int, Copies | AudioError] = dict(self.maker.make([copy for of_clip in copies for copy in of_clip]))
+        arrays: dict[int, Copies | AudioError] = dict(self.maker.make([copy for of_clip in copies for copy in of_clip]))
         for number in range(len(waveforms)):
-            of_clip = [made[place] for place, owner in enumerate(owners) if owner == number]
+            of_clip = [arrays[place] for place, owner in enumerate(owners) if owner == number]
             errors = [copy for copy in of_clip if isinstance(copy, AudioError)]
             yield number, errors[0] if errors else [copy[0] for copy in of_clip if not isinstance(copy, AudioError)]
 

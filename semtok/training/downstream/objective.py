@@ -53,8 +53,8 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
         split = {number: clips.rows[number].get("split") for number in usable}
         self.test_clips = [number for number in usable if split[number] in config.data.test_splits]
         self.validation_clips = [number for number in usable if split[number] in config.data.validation_splits]
-        kept = {*self.test_clips, *self.validation_clips}
-        self.training_clips = [number for number in usable if number not in kept]
+        measured = {*self.test_clips, *self.validation_clips}
+        self.training_clips = [number for number in usable if number not in measured]
         if not self.validation_clips:
             order = np.random.default_rng(config.seed).permutation(self.training_clips).tolist()
             self.validation_clips, self.training_clips = (
@@ -144,9 +144,9 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
         config, layers = self.config.batches, len(self.description.codebooks)
         present = hidden = None
         if config.layer_dropout:
-            kept = generator.random((len(lengths), layers)) >= config.layer_dropout
-            kept[np.arange(len(lengths)), generator.integers(layers, size=len(lengths))] = True
-            present = torch.from_numpy(kept)
+            shown = generator.random((len(lengths), layers)) >= config.layer_dropout
+            shown[np.arange(len(lengths)), generator.integers(layers, size=len(lengths))] = True
+            present = torch.from_numpy(shown)
         if config.time_masks:
             hidden = torch.zeros(len(lengths), max(lengths), dtype=torch.bool)
             for row, length in zip(hidden, lengths, strict=True):
@@ -167,12 +167,12 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
         Raises:
             AudioError: none does.
         """
-        found = [number for number in clips if self.clips.rows[number].get(column, "").strip()]
-        if not found:
+        usable = [number for number in clips if self.clips.rows[number].get(column, "").strip()]
+        if not usable:
             columns = sorted(set().union(*(row.keys() for row in self.clips.rows)))
             raise AudioError(f"no clip has anything in the column {column!r}; the manifests have {columns}")
-        self.tell(len(clips) - len(found), f"clips have nothing in the column {column!r}")
-        return found
+        self.tell(len(clips) - len(usable), f"clips have nothing in the column {column!r}")
+        return usable
 
     def _drop(self, unusable: Sequence[int], reason: str) -> None:
         """Takes clips out of all splits, and says so."""

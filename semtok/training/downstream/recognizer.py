@@ -72,21 +72,21 @@ class RecognizerObjective(Objective[RecognizerTrainingConfig]):
         return {"loss": F.ctc_loss(output.transpose(0, 1), joined, steps, counts, zero_infinity=True)}
 
     def measure(self, batch: Batch) -> list[tuple[str, str]]:
-        """The text of each clip, and what is heard."""
+        """The text of each clip, and what the network writes."""
         output = self.run(batch)
         head = self.network.head
         assert isinstance(head, RecognizerHead)
-        heard = [
+        texts = [
             self.codec.decode(best_path(row[:steps]))
             for row, steps in zip(output, head.steps(batch["lengths"]).tolist(), strict=True)
         ]
-        return [(self._words(clip), text) for clip, text in zip(batch["clips"], heard, strict=True)]
+        return [(self._words(clip), text) for clip, text in zip(batch["clips"], texts, strict=True)]
 
     def summarize(self, measured: Sequence[list[tuple[str, str]]]) -> dict[str, float]:
         """Errors over all characters, which decide, and over all words."""
         pairs = [pair for batch in measured for pair in batch]
-        characters = sum(edit_distance(text, heard) for text, heard in pairs)
-        words = sum(edit_distance(text.split(), heard.split()) for text, heard in pairs)
+        characters = sum(edit_distance(text, hypothesis) for text, hypothesis in pairs)
+        words = sum(edit_distance(text.split(), hypothesis.split()) for text, hypothesis in pairs)
         return {
             "cer": characters / max(1, sum(len(text) for text, _ in pairs)),
             "wer": words / max(1, sum(len(text.split()) for text, _ in pairs)),

@@ -169,8 +169,8 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
             torch.tensor([space, *self.codec.encode(self.clips.rows[crop.clip][self.config.text]), space])
             for crop in crops
         ]
-        books, made = self.description.codebooks, self._head.predict.codebooks
-        rows = [row for layer in made for row in range(books.rows[layer].start, books.rows[layer].stop)]
+        books, predicted = self.description.codebooks, self._head.predict.codebooks
+        rows = [row for layer in predicted for row in range(books.rows[layer].start, books.rows[layer].stop)]
         codes = [self.clips.inputs(crop.clip)[rows].T for crop in crops]
         return {
             "units": pad_sequence(units, batch_first=True),
