@@ -13,6 +13,8 @@ from checkpoints import CLIPS
 from task_models import HEADS, make_model
 
 from semtok import load_audio
+from semtok.errors import ConfigError
+from semtok.training.steps import train
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +87,14 @@ def test_what_is_not_there_is_told(run, models, tmp_path):
     assert code == 2 and "no audio in" in err
     code, _, err = run("classify", CLIPS[0], "-m", models / "lstm")
     assert code == 1 and "is a model of task 'asr': load it by SpeechRecognizer" in err
+
+
+def test_an_unknown_step_of_training_is_told_which_there_are(run, tmp_path):
+    code, _, err = run("train", "everything", tmp_path / "config.yaml")
+    assert (
+        code == 2
+        and "no step 'everything', known are encoder, kmeans, vocoder, language, asr, classifier"
+        in " ".join(err.split())
+    )
+    with pytest.raises(ConfigError, match="no step 'everything' of training, known are encoder, kmeans"):
+        train("everything", "config.yaml")

@@ -6,9 +6,10 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from semtok.cli.options import (
     Checkpoint,
@@ -24,7 +25,19 @@ from semtok.errors import needs_extra
 from semtok.training.steps import STEPS
 from semtok.training.steps import train as run_step
 
+
+class Steps(TyperGroup):
+    """The commands `semtok train STEP`; for another step an error names them all."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            raise typer.BadParameter(f"there is no step {cmd_name!r}, known are {', '.join(STEPS)}")
+        return command
+
+
 train = typer.Typer(
+    cls=Steps,
     no_args_is_help=True,
     help="Train an encoder, codebooks, a vocoder, or a model on tokens. Needs the extra semtok[train].",
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from semtok.downstream.tasks import TASKS
-from semtok.errors import needs_extra
+from semtok.errors import ConfigError, needs_extra
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,10 @@ def train(step: str, config: str, changes: Sequence[str] = ()) -> None:
     `changes` are "key=value" or "section.key=value".
 
     Raises:
-        SemtokError: the extra `train` is not installed, the config is wrong, or there is no audio.
+        SemtokError: no such step, the extra `train` is not installed, the config is wrong, or there is no audio.
     """
+    if step not in STEPS:
+        raise ConfigError(f"there is no step {step!r} of training, known are {', '.join(STEPS)}")
     with needs_extra("train"):
         STEPS[step].run(config, changes)
 

@@ -37,10 +37,9 @@ class TaskData:
     """What is learnt from.
 
     `sources` are sources of speech, by the names that `semtok.speech.sources.open_source` takes, or datasets; columns
-    say what is to be learnt. Rows whose column `split` is
-    one of `leave_out_splits` are left out; those of `validation_splits` are for validation. Where no row is,
-    `validation_clips` of the rows to train on are drawn at random. Rows of `test_splits` are measured once, at the end;
-    where no row is, nothing is.
+    say what is to be learnt. Clips whose column `split` is one of `leave_out_splits` are left out, those of
+    `validation_splits` are for validation. Where there are none, `validation_clips` of the clips to train on are drawn
+    at random. Clips of `test_splits` are measured once, at the end.
 
     `layers` are all of the tokenizer's by default, with the first `stages` of their residual stages (all by default).
     `features` trains on the encoder's features instead of tokens. `augmentation` makes copies of clips.
