@@ -1,7 +1,7 @@
-"""Samples <-> frames, and the windows that long recordings and long tokens go through: the one place with both.
+"""Samples <-> frames, and the windows that long sequences are cut into.
 
-An encoder's front end is a stack of convolutions without padding, each with a kernel and a stride. A frame is counted,
-and is valid, when its whole receptive field lies inside the clip.
+An encoder's front end is a stack of convolutions without padding, each with a kernel and a stride. A clip has all
+frames whose whole receptive field lies inside the clip.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ def frame_mask(lengths: Tensor, frames: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Framing:
-    """How the frames of an encoder lie over the samples.
+    """Which samples each frame of an encoder depends on.
 
     Args:
-        kernels: of the convolutions that make frames of samples, in samples and then in steps of the one before.
-        strides: likewise.
+        kernels: sizes of the convolutions of the front end, the first in samples, each other one in outputs of the
+            convolution before.
+        strides: of the same convolutions, in the same units.
         sample_rate: Hz.
     """
 
@@ -65,7 +66,7 @@ class Framing:
         return max(samples, 0)
 
     def span(self, first: int, last: int) -> tuple[int, int]:
-        """Samples [start, stop) under frames first ... last - 1, which make just these frames by themselves."""
+        """The samples [start, stop) that give frames first ... last - 1, and no other frames."""
         return first * self.hop_length, (last - 1) * self.hop_length + self.minimum_samples
 
     def windows(self, chunk_seconds: float = CHUNK_SECONDS, context_seconds: float = CONTEXT_SECONDS) -> Windows:
