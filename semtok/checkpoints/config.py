@@ -7,7 +7,6 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,7 +112,7 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
         required = required - {"codebooks"} | {"layers", "codebook_sizes"}
     known = hints.keys() & (fields.keys() | set(Codebooks.ENTRIES))
     if unknown := sorted(map(str, entries.keys() - known)):
-        raise ConfigError(f"{where}: unknown keys {unknown}; known are {sorted(known)}{_sections_of(unknown, hints)}")
+        raise ConfigError(f"{where}: unknown keys {unknown}; known are {sorted(known)}")
     if missing := sorted(required - entries.keys()):
         raise ConfigError(f"{where}: missing keys {missing}")
     values = {name: _convert(value, hints[name], f"{where}: {name}") for name, value in entries.items()}
@@ -124,17 +123,6 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
         return kind(**values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-def _sections_of(names: Sequence[str], hints: Mapping[str, Any]) -> str:
-    """Words about those of the names that are keys of a section."""
-    places = [
-        f"{name} in {section}"
-        for name in names
-        for section, kind in hints.items()
-        if dataclasses.is_dataclass(kind) and name in {field.name for field in dataclasses.fields(kind)}
-    ]
-    return f". Keys of sections: {', '.join(places)}" if places else ""
 
 
 def config_entries(config: Any) -> dict[str, Any]:

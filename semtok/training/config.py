@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from semtok.checkpoints.config import Config, read_config
 from semtok.errors import ConfigError
 from semtok.speech.sources import Dataset
 from semtok.training.changes import apply_change
 from semtok.training.config_yaml import parse_yaml
+
+SECTION = {"section": True}
+"""Metadata of a config's field: in a file, the entries of this section may stand beside it, without its name."""
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """What accelerate calls them."""
@@ -69,6 +75,9 @@ class GradientConfig(StepConfig, Schedule):
 def load_config(path: str | Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
     """Reads a YAML file into `kind`, with `changes` to it: "key=value" or "key.key=value", the values YAML.
 
+    Fields of `kind` with the metadata `SECTION` may be written with their name or without, `schedule: {steps: 100}` or
+    `steps: 100`, as their keys differ.
+
     Raises:
         ConfigError: if the file is missing or not YAML, has unknown, missing or ill-typed entries, or a change is no
             such pair.
@@ -79,7 +88,24 @@ def load_config(path: str | Path, kind: type[Config], changes: Sequence[str] = (
         raise ConfigError(f"there is no config file {path} (looked from {Path.cwd()})") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no text in UTF-8: {error}") from error
-    entries = parse_yaml(text, str(path))
+    entries = _in_sections(parse_yaml(text, str(path)), kind)
     for change in changes:
         apply_change(change, entries)
+        entries = _in_sections(entries, kind)
     return read_config(entries, kind, str(path) if not changes else f"{path} with --set {' '.join(changes)}")
+
+
+def _in_sections(entries: Any, kind: type[Config]) -> Any:
+    """Entries of a file with those of each section in it; what is no mapping is the first entry of its section."""
+    hints = typing.get_type_hints(kind)
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    sections = {field.name: hints[field.name] for field in fields if field.metadata.get("section")}
+    if not (isinstance(entries, dict) and sections):
+        return entries
+    entries = dict(entries)
+    for section, part in sections.items():
+        names = [field.name for field in dataclasses.fields(part)]
+        value = entries.pop(section, {})
+        own = dict(value) if isinstance(value, dict) else {names[0]: value}
+        entries[section] = own | {name: entries.pop(name) for name in names if name in entries}
+    return entries

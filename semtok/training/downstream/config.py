@@ -9,7 +9,7 @@ from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.config import FrontConfig
 from semtok.errors import ConfigError, check_positive
 from semtok.speech.sources import Dataset
-from semtok.training.config import Schedule
+from semtok.training.config import SECTION, Schedule
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ class TaskConfig:
 
     folder: str
     tokenizer: str
-    data: TaskData
-    network: FrontTraining
-    batches: Batches
-    schedule: TaskSchedule
+    data: TaskData = field(metadata=SECTION)
+    network: FrontTraining = field(metadata=SECTION)
+    batches: Batches = field(metadata=SECTION)
+    schedule: TaskSchedule = field(metadata=SECTION)
     seed: int = 0
 
     def __post_init__(self) -> None:
