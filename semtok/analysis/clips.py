@@ -64,8 +64,8 @@ def read_tiers(
 
 def _column(value: Any, path: str, tier: str) -> Alignment:
     try:
-        return parse_alignment(parse_json(value, "it", SemtokError) if isinstance(value, str) else value)
-    except (ValueError, TypeError) as error:
+        return parse_alignment(parse_json(value, "the text", SemtokError) if isinstance(value, str) else value)
+    except (SemtokError, ValueError, TypeError) as error:
         raise SemtokError(
             f"the column {tier} of {path} is no alignment ({error!r}): expected [[name, start, duration], ...]"
         ) from error
