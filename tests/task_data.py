@@ -11,8 +11,31 @@ import torch
 from encoders import tiny_model
 
 from semtok import Tokenizer, save_audio
+from semtok.downstream.classifier import ClassifierConfig
+from semtok.downstream.config import FrontConfig
+from semtok.downstream.conformer import ConformerConfig
+from semtok.downstream.enhancer import EnhancerConfig
+from semtok.downstream.pooling import PoolingConfig, StatisticsConfig
+from semtok.downstream.recognizer import LSTMConfig, RecognizerConfig
+from semtok.downstream.synthesizer import SynthesizerConfig
+from semtok.downstream.verifier import VerifierConfig
+from semtok.training.downstream.classifier import ClassifierTrainingConfig
+from semtok.training.downstream.config import (
+    AugmentationConfig,
+    Batches,
+    FrontTraining,
+    TaskConfig,
+    TaskData,
+    TaskSchedule,
+)
+from semtok.training.downstream.enhancer import EnhancerTrainingConfig
+from semtok.training.downstream.recognizer import RecognizerTrainingConfig
+from semtok.training.downstream.synthesizer import SynthesizerTrainingConfig
 from semtok.training.downstream.trainer import train_task
+from semtok.training.downstream.verifier import VerifierTrainingConfig
 
+CONFORMER = ConformerConfig(dim=16, layers=1, heads=2, feedforward=16, kernel=3)
+POOLING = PoolingConfig(statistics=StatisticsConfig())
 TEXTS = ("ONE TWO", "THREE", "FOUR FIVE", "SIX")
 
 
@@ -56,4 +79,41 @@ def changed(config: Any, **changes: Any) -> Any:
             name: changed(getattr(config, name), **value) if isinstance(value, dict) else value
             for name, value in changes.items()
         },
+    )
+
+
+def _common(room: Path, name: str) -> dict:
+    return {
+        "folder": str(room / "runs" / name),
+        "tokenizer": str(room / "tokenizer"),
+        "data": TaskData(sources=[str(room / "clips.csv")], validation_clips=2),
+        "network": FrontTraining(front=FrontConfig(dim=8, attention_dim=4)),
+        "batches": Batches(batch_seconds=2),
+        "schedule": TaskSchedule(steps=4, learning_rate=1e-2, warmup_steps=1, save_every=2, log_every=1),
+    }
+
+
+def task_config(room: Path, task: str, name: str | None = None) -> TaskConfig:
+    """Four steps on the clips of the room, in the folder `runs/NAME` there."""
+    entries = _common(room, name or task)
+    noise = (str(room / "noise"),)
+    if task == "asr":
+        config = RecognizerTrainingConfig(**entries, recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)))
+        return changed(config, batches={"time_masks": 1})
+    if task == "classifier":
+        entries["data"] = changed(
+            entries["data"], augmentation=AugmentationConfig(speeds=(0.9,), noise=noise, noisy_copies=1)
+        )
+        return ClassifierTrainingConfig(**entries, classifier=ClassifierConfig(POOLING), label="speaker")
+    if task == "speaker":
+        config = VerifierTrainingConfig(**entries, verifier=VerifierConfig(POOLING))
+        return changed(config, batches={"crop_seconds": 0.5}, network={"tables_from_centroids": True})
+    if task == "enhance":
+        entries["data"] = changed(entries["data"], augmentation=AugmentationConfig(noise=noise, noisy_copies=2))
+        return EnhancerTrainingConfig(**entries, enhancer=EnhancerConfig(CONFORMER))
+    return SynthesizerTrainingConfig(
+        **entries,
+        synthesizer=SynthesizerConfig(CONFORMER, CONFORMER),
+        aligner=str(room / "runs" / "asr" / "model"),
+        most_aligner_errors=2.0,
     )

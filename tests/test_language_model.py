@@ -23,7 +23,6 @@ from semtok.language.model import SpeechLanguageModel
 from semtok.training.config import load_config
 from semtok.training.language.config import LanguageConfig
 from semtok.training.language.sources import load_utterances
-from semtok.training.language.trainer import LanguageTrainer
 from semtok.training.steps import train
 
 CONFIG = """
@@ -104,26 +103,6 @@ def test_transformers_loads_the_network(room, trained):
 
     network = AutoModelForCausalLM.from_pretrained(room / "frames" / "best")
     assert network.config.vocab_size == 14 and network.config.eos_token_id == 13
-
-
-def test_a_run_resumed_equals_an_unbroken_one(room, trained, monkeypatch):
-    step = LanguageTrainer.step
-
-    def stopping(trainer, number):
-        if number == 5:
-            raise KeyboardInterrupt
-        return step(trainer, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LanguageTrainer, "step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            run_training(room, "broken")
-    assert not (room / "broken" / "test.json").exists()
-    run_training(room, "broken")
-    resumed, unbroken = (load_file(room / name / "model" / "model.safetensors") for name in ("broken", "frames"))
-    for name, tensor in unbroken.items():
-        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
-    assert (room / "broken" / "test.json").read_text() == (room / "frames" / "test.json").read_text()
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Training on seconds of audio: every step runs, resumes as if unbroken, and leaves a checkpoint that decodes."""
+"""Training on seconds of audio: every step runs and leaves a checkpoint that decodes."""
 
 from __future__ import annotations
 
@@ -170,52 +170,6 @@ def test_a_published_vocoder_is_trained_on(vocoder_config, tmp_path):
         train_vocoder(dataclasses.replace(tuned, tokenizer="tiny"))
     with pytest.raises(LayerError, match=r"the tokenizer has no layers \[9\], only \[1, 2\]"):
         train_vocoder(dataclasses.replace(tuned, single_layers=[2, 9]))
-
-
-def test_encoder_run_resumed_equals_an_unbroken_one(encoder_config, trained_encoder, tmp_path):
-    broken = dataclasses.replace(encoder_config, folder=str(tmp_path / "encoder"))
-    run = Stopping(stop_after=2)
-    with pytest.raises(KeyboardInterrupt):
-        run(train_encoder, broken)
-    train_encoder(broken)
-    resumed, unbroken = (load_file(f / "model.safetensors") for f in (tmp_path / "encoder/encoder", trained_encoder))
-    for name, tensor in unbroken.items():
-        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0)
-
-
-def test_vocoder_run_resumed_equals_an_unbroken_one(vocoder_config, tmp_path):
-    unbroken, broken = (dataclasses.replace(vocoder_config, folder=str(tmp_path / n / "vocoder")) for n in "ab")
-    train_vocoder(unbroken)
-    with pytest.raises(KeyboardInterrupt):
-        Stopping(stop_after=3)(train_vocoder, broken)
-    train_vocoder(broken)
-    first, second = (load_file(Path(c.folder) / "checkpoint/vocoder.safetensors") for c in (unbroken, broken))
-    for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=0, atol=0)
-
-
-class Stopping:
-    """Runs a training function and interrupts it in its `stop_after + 1`-th step, as Ctrl-C would."""
-
-    def __init__(self, stop_after: int) -> None:
-        self.left = stop_after
-
-    def __call__(self, train, config):
-        from semtok.training.encoder import trainer as encoder
-        from semtok.training.vocoder import trainer as vocoder
-
-        kind = encoder.EncoderTrainer if train is train_encoder else vocoder.VocoderTrainer
-        original = kind.step
-
-        def step(trainer, number):
-            if self.left == 0:
-                raise KeyboardInterrupt
-            self.left -= 1
-            return original(trainer, number)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kind, "step", step)
-            train(config)
 
 
 def test_layer_dropout_is_uniform_and_never_drops_all():
