@@ -356,7 +356,15 @@ def test_more_features_than_memory_holds_are_clustered_in_parts(tmp_path, monkey
     tiny_model("hubert-base").save_pretrained(tmp_path / "encoder")
     source = Repository("mine", tmp_path / "encoder")
     monkeypatch.setattr("semtok.analysis.fitting._MEMORY_BYTES", 1)
-    (tokenizer,) = fit_tokenizers(source, folder, tmp_path / "cache", codebook_sizes=[8], layers=[2], normalize=False)
+    (tokenizer,) = fit_tokenizers(
+        source,
+        folder,
+        tmp_path / "cache",
+        codebook_sizes=np.array([8]),
+        layers=np.array([2]),
+        normalize=False,
+        seed=np.int64(0),
+    )
     (row,) = Study(tokenizer, folder, tmp_path / "report").codes().rows
     assert row["used"] == 1 and row["unexplained"] < 0.9
 

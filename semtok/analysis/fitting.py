@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Sequence
 from itertools import groupby
@@ -79,12 +80,13 @@ def fit_tokenizers(
     depth = source.read_json(CONFIG).get("num_hidden_layers")
     if not isinstance(depth, int):
         raise CheckpointError(f"{source.name} is no encoder: its {CONFIG} has no num_hidden_layers")
-    chosen = check_layers(layers or range(1, depth + 1), range(depth + 1), owner=f"the encoder {source.name}")
+    wanted = range(1, depth + 1) if layers is None else layers
+    chosen = check_layers(wanted, range(depth + 1), owner=f"the encoder {source.name}")
     normalized = normalizes(source) if normalize is None else normalize
-    speech = Speech([os.fspath(audio)])
+    speech, seed = Speech([os.fspath(audio)]), operator.index(seed)
     targets = {
         size: folder / f"tokenizer-{_identity(source, speech, size, chosen, normalized, seed)}"
-        for size in codebook_sizes
+        for size in map(operator.index, codebook_sizes)
     }
     if missing := {size: target for size, target in targets.items() if not (target / CONFIG).exists()}:
         model = read_encoder(source, max(chosen))

@@ -72,7 +72,7 @@ def export_onnx(
     if len({part.fingerprint for part in parts}) > 1:
         raise SemtokError("the vocoder is of another tokenizer: load both from one checkpoint")
     both = [layer for layer in tokenizer.layers if all(layer in part.layers for part in parts)]
-    chosen = check_layers(layers or both, both, owner="this checkpoint")
+    chosen = check_layers(both if layers is None else layers, both, owner="this checkpoint")
     description = _describe(tokenizer, vocoder, chosen)
     samples = tokenizer.encoder.minimum_samples + _EXAMPLE_FRAMES * tokenizer.hop_length
     with atomic_folder(folder) as aside:

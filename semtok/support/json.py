@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from semtok.errors import SemtokError
 
 # Parsed JSON takes up to 25 times the memory of its text: of empty objects, for instance.
@@ -75,6 +77,13 @@ def parse_json(content: str | bytes, where: str, error: type[SemtokError]) -> An
     except ValueError as problem:
         raise error(f"{where} is not JSON that semtok reads: {problem}") from problem
     return value
+
+
+def plain(value: object) -> Any:
+    """A number of numpy as one of Python: the `default` of `json.dumps` for numbers that a caller gave."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} has no form in JSON")
 
 
 def _entries(content: bytes, where: str, error: type[SemtokError]) -> dict[str, Any]:

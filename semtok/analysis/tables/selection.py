@@ -21,7 +21,7 @@ def selection_table(tokenizer: Tokenizer, quality: Value, unit: str, layers: Seq
     """`select_layers` of these layers (all by default) by a quality in some unit, and which set is the knee."""
     codebooks, rate = tokenizer.codebooks, tokenizer.frame_rate
     choices = select_layers(
-        layers or tokenizer.layers,
+        tokenizer.layers if layers is None else layers,
         quality,
         lambda subset: rate * codebooks.select(subset, owner="the tokenizer").bits,
         most=_MOST_LAYERS,

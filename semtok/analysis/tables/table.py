@@ -13,6 +13,7 @@ from typing import Any
 
 from semtok.errors import SemtokError
 from semtok.support.atomic import atomic_write
+from semtok.support.json import plain
 
 _CACHE = "study-cache"
 
@@ -68,7 +69,7 @@ class TableCache:
 
     def get(self, name: str, origin: Any, compute: Callable[[], Table]) -> Table:
         """The table, computed if there is none of this name and of an equal `origin` (all that JSON can hold)."""
-        digest = hashlib.sha256(json.dumps([name, origin], sort_keys=True).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps([name, origin], sort_keys=True, default=plain).encode()).hexdigest()[:16]
         file = self.folder / f"{name}-{digest}.json"
         if file.exists():
             return Table(**json.loads(file.read_text(encoding="utf-8")))
