@@ -17,7 +17,7 @@ from language_data import equal, make_tokens
 from safetensors.torch import load_file, save_file
 
 from semtok import Tokenizer, Tokens, Vocoder, corpus, load_audio
-from semtok.errors import CheckpointError, ConfigError, TextError, TokensError
+from semtok.errors import CheckpointError, ConfigError, SemtokError, TextError, TokensError
 from semtok.language import UnitVocabulary, Word, read_words, shuffle_words
 from semtok.language.model import SpeechLanguageModel
 from semtok.training.config import load_config
@@ -188,8 +188,22 @@ def test_damaged_weights_are_refused(room, trained, tmp_path):
     with refuses(CheckpointError, "model.safetensors does not fit", "lm_head.weight"):
         SpeechLanguageModel.from_pretrained(folder)
     weights.write_bytes(weights.read_bytes()[:500])
-    with refuses(CheckpointError, "model.safetensors cannot be loaded", "fetch it again"):
+    with refuses(CheckpointError, "model.safetensors: it is truncated", "fetch it again"):
         SpeechLanguageModel.from_pretrained(folder)
+
+
+def test_the_config_of_a_network_chooses_neither_weights_nor_memory(room, trained, tmp_path):
+    folder = shutil.copytree(room / "frames" / "best", tmp_path / "model")
+    path, weights = folder / "config.json", load_file(folder / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, folder / "other.safetensors", {"format": "pt"})
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps(entries | {"transformers_weights": "other.safetensors"}))
+    state = SpeechLanguageModel.from_pretrained(folder).network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in weights.items())
+    for sizes in ({"vocab_size": 1 << 30}, {"num_hidden_layers": 1 << 30}, {"model_type": "wavlm"}):
+        path.write_text(json.dumps(entries | sizes))
+        with refuses(SemtokError, str(folder)):
+            SpeechLanguageModel.from_pretrained(folder)
 
 
 def test_continue_writes_prompt_and_continuation(run, room, trained, tmp_path, istft_folder):

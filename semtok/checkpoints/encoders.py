@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,12 +50,29 @@ def read_encoder(repository: Repository, layers: int) -> PreTrainedModel:
     config, model_class = _config_and_class(repository, layers)
     config.num_hidden_layers = max(layers, 1)
     path, files = _fetch_weights(repository)
-    empty = _without_weights(model_class, config, repository.file(CONFIG))
-    wanted = sum(tensor.numel() for tensor in empty.parameters())
     weights: dict[str, Tensor] = {}
     for file in files:
         weights |= read_state_dict(file, wanted=lambda name: not _is_above(name, config.num_hidden_layers))
-    # Weights that are missing or of another shape are named below, once so many numbers are known to fit into memory.
+    model, report = load_model(model_class, config, weights, path)
+    missing = set(report["missing_keys"])
+    if wrong := sorted(missing - {_MASK_EMBEDDING}) + sorted(report["mismatched_keys"]):
+        raise CheckpointError(f"{path} does not fit the {CONFIG} beside it; missing or of another shape: {wrong[:20]}")
+    if _MASK_EMBEDDING in missing:
+        model.masked_spec_embed.data.zero_()  # it was drawn at random
+    return model
+
+
+def load_model(
+    model_class: Any, config: Any, weights: dict[str, Tensor], path: Path
+) -> tuple[PreTrainedModel, Mapping[str, Any]]:
+    """A model of transformers with these weights, in float32, and transformers' report of what is missing.
+
+    Raises:
+        CheckpointError: the config asks for far more than there is, or transformers refuses; `path` is that of the
+            weights.
+    """
+    wanted = sum(tensor.numel() for tensor in _without_weights(model_class, config, path).parameters())
+    # Weights that are missing or of another shape are in the report, once so many numbers are known to fit into memory.
     if wanted > 2 * (stored := sum(tensor.numel() for tensor in weights.values())) + _SPARE_WEIGHTS:
         raise CheckpointError(
             f"{path} does not fit the {CONFIG} beside it: it has {stored} numbers for a model of {wanted}"
@@ -73,12 +90,7 @@ def read_encoder(repository: Repository, layers: int) -> PreTrainedModel:
             )
     except ImportError as error:
         raise _environment_error(error) from error
-    missing = set(report["missing_keys"])
-    if wrong := sorted(missing - {_MASK_EMBEDDING}) + sorted(report["mismatched_keys"]):
-        raise CheckpointError(f"{path} does not fit the {CONFIG} beside it; missing or of another shape: {wrong[:20]}")
-    if _MASK_EMBEDDING in missing:
-        model.masked_spec_embed.data.zero_()  # it was drawn at random
-    return model
+    return model, report
 
 
 def empty_encoder(repository: Repository, layers: int) -> PreTrainedModel:
@@ -88,7 +100,7 @@ def empty_encoder(repository: Repository, layers: int) -> PreTrainedModel:
 
 
 def _without_weights(model_class: Any, config: Any, path: Path) -> PreTrainedModel:
-    """The model of the config at `path` on the meta device, where weights take no memory."""
+    """The model of a config on the meta device, where weights take no memory; `path` is for the error."""
     with loading(path), quiet_transformers(), torch.device("meta"):
         model: PreTrainedModel = model_class(config)
     return model

@@ -6,10 +6,9 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,11 +16,13 @@ from semtok.audio.lengths import Windows
 from semtok.audio.recordings import AudioInput
 from semtok.checkpoints.card import Card
 from semtok.checkpoints.config import CONFIG, read_config, write_config
-from semtok.checkpoints.encoders import quiet_transformers
+from semtok.checkpoints.encoders import load_model, quiet_transformers
 from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.untrusted import read_state_dict
+from semtok.checkpoints.untrusted.source import loading
 from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.token_model import TokenModel
-from semtok.errors import CheckpointError, ConfigError, TokensError
+from semtok.errors import MOST_LAYERS, CheckpointError, ConfigError, TokensError
 from semtok.language.vocabulary import UnitVocabulary
 from semtok.networks.sequences import join, run
 from semtok.support.atomic import atomic_write
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _CONFIG, _WEIGHTS = "language.json", "model.safetensors"
+_LEFT_OUT = ("transformers_weights", "auto_map", "quantization_config")
 # Bounds memory: ids whose scores over the vocabulary are held at a time, padding included.
 _IDS_AT_A_TIME = 4096
 
@@ -55,6 +57,28 @@ class LanguageModelConfig:
             raise ConfigError(f"format_version must be 1, got {self.format_version}: update semtok")
         if self.vocabulary.layout != "flattened":
             raise ConfigError(f"the vocabulary must be in the layout flattened, got {self.vocabulary.layout}")
+
+
+def _read_network_config(repository: Repository) -> tuple[Any, Any]:
+    """The config of transformers in a repository, and the class of its network.
+
+    Entries that choose other weights, code or arithmetic are left out.
+    """
+    entries, path = repository.read_json(CONFIG), repository.file(CONFIG)
+    with quiet_transformers():
+        from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+    kind = entries.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        raise CheckpointError(f"{path} describes no model that transformers knows: model_type {kind!r}")
+    with loading(path):
+        plain = {name: value for name, value in entries.items() if name not in _LEFT_OUT and name[0] != "_"}
+        config = CONFIG_MAPPING[kind].from_dict(plain)
+        layers = config.num_hidden_layers
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise CheckpointError(f"{path} describes no language model: a model of type {kind!r}")
+    if layers > MOST_LAYERS:
+        raise ConfigError(f"{path}: num_hidden_layers must be at most {MOST_LAYERS}, got {layers}")
+    return config, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
 class SpeechLanguageModel(TokenModel):
@@ -84,23 +108,11 @@ class SpeechLanguageModel(TokenModel):
         """The model that a repository holds; errors as in `from_pretrained`."""
         path = repository.file(_CONFIG)
         config = read_config(repository.read_json(_CONFIG), LanguageModelConfig, str(path))
-        folder = repository.file(CONFIG).parent
         weights = repository.file(_WEIGHTS)
-        try:
-            with quiet_transformers():
-                from transformers import AutoModelForCausalLM
-
-                network, report = AutoModelForCausalLM.from_pretrained(
-                    str(folder),
-                    dtype=torch.float32,
-                    local_files_only=True,
-                    use_safetensors=True,
-                    output_loading_info=True,
-                )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"{weights} cannot be loaded: {error}; fetch it again") from error
+        shape, model_class = _read_network_config(repository)
+        network, report = load_model(model_class, shape, read_state_dict(weights), weights)
         if wrong := sorted(report["missing_keys"]) + sorted(report["mismatched_keys"]):
-            raise CheckpointError(f"{weights} does not fit the config.json beside it; missing: {wrong}")
+            raise CheckpointError(f"{weights} does not fit the config.json beside it; missing: {wrong[:20]}")
         return cls(network.to(device), config)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
