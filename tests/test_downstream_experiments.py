@@ -34,7 +34,7 @@ def test_comparisons_are_kept_and_reported(room, run_script):
     tested = {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("*/test.json")}
     assert len(tested) == 5 + 3 + 3
     assert json.loads((runs / "only-2-seed-0" / "test.json").read_text())["layers"] == [2]
-    assert len(list((runs / "tokens").glob("*/*.shard"))) == 2  # tokens of all layers, and features
+    assert len(list((runs / "tokens").glob("*/values"))) == 2  # tokens of all layers, and features
     run_script("experiments/downstream.py", *compare, "--seeds", 0, "--steps", 2)
     assert {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("*/test.json")} == tested
 

@@ -74,6 +74,10 @@ def parts(*sizes: int, waveforms: Callable[[int], Any] = waveform, listed: bool 
     return answer
 
 
+def shards(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("[!.]*/index.json"))
+
+
 def assert_holds(store: Any, waveforms: Callable[[int], Tensor] = waveform, clips: Sequence[Clip] = CLIPS) -> None:
     assert store.clips == list(clips)
     for number, clip in enumerate(clips):
@@ -118,18 +122,16 @@ def test_a_process_that_is_killed_loses_one_shard(tmp_path, clips):
     maker = Counter()
     assert_holds(open_store(parts(2, 2, 3), maker, tmp_path))
     assert maker.clips == {0: 7, 1: 7, 2: 5, 3: 5}.get(clips, 3)
-    assert len(list(tmp_path.rglob("*.shard"))) == 3
+    assert len(shards(tmp_path)) == 3
 
 
 def test_an_old_half_of_a_shard_is_removed(tmp_path):
-    open_store(parts(7), Counter(), tmp_path)
-    (shard,) = tmp_path.rglob("*.shard")
-    leftover = shard.with_name(f".{shard.name}.0.tmp")
-    leftover.touch()
+    leftover = tmp_path / ".shard.0.tmp"
+    leftover.mkdir()
+    (leftover / "values").touch()
     os.utime(leftover, (0, 0))
-    shard.unlink()
     open_store(parts(7), Counter(), tmp_path)
-    assert not leftover.exists() and shard.exists()
+    assert not leftover.exists() and len(shards(tmp_path)) == 1
 
 
 def test_only_what_changed_is_made_anew(tmp_path):
@@ -212,23 +214,32 @@ def test_two_runs_that_share_a_folder_do_no_harm(tmp_path):
         assert_holds(store)
 
 
-@pytest.mark.parametrize("damage", ["cut at the end", "cut in the middle", "empty", "longer", "another index", "gone"])
-def test_a_damaged_shard_is_made_anew(tmp_path, damage):
+@pytest.mark.parametrize("name", ["values", "index.json"])
+@pytest.mark.parametrize("damage", ["cut at the end", "cut in the middle", "empty", "longer", "gone"])
+def test_a_damaged_shard_is_made_anew(tmp_path, name, damage):
     open_store(parts(4, 3), Counter(), tmp_path)
-    shard = max(tmp_path.rglob("*.shard"))
-    content = shard.read_bytes()
+    file = shards(tmp_path)[0] / name
+    content = file.read_bytes()
     content = {
         "cut at the end": content[:-1],
         "cut in the middle": content[: len(content) // 2],
         "empty": b"",
         "longer": content + b"x",
-        "another index": content.replace(b'"number": 1', b'"number": 2'),
         "gone": content,
     }[damage]
-    shard.unlink() if damage == "gone" else shard.write_bytes(content)
+    file.unlink() if damage == "gone" else file.write_bytes(content)
     maker = Counter()
     assert_holds(open_store(parts(4, 3), maker, tmp_path))
     assert maker.clips in (3, 4)
+
+
+def test_an_index_that_says_something_else_is_made_anew(tmp_path):
+    open_store(parts(7), Counter(), tmp_path)
+    file = shards(tmp_path)[0] / "index.json"
+    file.write_text(file.read_text().replace('"number": 1', '"number": 2'))
+    maker = Counter()
+    assert_holds(open_store(parts(7), maker, tmp_path))
+    assert maker.clips == 7
 
 
 def test_a_full_disk_harms_nothing(tmp_path):
@@ -238,7 +249,7 @@ def test_a_full_disk_harms_nothing(tmp_path):
 
     with refuses(SemtokError, str(tmp_path), "is full", "run again"):
         open_store(parts(4, 3), Counter(stop=full), tmp_path)
-    assert [Path(name).suffix for name in files_in(tmp_path)] == [".shard"]
+    assert [Path(name).name for name in files_in(tmp_path)] == ["index.json", "values"]
     maker = Counter()
     assert_holds(open_store(parts(4, 3), maker, tmp_path))
     assert maker.clips == 3

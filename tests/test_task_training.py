@@ -57,9 +57,9 @@ def test_every_task_trains_and_is_measured_on_the_test_clips(trained, task):
 
 def test_tokens_are_made_once_for_all_tasks_with_the_same_copies(room, trained):
     tokens = trained / "tokens"
-    assert len(list(tokens.glob("*/*.shard"))) == 1
+    assert len(list(tokens.glob("*/values"))) == 1
     # asr, speaker and tts have no copies, the classifier and the enhancer their own
-    assert len(list(tokens.glob("copies/*/*.shard"))) == 2
+    assert len(list(tokens.glob("copies/*/values"))) == 2
     assert [Path(path).name for path in json.loads((tokens / "left_out.json").read_text())] == [
         "broken.wav",
         "gone.wav",
@@ -69,12 +69,12 @@ def test_tokens_are_made_once_for_all_tasks_with_the_same_copies(room, trained):
 def test_tokens_are_used_again_when_a_manifest_says_something_else(room, trained):
     with (room / "clips.csv").open() as file:
         rows = [row | {"speaker": "anna" if number % 3 else "bert"} for number, row in enumerate(csv.DictReader(file))]
-    before = set((trained / "tokens").rglob("*.shard"))
+    before = set((trained / "tokens").rglob("values"))
     data = {"sources": [str(write_manifest(room / "renamed.csv", rows))], "augmentation": AugmentationConfig()}
     config = changed(task_config(room, "classifier", "renamed"), data=data)
     run_task(ClassifierObjective, config)
     assert UtteranceClassifier.from_pretrained(trained / "renamed" / "model").labels == ("anna", "bert")
-    assert set((trained / "tokens").rglob("*.shard")) == before
+    assert set((trained / "tokens").rglob("values")) == before
 
 
 def objective_of_run(task, config):

@@ -1,8 +1,8 @@
 """The store: arrays that are made of clips, on disk in shards that appear whole, whatever the arrays are.
 
-A part of the clips becomes a shard: one file, whose name is a digest of what made it (the maker's identity) and of what
-it was made of (the part's identity). So a recording that was replaced, or another maker, gives another file, and a run
-that was stopped goes on with the shards that are missing.
+A part of the clips becomes a shard: a folder whose name is a digest of what made it (the maker's identity) and of what
+it was made of (the part's identity). So a recording that was replaced, or another maker, gives another folder, and a
+run that was stopped goes on with the shards that are missing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
-import struct
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,15 +27,12 @@ from semtok.errors import AudioError, SemtokError
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
 from semtok.support.arrays import Integers
-from semtok.support.atomic import atomic_write, remove_leftovers
+from semtok.support.atomic import atomic_folder, atomic_write, remove_leftovers
 from semtok.support.disks import full_disk
 from semtok.support.progress import progress_bar
 
 # Of the format, so that what a later version writes in another one is another file.
 _VERSION = 1
-# A shard ends with the length and the checksum of its index, and these letters.
-_TRAILER = struct.Struct("<QI4s")
-_LETTERS = b"SEMT"
 _ALIGNMENT = 8
 # Listed clips of a shard.
 _PART_CLIPS = 64
@@ -184,7 +181,7 @@ class Store:
             self.left_out |= {shard.clip(entry).id: entry["reason"] for entry in index["left_out"]}
             self._ends.append(len(self.clips))
             total += len(index["clips"]) + len(index["left_out"])
-        blocks = [np.memmap(shard.path, np.uint8, "r").view(np.ndarray) for shard in shards]
+        blocks = [_map(shard.values) for shard in shards]
         self._values = {name: Values(form, blocks, spans[name]) for name, form in forms.items()}
 
     def __len__(self) -> int:
@@ -235,18 +232,22 @@ def open_store(
     """
     forms = dict(maker.forms)
     made_by = _digest([_VERSION, maker.identity, {name: [str(dtype), shape] for name, (dtype, shape) in forms.items()}])
-    shards = [_Shard(folder / made_by, _digest([made_by, part.identity]), part) for part in parts]
+    shards = [_Shard(folder, _digest([made_by, part.identity]), part) for part in parts]
     missing = [shard for shard in shards[processes.index :: processes.count] if shard.index() is None]
     is_main = processes.index == 0
     if missing:
-        (folder / made_by).mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder / made_by)
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
     with (
         full_disk(folder, SemtokError),
         progress_bar(description, len(missing), visible=is_main and bool(missing)) as bar,
     ):
         for shard in missing:
-            shard.write(maker, forms)
+            try:
+                shard.write(maker, forms)
+            except OSError:
+                if shard.index() is None:  # else another run has made it meanwhile
+                    raise
             bar.advance()
         processes.wait()
         store = Store(forms, shards)
@@ -259,7 +260,7 @@ def open_store(
 
 @dataclass(frozen=True)
 class _Shard:
-    """A file: the arrays of clips one after the other, then an index of them as JSON, then `_TRAILER`."""
+    """A folder: `values`, the arrays of clips one after the other, and `index.json`, which says where each is."""
 
     folder: Path
     digest: str
@@ -267,48 +268,61 @@ class _Shard:
 
     @property
     def path(self) -> Path:
-        return self.folder / f"{self.digest}.shard"
+        return self.folder / self.digest
+
+    @property
+    def values(self) -> Path:
+        return self.path / "values"
 
     def index(self) -> dict[str, Any] | None:
-        """Where everything is, or None if there is no such file, or one that was cut."""
+        """Where everything is, or None if there is no such shard, or one with a file that was cut or changed."""
         try:
-            with self.path.open("rb") as file:
-                end = file.seek(-_TRAILER.size, 2)
-                length, checksum, letters = _TRAILER.unpack(file.read())
-                file.seek(end - length)
-                text = file.read(length)
-        except (OSError, ValueError):
+            written = json.loads((self.path / "index.json").read_text(encoding="utf-8"))
+            index: dict[str, Any] = written["index"]
+            whole = self.values.stat().st_size == index["bytes"] and _checksum(index) == written["checksum"]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        if letters != _LETTERS or zlib.crc32(text) != checksum:
-            return None
-        index: dict[str, Any] = json.loads(text)
-        return index if index["bytes"] == end - length else None
+        return index if whole else None
 
     def clip(self, entry: Mapping[str, Any]) -> Clip:
         """The clip of an entry of the index, with what is known of it now where it is listed."""
         return self.part.clips[entry["number"]] if self.part.clips else Clip(**entry["clip"])
 
     def write(self, maker: Maker, forms: Mapping[str, Form]) -> None:
-        """Makes the shard; the file appears once it is whole."""
+        """Makes the shard, which appears once it is whole, in place of a damaged one.
+
+        Raises:
+            OSError: it cannot be written, or another run was first.
+        """
+        if self.index() is not None:
+            return  # another run has made it meanwhile
+        shutil.rmtree(self.path, ignore_errors=True)
         entries: list[dict[str, Any]] = []
-        with atomic_write(self.path) as aside, aside.open("wb") as file:
-            for number, clip, outcome in _make(maker, self.part.read()):
-                entry: dict[str, Any] = {"number": number, "clip": dataclasses.asdict(clip)}
-                if isinstance(outcome, AudioError):
-                    entry["reason"] = str(outcome)
-                else:
-                    entry["spans"] = {
-                        name: [_write(file, copy[name], form) for copy in outcome] for name, form in forms.items()
-                    }
-                entries.append(entry)
+        with atomic_folder(self.path) as aside:
+            with (aside / "values").open("wb") as file:
+                for number, clip, outcome in _make(maker, self.part.read()):
+                    entry: dict[str, Any] = {"number": number, "clip": dataclasses.asdict(clip)}
+                    if isinstance(outcome, AudioError):
+                        entry["reason"] = str(outcome)
+                    else:
+                        entry["spans"] = {
+                            name: [_write(file, copy[name], form) for copy in outcome] for name, form in forms.items()
+                        }
+                    entries.append(entry)
+                size = file.tell()
             entries.sort(key=lambda entry: int(entry["number"]))
             index = {
-                "bytes": file.tell(),
+                "bytes": size,
                 "clips": [entry for entry in entries if "spans" in entry],
                 "left_out": [entry for entry in entries if "reason" in entry],
             }
-            text = json.dumps(index, default=str).encode()
-            file.write(text + _TRAILER.pack(len(text), zlib.crc32(text), _LETTERS))
+            index = json.loads(json.dumps(index, default=str))
+            text = json.dumps({"checksum": _checksum(index), "index": index})
+            (aside / "index.json").write_text(text, encoding="utf-8")
+
+
+def _checksum(index: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(index).encode())
 
 
 def _make(
@@ -341,6 +355,11 @@ def _write(file: IO[bytes], array: Array, form: Form) -> tuple[int, int]:
     content = array.tobytes()
     file.write(content + bytes(-len(content) % _ALIGNMENT))
     return start, len(array)
+
+
+def _map(path: Path) -> Array:
+    """The bytes of a file in place; no file of no bytes can be mapped."""
+    return np.memmap(path, np.uint8, "r").view(np.ndarray) if path.stat().st_size else np.zeros(0, np.uint8)
 
 
 def _digest(identity: Any) -> str:

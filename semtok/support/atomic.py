@@ -86,7 +86,7 @@ def remove_leftovers(*folders: Path) -> None:
     for path in (path for folder in folders for kind in (".*.tmp", ".*.lock") for path in folder.glob(kind)):
         with suppress(FileNotFoundError):  # its writer renamed it, or another process removed it
             if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _temporary(path: Path) -> Path:
