@@ -395,3 +395,12 @@ def test_commands_of_lhotse_are_not_run(tmp_path):
         with refuses("has audio of type ['command']"):
             Speech([tmp_path / "cuts.jsonl.gz"])
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_list_of_cuts_that_ends_early_is_refused(tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    path = tmp_path / "cuts.jsonl.gz"
+    lhotse.CutSet.from_cuts([lhotse.Recording.from_file(CLIPS[0]).to_cut()]).to_file(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with refuses("cuts.jsonl.gz is no manifest of cuts"):
+        Speech([path])

@@ -95,7 +95,16 @@ class Cuts(FileSource):
                         yield _checked(deserialize_item(parse_json(line, where, AudioError)), where)
         except AudioError:
             raise
-        except (AttributeError, AssertionError, LookupError, TypeError, ValueError, OSError, zlib.error) as error:
+        except (
+            AttributeError,
+            AssertionError,
+            EOFError,
+            LookupError,
+            OSError,
+            TypeError,
+            ValueError,
+            zlib.error,
+        ) as error:
             raise AudioError(f"{self._manifest} is no manifest of cuts: {error!r}") from error
 
 
