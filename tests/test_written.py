@@ -90,7 +90,7 @@ def test_the_cache_of_a_study_is_made_anew(tmp_path):
     shutil.copytree(WRITTEN / "study", tmp_path / "report")
     tokenizer = make_tokenizer()
     study = Study(tokenizer, audio, tmp_path / "report")
-    tokens = tokenizer.encode([clip.path for clip in study.clips])
+    tokens = tokenizer.encode([audio / clip.path for clip in study.speech.clips])
     expected = [utterance.codes[0] for utterance in tokens]
     assert torch.from_numpy(study.frames.codes).equal(torch.cat(expected, dim=1))
     fresh = Study(tokenizer, audio, tmp_path / "fresh")
