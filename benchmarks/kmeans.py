@@ -71,7 +71,7 @@ def save_features(options: argparse.Namespace, folder: Path) -> int:
     """Features of all of `LAYERS`, float16 [layers, frames, 192], of random clips; answers the number of frames."""
     encoder = Tokenizer.from_pretrained("tiny").encoder
     corpus = load_corpus(options.audio, folder / "audio", sample_rate=encoder.sample_rate)
-    pieces = draw_pieces(corpus, encoder.sample_rate, options.hours, seed=0)
+    pieces = draw_pieces(corpus.lengths, encoder.sample_rate, options.hours, seed=0)
     batches = split_parts(pieces, encoder, sys.maxsize, batch_seconds=60)[0]
     features = torch.stack(collect_features(encoder, corpus, batches, LAYERS, visible=True))
     np.save(options.features, features.numpy())

@@ -375,9 +375,9 @@ def test_models_lists_what_goes_by_name(run):
 
 @pytest.mark.parametrize("step", ["encoder", "kmeans", "vocoder"])
 def test_train_runs_the_step_of_the_training_module(run, tmp_path, monkeypatch, step):
-    from semtok.training import __main__ as training
+    from semtok.cli import learning
 
-    monkeypatch.setattr(training, "train", called := create_autospec(training.train))
+    monkeypatch.setattr(learning, "run_step", called := create_autospec(learning.run_step))
     config = tmp_path / "step.yaml"
     config.touch()
     assert run("train", step, config, "--set", "steps=3", "--set", "a.b=c") == (0, "", "")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import DATA, ROOT
+from helpers import ROOT, TESTS
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.downstream import TextToSpeech
 
-GOLDEN = DATA / "golden"
+GOLDEN = TESTS / "golden"
 CLIPS = {
     path.stem: path
     for path in (

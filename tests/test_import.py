@@ -247,13 +247,13 @@ def test_parts_of_speechbrains_folders(run, wavlm, tmp_path):
     name = "hifigan-wavlm-l1-3-4-k20-LibriTTS"
     shutil.copytree(wavlm.folder / "old", tmp_path / name, ignore=shutil.ignore_patterns("kmeans"))
     choice = ("--encoder", wavlm.encoder, "--dataset", "LibriSpeech", "--num-clusters", 20)
-    code, out, _ = run(
+    code, out, err = run(
         "import", "speechbrain", tmp_path / "codebooks", *choice, "--layers", "4,1", "-o", tmp_path / "a"
     )
-    assert (code, out.count("\n")) == (0, 1)
+    assert (code, out.count("\n")) == (0, 1), err
     assert Tokenizer.from_pretrained(tmp_path / "a").layers == (1, 4)
-    code, out, _ = run("import", "speechbrain", tmp_path / name, "-o", tmp_path / "b")
-    assert (code, out.count("\n")) == (0, 1)
+    code, out, err = run("import", "speechbrain", tmp_path / name, "-o", tmp_path / "b")
+    assert (code, out.count("\n")) == (0, 1), err
     assert Vocoder.from_pretrained(tmp_path / "b").layers == LAYERS
     # each says what it is of; the folder of the one does not take the other
     code, _, err = run("import", "speechbrain", tmp_path / name, "-o", tmp_path / "a")

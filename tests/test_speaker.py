@@ -20,10 +20,10 @@ from semtok.checkpoints.card import checkpoint_card
 from semtok.checkpoints.config import CheckpointConfig
 from semtok.errors import AudioError, ConfigError, SpeakerError
 from semtok.evaluation import resynthesis
-from semtok.evaluation.resynthesis import Clip
 from semtok.networks.config import SpeakerConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.networks.speaker import SpeakerEncoder
+from semtok.speech.reading import Speech
 from semtok.speech.store import Values
 from semtok.training.config import load_config
 from semtok.training.vocoder.config import SpeakerTrainingConfig, VocoderTrainingConfig
@@ -133,7 +133,7 @@ def test_no_speaker_is_the_same_beside_others(vocoder, tokens):
 
 @pytest.mark.parametrize("speaker", [False, True])
 def test_evaluation_tells_the_voice_of_each_clip_if_asked(tokenizer, vocoder, speaker):
-    (outputs,) = resynthesis._resynthesise(tokenizer, vocoder, [Clip(CLIPS[0], "")], [(1,)], speaker)
+    (outputs,) = resynthesis._resynthesise(tokenizer, vocoder, Speech([CLIPS[0].parent]).parts(1)[0], [(1,)], speaker)
     voice = vocoder.speaker(CLIPS[0]) if speaker else None
     expected = vocoder.decode(tokenizer.encode(CLIPS[0]), layers=[1], speaker=voice)
     torch.testing.assert_close(torch.from_numpy(outputs[1,]), expected[0], rtol=1e-4, atol=1e-5)

@@ -1,6 +1,6 @@
 """Writes the golden sounds of `tiny` and the golden tokens of `tiny-tts` beside it, for `tests/test_golden.py`.
 
-    python tests/data/golden/make.py            # from the repository's root, after a new edition
+    python tests/golden/make.py            # from the repository's root, after a new edition
 
 The tokens of the recordings come from `semtok encode --model tiny`.
 """
@@ -28,7 +28,7 @@ def save(name: str, waveform: torch.Tensor) -> None:
 def main() -> None:
     vocoder = Vocoder.from_pretrained("tiny")
     tokens = Tokens.load(HERE / "speech.safetensors").cut(0, FRAMES)
-    voice = vocoder.speaker(load_audio(HERE.parent / "arctic_axb_a0004.flac"))
+    voice = vocoder.speaker(load_audio(HERE.parent / "data" / "arctic_axb_a0004.flac"))
     save("all_layers", vocoder.decode(tokens)[0])
     save("layers_7_3", vocoder.decode(tokens, layers=[7, 3])[0])
     save("other_voice", vocoder.decode(tokens, speaker=voice)[0])
