@@ -70,7 +70,7 @@ def import_speechbrain(
         tokenizer = reader.tokenizer_parts(source, layers=layers, encoder=encoder)
         load = read_encoder if tokenizer.config.encoder == ENCODER else empty_encoder
         model = load(tokenizer.encoder, max(tokenizer.centroids))
-        codebooks = tokenizer.config.codebooks.select(tokenizer.centroids, owner="the repository")
+        codebooks = tokenizer.config.codebooks.select(sorted(tokenizer.centroids), owner="the repository")
         saved = dataclasses.replace(saved, tokenizer=dataclasses.replace(tokenizer.config, codebooks=codebooks))
     if layout.has_vocoder:
         vocoder = reader.vocoder_parts(source)
