@@ -25,7 +25,7 @@ def normalize(waveforms: Tensor) -> Tensor:
 
 
 class Classes:
-    """The classes of all targets, int16 [frames of the corpus] each, addressed by clip and frame.
+    """The classes of all targets, int32 [frames of the corpus] each, addressed by clip and frame.
 
     Every clip has as many frames as the usual front end gives it: windows of 400 samples, 320 apart.
     """
@@ -70,10 +70,10 @@ class Classes:
         return self._fit(lambda clip: view(feature(clip)), target.codebook_size, seed)
 
     def _fit(self, features: Callable[[int], Tensor], codebook_size: int, seed: int) -> Tensor:
-        """Classes of all clips by k-means, fitted on a sample of them: int16 [frames of the corpus]."""
+        """Classes of all clips by k-means, fitted on a sample of them: int32 [frames of the corpus]."""
         points = torch.cat([features(clip) for clip in self._sample(seed)])
         kmeans = KMeans(codebook_size, seed=seed, iterations=12).fit(points)
-        return torch.cat([kmeans.predict(features(clip)).short() for clip in range(len(self.corpus))])
+        return torch.cat([kmeans.predict(features(clip)).int() for clip in range(len(self.corpus))])
 
     def _sample(self, seed: int) -> np.ndarray:
         """Random clips of `target_hours` in all."""

@@ -152,7 +152,7 @@ class EncoderTrainer:
         self.network, self.optimizer = run.accelerator.prepare(network, optimizer)
         self.unwrapped: Student = run.accelerator.unwrap_model(self.network)
         self.classes = Classes(config, corpus)
-        self.classes.values = run.stored("classes", self.classes.first_round)
+        self.classes.values = run.stored(f"classes-{corpus.digest}", self.classes.first_round)
         self.standard = {
             part.features: Standardized.fit(part.features, corpus, config.seed) for part in config.regressions
         }
@@ -324,7 +324,9 @@ class EncoderTrainer:
             waveform = normalize(self.corpus.waveform(clip)).to(self.run.device)
             return self.unwrapped.features(waveform, self.config.second_round_layer).float().cpu()
 
-        self.classes.values = self.run.stored("second_round", lambda: self.classes.second_round(features))
+        self.classes.values = self.run.stored(
+            f"second_round-{self.corpus.digest}", lambda: self.classes.second_round(features)
+        )
         self.second_round = True
         for number, target in enumerate(self.config.targets):
             if target.masked and restart:
