@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from encoders import tiny_model
 from helpers import CLIPS, ROOT, copy_clips, refuses
 
-from semtok import load_audio
+from semtok import Tokenizer, load_audio
 from semtok.audio.disturbances import (
     add_noise,
     babble,
@@ -29,10 +30,11 @@ from semtok.errors import AudioError, ConfigError
 from semtok.training.config import load_config
 from semtok.training.data.corpus import load_corpus
 from semtok.training.data.noises import load_noises
-from semtok.training.encoder.classes import Standardized
+from semtok.training.encoder.classes import Standardized, normalize
 from semtok.training.encoder.config import Consistency, DisturbanceConfig, EncoderConfig, Regression
+from semtok.training.encoder.consistency import ConsistencyLoss
 from semtok.training.encoder.disturbances import Disturber
-from semtok.training.encoder.trainer import build_encoder, train_encoder
+from semtok.training.encoder.trainer import Student, build_encoder, train_encoder
 
 RATE = 16000
 
@@ -143,14 +145,18 @@ def config(tmp_path):
     """A training of three steps on the three recordings, with a hiss as the only recording of noise."""
     (tmp_path / "noise").mkdir()
     soundfile.write(tmp_path / "noise" / "hiss.wav", np.random.default_rng(0).uniform(-0.1, 0.1, RATE), RATE)
+    smoke = load_config(ROOT / "configs" / "smoke" / "encoder.yaml", EncoderConfig)
+    centroids = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
+    tokenizer = Tokenizer.from_centroids(build_encoder(smoke), {1: centroids, 2: centroids}, normalize=True)
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
     return dataclasses.replace(
-        load_config(ROOT / "configs" / "smoke" / "encoder.yaml", EncoderConfig),
+        smoke,
         folder=str(tmp_path / "runs" / "encoder"),
         data=[str(copy_clips(tmp_path / "clips"))],
         targets=[],
         regressions=[Regression(1, "mel", 1.0)],
         disturbances=DisturbanceConfig(clips=1.0, noise=[str(tmp_path / "noise")]),
-        consistency=Consistency([1, 2]),
+        consistency=Consistency(str(tmp_path / "tokenizer"), [1, 2], [2]),
         steps=3,
     )
 
@@ -190,7 +196,7 @@ def test_a_run_tells_clean_and_disturbed_clips_apart(config):
     lines = (Path(config.folder) / "log.jsonl").read_text().splitlines()
     last = json.loads(lines[-1])
     assert last["valid_loss"] == pytest.approx((last["valid_clean_loss"] + last["valid_disturbed_loss"]) / 2)
-    assert last["valid_disturbed_distance"] > 0 and "valid_distance" not in last
+    assert last["valid_disturbed_distance"] > last["valid_distance"] and 0 < last["valid_disturbed_changed"] <= 1
 
 
 def test_training_on_keeps_attention_near(tmp_path):
@@ -258,11 +264,51 @@ def test_disturbances_that_make_no_sense_are_refused(changes, message):
         DisturbanceConfig(**changes)
 
 
-def test_consistency_is_between_two_views(config):
+def test_consistency_needs_disturbances_and_a_tokenizer_of_that_shape(config):
     with refuses(ConfigError, "it needs disturbances"):
         dataclasses.replace(config, disturbances=None)
-    with refuses(ConfigError, "layers 0 to 2", "[7]"):
-        train_encoder(dataclasses.replace(config, consistency=Consistency([7])))
+    deeper = dataclasses.replace(config.consistency, layers=[7])
+    model = config.model | {"num_hidden_layers": 8}
+    with refuses(ConfigError, "layers [7]", "has 2 layers"):
+        train_encoder(dataclasses.replace(config, model=model, consistency=deeper))
+    with refuses(ConfigError, "codes of layers [0]", "codebooks of [1, 2]", "leave out [0]"):
+        train_encoder(dataclasses.replace(config, consistency=dataclasses.replace(deeper, layers=[0], code_layers=[0])))
+    with refuses(ConfigError, "with 64 dimensions", "32 dimensions"):
+        train_encoder(dataclasses.replace(config, model=config.model | {"hidden_size": 64}))
+
+
+@pytest.mark.parametrize("family", ["wavlm-base", "wavlm-large"])
+def test_features_that_are_compared_are_those_that_become_codes(family, tmp_path):
+    """Of encoders with a norm behind the last layer too: a student that is the tokenizer's encoder has no distance."""
+    tiny_model(family).save_pretrained(tmp_path / "encoder")
+    config = EncoderConfig(
+        folder=str(tmp_path), data=[], model={}, start_from=str(tmp_path / "encoder"), disturbances=DisturbanceConfig(),
+        consistency=Consistency(str(tmp_path / "tokenizer"), [1, 3], [1, 3], weight=1.0), batch_seconds=1,
+        crop_seconds=1, steps=1, learning_rate=1e-3, warmup_steps=1, validation_clips=1, save_every=1,
+    )  # fmt: skip
+    student = Student(config).eval()
+    dim = student.model.config.hidden_size
+    centroids = torch.randn(50, dim, generator=torch.Generator().manual_seed(0))
+    tokenizer = Tokenizer.from_centroids(tiny_model(family), {1: centroids, 3: centroids}, normalize=True)
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    clean = normalize(load_audio(CLIPS[0])[None, :16000])
+    with torch.no_grad():
+        _, features = student(clean, torch.zeros(1, features_of(student, clean), dtype=torch.bool))
+    loss = ConsistencyLoss(config.consistency, dim, tokenizer.hop_length, torch.device("cpu"))
+    _, same = loss(features, clean)
+    assert same["distance"] < 1e-4 and same["changed"] < 0.01
+    heard = [layer.roll(1, 1).requires_grad_(True) for layer in features]
+    total, other = loss(heard, clean)
+    assert other["distance"] > 0.01 and other["changed"] > 0.1 and other["codes"] > same["codes"]
+    assert torch.isclose(total, other["distance"] + other["codes"])
+    total.backward()
+    with torch.no_grad():
+        nearer, _ = loss([layer - 1e-3 * layer.grad / layer.grad.norm() for layer in heard], clean)
+    assert nearer < total
+
+
+def features_of(student, waveforms):
+    return int(student.model._get_feat_extract_output_lengths(waveforms.shape[1]))
 
 
 def test_noises_of_training_are_in_no_recording_that_is_measured():

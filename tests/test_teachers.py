@@ -19,7 +19,6 @@ from semtok.errors import CheckpointError, ConfigError
 from semtok.training.data.corpus import load_corpus
 from semtok.training.encoder.config import (
     AttentionDecay,
-    Consistency,
     DisturbanceConfig,
     EncoderConfig,
     Regression,
@@ -82,7 +81,6 @@ def config(whisper, wavlm, tmp_path):
         teachers=[Teacher(str(whisper), 2, at=2, components=8), Teacher(str(wavlm), 3, at=1, components=4, weight=0.5)],
         regressions=[Regression(1, "mel", 0.5)],
         disturbances=DisturbanceConfig(clips=0.5),
-        consistency=Consistency([1, 2]),
         steps=4,
         batch_seconds=4,
         crop_seconds=2,

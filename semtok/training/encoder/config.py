@@ -103,14 +103,25 @@ class DisturbanceConfig:
 
 @dataclass(frozen=True)
 class Consistency:
-    """Features of these `layers` that a disturbed crop is to have as the clean one has them.
+    """Features and codes of a frozen `tokenizer`, of clean crops, that disturbed crops are to have as well.
 
-    Their squared distance is counted in variances of the clean features, so that layers of any scale weigh the same and
-    features cannot get nearer by getting smaller.
+    With the tokenizer that training started from, clean speech keeps its tokens, so that vocoders and models of tasks
+    go on to serve, and noisy speech comes nearer to them (Gat et al., 2209.15483).
+
+    Attributes:
+        tokenizer: a folder, hub id or bundled name; its encoder has the shape of the student.
+        layers: those whose features are compared.
+        code_layers: those of them whose codes, of the first stage, are compared as well. Codes that tell how speech
+            sounds change with all that is heard, and are not to be learnt.
+        weight: of the squared distance of features, counted in variances, so that layers of any scale weigh the same.
+        code_weight: of the cross-entropy of codes. Near features may still lie on two sides of a border between cells.
     """
 
+    tokenizer: str
     layers: list[int]
-    weight: float = 1.0
+    code_layers: list[int] = field(default_factory=list)
+    weight: float = 4.0
+    code_weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +132,7 @@ class EncoderConfig(GradientConfig):
     `start_from`, a folder or hub id, training goes on from its weights. `targets` are classes to predict; after
     `second_round_step` steps the masked ones are replaced by k-means of the features of `second_round_layer` (HuBERT's
     second iteration). `regressions` keep acoustic detail in the lower layers, which classes and teachers let go. With
-    `disturbances` the student hears speech that is not clean, and `consistency` pulls its features to those of the
-    clean speech.
+    `disturbances` the student hears speech that is not clean; `consistency` asks it for the tokens of the clean speech.
     """
 
     model: dict[str, Any]
@@ -145,8 +155,8 @@ class EncoderConfig(GradientConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.teachers or self.targets or self.regressions):
-            raise ConfigError("an encoder learns from teachers, targets or regressions: give at least one")
+        if not (self.teachers or self.targets or self.regressions or self.consistency):
+            raise ConfigError("an encoder learns from teachers, targets, regressions or consistency: give at least one")
         if self.consistency is not None and self.disturbances is None:
             raise ConfigError("consistency is between clean and disturbed crops: it needs disturbances")
 

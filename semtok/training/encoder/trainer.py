@@ -19,6 +19,7 @@ from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load
 from semtok.training.data.noises import load_noises
 from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
 from semtok.training.encoder.config import EncoderConfig, Regression
+from semtok.training.encoder.consistency import ConsistencyLoss
 from semtok.training.encoder.disturbances import Disturber
 from semtok.training.encoder.locality import keep_gates, start_near
 from semtok.training.encoder.targets import DIMENSIONS
@@ -177,6 +178,10 @@ class EncoderTrainer:
                 leave_out_splits=config.leave_out_splits,
             )
             self.disturber = Disturber(config.disturbances, corpus, self.training, noises, SAMPLE_RATE)
+        self.consistency = None
+        if config.consistency is not None:
+            hop_length = math.prod(model.conv_stride)
+            self.consistency = ConsistencyLoss(config.consistency, model.hidden_size, hop_length, run.device)
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step of the optimiser: the loss, and the accuracy of each layer."""
@@ -227,8 +232,8 @@ class EncoderTrainer:
 
         Returns:
             The sum of all losses; accuracy of each target where it counts, at masked or at visible frames, the mean
-            squared error of each regression at visible ones, the cosine similarity to each teacher's features, and how
-            far the features of disturbed crops are from the clean ones'.
+            squared error of each regression at visible ones, the cosine similarity to each teacher's features, and the
+            parts of `ConsistencyLoss`.
         """
         config, device = self.config, self.run.device
         frames = int(self.unwrapped.model._get_feat_extract_output_lengths(waveforms.shape[1]))
@@ -255,23 +260,11 @@ class EncoderTrainer:
             similarity = F.cosine_similarity(estimate, wanted, dim=-1).mean()
             losses.append(teacher.weight * ((estimate - wanted).abs().mean() + 1 - similarity))
             numbers[f"teacher_{teacher.at}"] = similarity
-        disturbed = (waveforms != clean).any(1)
-        if config.consistency is not None and disturbed.any():
-            distance = self._distance(clean[disturbed], [layer[disturbed.to(device)] for layer in features])
-            losses.append(config.consistency.weight * distance)
-            numbers["distance"] = distance
+        if self.consistency is not None:
+            loss, parts = self.consistency(features, clean.to(device))
+            losses.append(loss)
+            numbers |= parts
         return {"loss": torch.stack(losses).sum(), **numbers}
-
-    def _distance(self, clean: Tensor, features: list[Tensor]) -> Tensor:
-        """Mean squared distance of features [batch, frames, dim] to those of clean crops, in variances of these."""
-        clean = clean.to(self.run.device)
-        with torch.no_grad():
-            _, wanted = self.unwrapped(clean, torch.zeros(features[0].shape[:2], dtype=torch.bool, device=clean.device))
-        distances = [
-            (one.float() - other.float()).square().mean() / other.float().var((0, 1)).mean().clamp(min=1e-6)
-            for one, other in zip(features, wanted, strict=True)
-        ]
-        return torch.stack(distances).mean()
 
     def _acoustic(self, part: Regression, waveforms: Tensor, frames: int) -> Tensor:
         """An acoustic feature of waveforms [batch, samples], around the centre of each frame: [batch, frames, dim]."""
