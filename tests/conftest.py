@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoints import save_checkpoint
 from helpers import ROOT
 from hub_server import HubServer
 from huggingface_hub import close_session, constants
+from language_data import make_text_tokenizer
 from speechbrain_reference import Reference
 
 from semtok import Tokenizer
@@ -47,6 +49,12 @@ def tokenizer(istft_folder) -> Tokenizer:
 def wavlm(tmp_path_factory) -> Reference:
     """A WavLM and its vocoder in the layout of SpeechBrain, with what SpeechBrain makes of them."""
     return Reference("wavlm", tmp_path_factory.mktemp("wavlm"))
+
+
+@pytest.fixture
+def text_tokenizer() -> Any:
+    """Of a text model; tests add tokens to it."""
+    return make_text_tokenizer()
 
 
 @pytest.fixture

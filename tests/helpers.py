@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -47,6 +48,15 @@ def copy_clips(folder: Path) -> Path:
     for path in CLIPS:
         shutil.copy(path, folder)
     return folder
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Writes a manifest with the columns of the first row."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 def files_in(folder: Path) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
 from encoders import tiny_model
+from helpers import write_csv
 
 from semtok import Tokenizer, save_audio
 from semtok.downstream.classifier import ClassifierConfig
@@ -52,18 +52,10 @@ def make_room(folder: Path) -> Path:
         rows.append({"path": f"{number}.wav", "speaker": f"s{number % 2}", "text": TEXTS[number % 4], "split": split})
     (folder / "broken.wav").write_bytes(b"no audio")
     rows += [rows[0] | {"path": "broken.wav"}, rows[0] | {"path": "gone.wav"}]
-    write_manifest(folder / "clips.csv", rows)
+    write_csv(folder / "clips.csv", rows)
     (folder / "noise").mkdir()
     save_audio(folder / "noise" / "hum.wav", 0.1 * torch.randn(5000, generator=generator))
     return folder
-
-
-def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def run_task(objective: Any, config: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
 import json
@@ -26,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
-from helpers import CLIPS, TESTS, copy_clips, files_in, run_python
+from helpers import CLIPS, TESTS, copy_clips, files_in, run_python, write_csv
 
 from semtok import Tokenizer, Vocoder, corpus, load_audio, save_audio
 from semtok.corpus import encoding
@@ -57,14 +56,6 @@ def encoded(tokenizer, tmp_path_factory) -> Path:
     write_csv(folder / "audio/manifest.csv", [{"path": name, "text": name[:5]} for name in NAMES])
     corpus.encode_corpus(tokenizer, folder / "audio", folder / "tokens", num_shards=2)
     return folder / "tokens"
-
-
-def write_csv(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def write_manifest(path, rows):

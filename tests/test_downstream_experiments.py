@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import CLIPS
-from task_data import make_room, run_task, write_manifest
+from helpers import CLIPS, write_csv
+from task_data import make_room, run_task
 from task_models import make_model
 
 from semtok.downstream.config import FrontConfig
@@ -23,7 +23,7 @@ def room(tmp_path_factory) -> Path:
     with (room / "clips.csv").open() as file:
         rows = [row | {"drink": row["speaker"]} for row in csv.DictReader(file)][:13]
     (room / "output" / "manifests").mkdir(parents=True)
-    write_manifest(room / "output" / "manifests" / "intent.csv", [r | {"path": str(room / r["path"])} for r in rows])
+    write_csv(room / "output" / "manifests" / "intent.csv", [r | {"path": str(room / r["path"])} for r in rows])
     return room
 
 
@@ -65,8 +65,8 @@ def test_weights_are_drawn_above_the_words(room, run_script, tmp_path):
 def test_quality_of_enhanced_and_synthetic_speech(tokenizer, istft_folder, tmp_path, run_script):
     make_model("enhancer", tokenizer, str(istft_folder)).save_pretrained(tmp_path / "enhancer")
     make_model("synthesizer", tokenizer, str(istft_folder)).save_pretrained(tmp_path / "synthesizer")
-    write_manifest(tmp_path / "pairs.csv", [{"noisy": str(CLIPS[0]), "clean": str(CLIPS[0])}])
-    write_manifest(tmp_path / "texts.csv", [{"text": "Hello, world"}, {"text": "42"}, {"text": ""}])
+    write_csv(tmp_path / "pairs.csv", [{"noisy": str(CLIPS[0]), "clean": str(CLIPS[0])}])
+    write_csv(tmp_path / "texts.csv", [{"text": "Hello, world"}, {"text": "42"}, {"text": ""}])
     printed = run_script(
         *("experiments/downstream_quality.py", "enhance", "--model", tmp_path / "enhancer"),
         *("--pairs", tmp_path / "pairs.csv", "--output", tmp_path / "wavs"),

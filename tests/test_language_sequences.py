@@ -82,11 +82,6 @@ def test_wrong_encodings_are_refused(bpe, tmp_path):
 WORDS = [Word("the", 0.04, 0.04), Word("cat", 0.08, 0.02), Word("sat", 0.12, 0.04)]
 
 
-@pytest.fixture
-def text_tokenizer():
-    return make_text_tokenizer()
-
-
 def test_words_are_speech_or_text(text_tokenizer):
     vocabulary = UnitVocabulary.of(ONE_ROW).extend(text_tokenizer)
     ids = interleave(ONE_ROW, WORDS, [False, True, False], vocabulary, text_tokenizer)

@@ -11,7 +11,7 @@ from encoders import tiny_model
 from helpers import CLIPS, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from language_data import any_tokens, equal, make_text_tokenizer, make_tokens
+from language_data import any_tokens, equal, make_tokens
 
 from semtok import Tokenizer, Tokens
 from semtok.errors import CheckpointError, ConfigError, LayerError, TokensError
@@ -209,11 +209,6 @@ def test_what_cannot_be_packed_is_refused():
         pack([torch.zeros(2, 3)], 4, padding_id=0)
     with refuses(ConfigError, "at least 1, got 0"):
         pack([torch.zeros(2)], 0, padding_id=0)
-
-
-@pytest.fixture
-def text_tokenizer():
-    return make_text_tokenizer()
 
 
 def tiny_llama(vocab_size, *, tied):

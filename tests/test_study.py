@@ -16,7 +16,7 @@ import soxr
 import torch
 from checkpoints import make_vocoder
 from encoders import tiny_model
-from helpers import CLIPS, copy_clips, refuses
+from helpers import CLIPS, copy_clips, refuses, write_csv
 from task_models import make_model
 
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
@@ -46,10 +46,7 @@ def audio(tmp_path_factory, tokenizer):
         lines.append({"path": name, "phones": [[f"P{c}", t - 0.01, 0.02] for c, t in zip(codes, times, strict=True)]})
         mood = "rare" if number == 0 else "calm" if number % 2 else "glad"
         rows.append({"path": name, "speaker": f"s{number % 4}", "mood": mood, "session": f"x{number}"})
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "manifest.csv", rows)
     (folder / "phones.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder
 

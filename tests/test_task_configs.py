@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import refuses
-from task_data import make_room, write_manifest
+from helpers import refuses, write_csv
+from task_data import make_room
 
 from semtok.downstream import TASKS, DownstreamModel
 from semtok.errors import ConfigError
@@ -34,7 +34,7 @@ def room(tmp_path_factory) -> Path:
     room = make_room(tmp_path_factory.mktemp("configs"))
     with (room / "clips.csv").open() as file:
         rows = [row | {"emotion": row["speaker"]} for row in csv.DictReader(file)]
-    write_manifest(room / "clips.csv", rows)
+    write_csv(room / "clips.csv", rows)
     return room
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import write_csv
 from stores import store_of
-from task_data import TEXTS, changed, make_room, run_task, task_config, write_manifest
+from task_data import TEXTS, changed, make_room, run_task, task_config
 
 from semtok import Tokenizer
 from semtok.downstream import TASKS, DownstreamModel, SpeechRecognizer, TextToSpeech, UtteranceClassifier
@@ -70,7 +71,7 @@ def test_tokens_are_used_again_when_a_manifest_says_something_else(room, trained
     with (room / "clips.csv").open() as file:
         rows = [row | {"speaker": "anna" if number % 3 else "bert"} for number, row in enumerate(csv.DictReader(file))]
     before = set((trained / "tokens").rglob("values"))
-    data = {"sources": [str(write_manifest(room / "renamed.csv", rows))], "augmentation": AugmentationConfig()}
+    data = {"sources": [str(write_csv(room / "renamed.csv", rows))], "augmentation": AugmentationConfig()}
     config = changed(task_config(room, "classifier", "renamed"), data=data)
     run_task(ClassifierObjective, config)
     assert UtteranceClassifier.from_pretrained(trained / "renamed" / "model").labels == ("anna", "bert")
@@ -187,7 +188,7 @@ def planted(room: Path, folder: Path, seed: int, informative: int, others: str) 
         }
         for n in range(200)
     ]
-    manifest = str(write_manifest(folder / f"{others}-{seed}.csv", rows))
+    manifest = str(write_csv(folder / f"{others}-{seed}.csv", rows))
     config = changed(
         task_config(room, "classifier"),
         folder=str(folder / f"{others}-{seed}"),
@@ -242,7 +243,7 @@ def test_labels_that_occur_once_and_labels_never_seen_are_counted(room, tmp_path
     with (room / "clips.csv").open() as file:
         rows = list(csv.DictReader(file))[:13]
     rows[0]["speaker"], rows[8]["speaker"] = "once", "stranger"
-    data = {"sources": [str(write_manifest(room / "odd.csv", rows))], "augmentation": AugmentationConfig()}
+    data = {"sources": [str(write_csv(room / "odd.csv", rows))], "augmentation": AugmentationConfig()}
     config = changed(task_config(room, "classifier"), folder=str(tmp_path / "run"), data=data)
     run_task(ClassifierObjective, config)
     assert UtteranceClassifier.from_pretrained(tmp_path / "run" / "model").labels == ("s0", "s1")
