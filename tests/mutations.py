@@ -94,10 +94,10 @@ def mutate_json(text: str, draw: random.Random) -> str:
         return mutate_bytes(text.encode(), draw).decode("utf-8", "surrogateescape")
     value, raw = copy.deepcopy(json.loads(text)), ""
     for _ in range(draw.randint(1, 3)):
-        found = list(places(value))
-        if not found:
+        inside = list(places(value))
+        if not inside:
             return str(draw.choice(RAW_VALUES))
-        parent, key = draw.choice(found)
+        parent, key = draw.choice(inside)
         how = draw.random()
         if how < 0.15:
             del parent[key]
@@ -285,13 +285,13 @@ def _read_corpus(folder: Path) -> None:
 
 
 def run_config(folder: Path) -> Kind:
-    made = _corpus(folder)
-    return Kind([made / "run.json"], lambda _: _read_corpus(made))
+    tokens_folder = _corpus(folder)
+    return Kind([tokens_folder / "run.json"], lambda _: _read_corpus(tokens_folder))
 
 
 def shard(folder: Path) -> Kind:
-    made = _corpus(folder)
-    return Kind(sorted(made.glob("data/*.parquet")), lambda _: _read_corpus(made))
+    tokens_folder = _corpus(folder)
+    return Kind(sorted(tokens_folder.glob("data/*.parquet")), lambda _: _read_corpus(tokens_folder))
 
 
 KINDS: dict[str, Callable[[Path], Kind]] = {
