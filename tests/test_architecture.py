@@ -112,3 +112,32 @@ def test_importing_semtok_is_light():
 def test_the_public_names_do_not_load_transformers():
     code = "import sys; from semtok import *; print(Tokenizer, Vocoder, 'transformers' in sys.modules)"
     assert run_python("-c", code).split()[-1] == "False"
+
+
+# What a name says is what the thing is to someone who knows speech, and not how it came about.
+EMPTY_WORDS = {"found", "told", "said", "kept", "heard", "made", "taken"}
+
+
+def names_bound(source: str) -> set[str]:
+    """The names of functions, classes, parameters, variables and attributes that a source gives."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return names
+
+
+def test_names_say_what_things_are():
+    assert names_bound("def f(told, *kept):\n    (found, x.said) = [made for made in told]") >= EMPTY_WORDS - {
+        "heard",
+        "taken",
+    }
+    for path in SEMTOK.rglob("*.py"):
+        for name in names_bound(path.read_text(encoding="utf-8")):
+            assert not EMPTY_WORDS & set(name.lower().split("_")), f"{path}: {name}"

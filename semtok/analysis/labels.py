@@ -104,10 +104,10 @@ def _labels(
     labelled = labels >= 0
     pairs = np.unique(np.stack([labels[labelled], frames.groups[labelled]]), axis=1)[0]
     often = np.bincount(pairs, minlength=len(names)) >= _LEAST_CLIPS
-    kept = [name for name, enough in zip(names, often, strict=True) if enough]
-    if len(kept) < 2:
+    usable = [name for name, enough in zip(names, often, strict=True) if enough]
+    if len(usable) < 2:
         raise SemtokError(
-            f"{name} have {len(names)} different labels, {len(kept)} of them in two clips or more: two are needed"
+            f"{name} have {len(names)} different labels, {len(usable)} of them in two clips or more: two are needed"
         )
     (chosen,) = np.nonzero(labelled & often[labels])
     if (count := len(np.unique(groups[chosen]))) < _LEAST_GROUPS:
@@ -115,7 +115,7 @@ def _labels(
             f"{name} of {count} clips, or seconds of few clips, cannot be counted in some and predicted in others: "
             f"{_LEAST_GROUPS} are needed"
         )
-    rare = len(names) - len(kept)
+    rare = len(names) - len(usable)
     notes = [*notes, *([f"{rare} of {len(names)} {name} occur in one clip alone and are left out."] if rare else [])]
     numbers = np.cumsum(often) - 1
-    return Labels(name, tuple(kept), chosen, numbers[labels[chosen]], groups[chosen], tuple(notes))
+    return Labels(name, tuple(usable), chosen, numbers[labels[chosen]], groups[chosen], tuple(notes))

@@ -114,10 +114,10 @@ class _Network:
     def fit(self, inputs: Tensor, targets: Tensor, train: Tensor, valid: Tensor, generator: torch.Generator) -> None:
         """Keeps the parameters of the epoch with the lowest validation loss; that of no epoch counts too."""
         with torch.inference_mode(False), torch.enable_grad():
-            best, kept, waited = self._loss(inputs, targets, valid), self._copy(), 0
+            best, best_state, waited = self._loss(inputs, targets, valid), self._copy(), 0
             if not self.linear:
                 # no epoch: the frequencies alone
-                kept[2].zero_()
+                best_state[2].zero_()
                 best = float(F.nll_loss(self.offset.log_softmax(0).expand(len(valid), -1), targets[valid]))
             for parameter in self.parameters:
                 parameter.requires_grad_(True)
@@ -129,10 +129,10 @@ class _Network:
                     optimizer.step()
                 loss = self._loss(inputs, targets, valid)
                 if loss < best:
-                    best, kept, waited = loss, self._copy(), 0
+                    best, best_state, waited = loss, self._copy(), 0
                 elif (waited := waited + 1) == _PATIENCE:
                     break
-            for parameter, value in zip(self.parameters, kept, strict=True):
+            for parameter, value in zip(self.parameters, best_state, strict=True):
                 parameter.requires_grad_(False).copy_(value)
 
     @torch.no_grad()

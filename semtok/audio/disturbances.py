@@ -60,8 +60,8 @@ def reverberate(
     response = np.concatenate([[1], tail]).astype(np.float32)
     size = 1 << (len(speech) + len(response) - 2).bit_length()
     spectrum = np.fft.rfft(speech, size) * np.fft.rfft(response, size)
-    heard: Waveform = np.fft.irfft(spectrum, size)[: len(speech)].astype(np.float32)
-    return heard
+    reverberant: Waveform = np.fft.irfft(spectrum, size)[: len(speech)].astype(np.float32)
+    return reverberant
 
 
 def band_limit(speech: Waveform, lowest: float, highest: float, sample_rate: int) -> Waveform:

@@ -192,15 +192,15 @@ def resample_blocks(blocks: Iterable[Samples], sample_rate: int, target: int, *,
     import soxr
 
     stream = soxr.ResampleStream(sample_rate, target, 1, dtype="float32", quality="HQ")
-    taken = given = 0
+    read = written = 0
     end = np.zeros(0, dtype=np.float32)
     for block, last in chain(((block, False) for block in blocks), [(end, True)]):
         resampled = stream.resample_chunk(block, last=last)
-        taken, given = taken + len(block), given + len(resampled)
+        read, written = read + len(block), written + len(resampled)
         if len(resampled):
             yield resampled
-    if given == 0:
-        raise AudioError(f"{name} is too short: {taken} samples at {sample_rate} Hz leave none at {target} Hz")
+    if written == 0:
+        raise AudioError(f"{name} is too short: {read} samples at {sample_rate} Hz leave none at {target} Hz")
 
 
 def join_blocks(blocks: Iterable[Samples]) -> Tensor:

@@ -51,8 +51,8 @@ def publish(
         if head is not None:
             there = Repository(repo_id, None, head, Path(temporary, "cache"), token)
             for name in (CONFIG, CARD):
-                if found := there.find(name):
-                    shutil.copyfile(found, folder / name)
+                if image := there.find(name):
+                    shutil.copyfile(image, folder / name)
         save(folder)
         page = folder / CARD
         if not page.exists() or GENERATED in page.read_text(encoding="utf-8"):

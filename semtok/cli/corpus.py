@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from semtok.cli.options import Checkpoint, Device, Layers, LocalFilesOnly, Revision, load_tokenizer, parse_layers
-from semtok.cli.progress import counted
 from semtok.errors import CorpusError
+from semtok.support.progress import counted
 
 corpus = typer.Typer(
     no_args_is_help=True, help="Check, read and export a corpus of tokens. Needs the extra semtok[corpus]."

@@ -56,10 +56,10 @@ def onnx(
     written = export_onnx(output, tokenizer, vocoder, layers=chosen)
     typer.echo(f"written: {', '.join(map(str, written))}")
     if check:
-        found = compare_onnx(output, tokenizer, vocoder, check)
+        comparison = compare_onnx(output, tokenizer, vocoder, check)
         typer.echo(
-            f"{found.equal} of {found.codes} codes agree with torch, {found.ties} differ by a tie; "
-            f"samples differ by {found.waveform_difference:.1e} at most"
+            f"{comparison.equal} of {comparison.codes} codes agree with torch, {comparison.ties} differ by a tie; "
+            f"samples differ by {comparison.waveform_difference:.1e} at most"
         )
-        if found.equal + found.ties < found.codes or found.waveform_difference > 1e-4:
+        if comparison.equal + comparison.ties < comparison.codes or comparison.waveform_difference > 1e-4:
             raise SemtokError(f"{output} disagrees with torch")

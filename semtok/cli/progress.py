@@ -11,12 +11,7 @@ import typer
 
 from semtok.cli.files import STANDARD, Plan
 from semtok.errors import SemtokError
-from semtok.support.progress import ProgressBar, progress_bar
-
-
-def counted(number: int, thing: str) -> str:
-    """Such as "1 clip" and "2 clips"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+from semtok.support.progress import ProgressBar, counted, progress_bar
 
 
 @contextmanager

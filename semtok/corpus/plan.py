@@ -69,8 +69,8 @@ def write_plan(source: Source, folder: Path) -> Plan:
         AudioError: the source cannot be read, is empty, or names a column as tables of tokens do.
         CorpusError: two rows have the same id.
     """
-    if taken := sorted(set(source.columns) & {*RESERVED}):
-        raise AudioError(f"columns {taken} are those of the tokens: rename them")
+    if reserved := sorted(set(source.columns) & {*RESERVED}):
+        raise AudioError(f"columns {reserved} are those of the tokens: rename them")
     digest, hashes = hashlib.sha256(json.dumps(dict(source.columns)).encode()), array("Q")
     for record in _records(source):
         digest.update(json.dumps(record).encode())

@@ -29,7 +29,7 @@ from semtok.speech.reading import Speech
 from semtok.support.arrays import Integers
 from semtok.support.atomic import atomic_folder, atomic_write, remove_leftovers
 from semtok.support.disks import full_disk
-from semtok.support.progress import progress_bar
+from semtok.support.progress import counted, progress_bar
 
 # Of the format, so that what a later version writes in another one is another file.
 _VERSION = 1
@@ -231,8 +231,9 @@ def open_store(
         SemtokError: the disk is full; what was written is whole.
     """
     forms = dict(maker.forms)
-    made_by = _digest([_VERSION, maker.identity, {name: [str(dtype), shape] for name, (dtype, shape) in forms.items()}])
-    shards = [_Shard(folder, _digest([made_by, part.identity]), part) for part in parts]
+    shapes = {name: [str(dtype), shape] for name, (dtype, shape) in forms.items()}
+    maker_digest = _digest([_VERSION, maker.identity, shapes])
+    shards = [_Shard(folder, _digest([maker_digest, part.identity]), part) for part in parts]
     missing = [shard for shard in shards[processes.index :: processes.count] if shard.index() is None]
     is_main = processes.index == 0
     if missing:
@@ -254,7 +255,7 @@ def open_store(
         if is_main:
             _write_left_out(folder / "left_out.json", store.left_out)
         reasons = f", the reasons are in {folder / 'left_out.json'}" if store.left_out else ""
-        bar.print(f"{len(store)} clips, {len(store.left_out)} left out{reasons}")
+        bar.print(f"{counted(len(store), 'clip')}, {len(store.left_out)} left out{reasons}")
     return store
 
 

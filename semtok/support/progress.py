@@ -105,3 +105,8 @@ def steps_with_progress(first: int, last: int, description: str, *, visible: boo
         for step in range(first + 1, last + 1):
             yield step, bar.show
             bar.advance()
+
+
+def counted(number: int, thing: str) -> str:
+    """Such as "1 clip" and "2 clips"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

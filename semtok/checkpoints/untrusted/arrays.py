@@ -83,11 +83,11 @@ def read_npy(data: bytes) -> Array:
     start = 10 if data[6:7] == b"\1" else 12
     end = start + int.from_bytes(data[8:start], "little")
     header = data[start : min(end, start + _MAX_HEADER)].decode("latin-1")
-    found = _NPY_HEADER.fullmatch(header)
-    if found is None:
+    fields = _NPY_HEADER.fullmatch(header)
+    if fields is None:
         raise CheckpointError(f"the .npy header is malformed, or of no plain array: {header[:80]!r}")
-    shape = tuple(int(length) for length in re.findall(r"\d+", found["shape"]))
-    return array_from(memoryview(data)[end:], number_type(found["type"]), shape, fortran=found["fortran"] == "True")
+    shape = tuple(int(length) for length in re.findall(r"\d+", fields["shape"]))
+    return array_from(memoryview(data)[end:], number_type(fields["type"]), shape, fortran=fields["fortran"] == "True")
 
 
 def is_npz(path: Path) -> bool:

@@ -67,9 +67,9 @@ def _matrix(path: Path) -> Array:
 
 
 def _only_matrix(arrays: Mapping[str, Array] | Mapping[str, Tensor]) -> Array:
-    found: dict[str, Array] = {name: np.asarray(array) for name, array in arrays.items()}
-    matrices = [array for array in found.values() if array.ndim == 2]
+    by_name: dict[str, Array] = {name: np.asarray(array) for name, array in arrays.items()}
+    matrices = [array for array in by_name.values() if array.ndim == 2]
     if len(matrices) != 1:
-        shapes = {name: list(array.shape) for name, array in list(found.items())[:20]}
+        shapes = {name: list(array.shape) for name, array in list(by_name.items())[:20]}
         raise CheckpointError(f"expected one matrix [codebook_size, dim], found {len(matrices)} among {shapes}")
     return matrices[0]

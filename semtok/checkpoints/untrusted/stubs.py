@@ -106,8 +106,8 @@ def array_of(value: object) -> Array:
             name == JOBLIB_ARRAY
         ):
             return array_from(data, dtype_of(dtype), shape, fortran=order == "F")
-    found = value.name if isinstance(value, Stub) else type(value).__name__
-    raise CheckpointError(f"expected an array, found {found}")
+    arrived = value.name if isinstance(value, Stub) else type(value).__name__
+    raise CheckpointError(f"expected an array, found {arrived}")
 
 
 def dtype_of(value: object) -> np.dtype[Any]:
