@@ -71,8 +71,8 @@ def find_layout(
     if len(families := {family for _, family, _ in codebooks}) > 1 and encoder is not None:
         families = {str(repository.at(encoder).read_json(CONFIG).get("model_type"))}
     chosen = {
-        (name, family, size): files
-        for (name, family, size), files in codebooks.items()
+        (name, family, size): tables
+        for (name, family, size), tables in codebooks.items()
         if family in families and dataset in (None, name) and num_clusters in (None, size)
     }
     if len(chosen) != 1:
@@ -81,12 +81,12 @@ def find_layout(
             f"Import one of them: semtok import speechbrain {repository.name} -o FOLDER, with --encoder, --dataset and "
             f"--num-clusters of {_list(codebooks)}"
         )
-    (name, family, size), files = chosen.popitem()
-    layers = tuple(sorted(files))
+    (name, family, size), tables = chosen.popitem()
+    layers = tuple(sorted(tables))
     origin = codebooks_origin(repository.name, name, family, size)
     if repository.folder is not None:
-        origin = _content([repository.folder / files[layer] for layer in layers])
-    return Layout(layers, size, origin, ENCODERS[family], files, has_vocoder)
+        origin = _content([repository.folder / tables[layer] for layer in layers])
+    return Layout(layers, size, origin, ENCODERS[family], tables, has_vocoder)
 
 
 def _has_vocoder(files: Sequence[str]) -> bool:
@@ -94,7 +94,7 @@ def _has_vocoder(files: Sequence[str]) -> bool:
 
 
 def _find_codebooks(files: Sequence[str]) -> Codebooks:
-    files: Codebooks = defaultdict(dict)
+    tables: Codebooks = defaultdict(dict)
     # A file that was given its proper name comes before one that was not.
     for pattern in (_CODEBOOK, _UNNAMED_CODEBOOK):
         for file in files:
@@ -102,8 +102,8 @@ def _find_codebooks(files: Sequence[str]) -> Codebooks:
                 folders = file.split("/")[:-1]
                 # Where the data set has a folder, that is its name for SpeechBrain; else the file's name says it.
                 dataset = folders[0] if len(folders) == 2 else match["dataset"]
-                files[dataset, _family(match), int(match["size"])].setdefault(int(match["layer"]), file)
-    return dict(files)
+                tables[dataset, _family(match), int(match["size"])].setdefault(int(match["layer"]), file)
+    return dict(tables)
 
 
 def _layout_by_name(repository: Repository, files: Sequence[str]) -> Layout:

@@ -97,9 +97,9 @@ def convert_weights(
     table = plain.pop("unit_embedding.weight", None)
     rows = 1 + layers * codebook_size
     if table is None or table.ndim != 2 or len(table) != rows:
-        state = "is missing" if table is None else f"has shape {list(table.shape)}"
+        shape = "is missing" if table is None else f"has shape {list(table.shape)}"
         raise CheckpointError(
-            f"{where}: unit_embedding.weight {state}, expected {rows} rows: one, and {codebook_size} for each of the "
+            f"{where}: unit_embedding.weight {shape}, expected {rows} rows: one, and {codebook_size} for each of the "
             f"{layers} layers that there are codebooks of"
         )
     converted = {

@@ -213,11 +213,11 @@ class EncoderTrainer:
         if self.disturber is None:
             return clean, clean, clips, starts
         disturbed = generator.random(len(clean)) < self.disturber.share
-        disturbed = [
+        heard = [
             normalize(self.disturber.disturb(crop, generator)) if chosen else crop
             for crop, chosen in zip(clean, disturbed.tolist(), strict=True)
         ]
-        return clean, torch.stack(disturbed), clips, starts
+        return clean, torch.stack(heard), clips, starts
 
     def _predict(
         self,
