@@ -27,6 +27,8 @@ from semtok.speech.columns import common_types, fit
 from semtok.speech.reading import Speech
 from semtok.speech.sources import Dataset, open_source
 from semtok.training.data.corpus import load_corpus
+from semtok.training.downstream.clips import load_clips
+from semtok.training.downstream.config import TaskData
 
 refuses = partial(helpers.refuses, AudioError)
 NAMES = [path.name for path in CLIPS]
@@ -404,3 +406,15 @@ def test_a_list_of_cuts_that_ends_early_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with refuses("cuts.jsonl.gz is no manifest of cuts"):
         Speech([path])
+
+
+def test_a_task_learns_from_segments(tmp_path, tokenizer):
+    """As many frames of each as `encode` makes of that part of the recording, and the same codes."""
+    manifest = tmp_path / "segments.csv"
+    rows = [f"{CLIPS[0]},{start:.2f},0.60" for start in (0, 0.6, 1.2)]
+    manifest.write_text("\n".join(["path,start,duration", *rows]))
+    clips = load_clips(TaskData(sources=[str(manifest)], validation_clips=1), tokenizer, tmp_path / "cache")
+    waveform = load_audio(CLIPS[0])
+    for number in range(3):
+        first = round(0.6 * number * 16000)
+        assert clips.inputs(number).equal(tokenizer.encode(waveform[first : first + 9600]).codes[0])

@@ -255,7 +255,9 @@ def open_store(
         if is_main:
             _write_left_out(folder / "left_out.json", store.left_out)
         reasons = f", the reasons are in {folder / 'left_out.json'}" if store.left_out else ""
-        bar.print(f"{counted(len(store), 'clip')}, {len(store.left_out)} left out{reasons}")
+        segments = sum(clip.start is not None for clip in store.clips)
+        of_them = f" ({counted(segments, 'segment')} of recordings)" if segments else ""
+        bar.print(f"{counted(len(store), 'clip')}{of_them}, {len(store.left_out)} left out{reasons}")
     return store
 
 

@@ -48,7 +48,7 @@ class ConsistencyLoss:
         """The loss, and what it is made of.
 
         Args:
-            features: of each layer, [batch, frames, dim], of what was heard.
+            features: of each layer, [batch, frames, dim], of the noisy crops.
             clean: the clean crops [batch, samples].
 
         Returns:
@@ -60,11 +60,11 @@ class ConsistencyLoss:
         with torch.no_grad():
             targets, _ = self._encoder(clean, lengths, self._config.layers)
         distances, entropies, changed = [], [], []
-        for layer, heard, wanted in zip(self._config.layers, features, targets.float().unbind(1), strict=True):
+        for layer, noisy, wanted in zip(self._config.layers, features, targets.float().unbind(1), strict=True):
             spread = wanted.var((0, 1)).mean().clamp(min=1e-6)
-            distances.append((heard.float() - wanted).square().mean() / spread)
+            distances.append((noisy.float() - wanted).square().mean() / spread)
             if layer in self._centroids:
-                entropy, differ = _compare_codes(heard.float(), wanted, self._centroids[layer])
+                entropy, differ = _compare_codes(noisy.float(), wanted, self._centroids[layer])
                 entropies.append(entropy)
                 changed.append(differ)
         numbers = {"distance": torch.stack(distances).mean()}
@@ -75,11 +75,11 @@ class ConsistencyLoss:
         return loss, numbers
 
 
-def _compare_codes(heard: Tensor, wanted: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the codes of `wanted` for `heard`, both [batch, frames, dim], and the share of other codes."""
+def _compare_codes(noisy: Tensor, wanted: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the codes of `wanted` for `noisy`, both [batch, frames, dim], and the share of other codes."""
     norms = centroids.square().sum(1)
     nearest, codes = (norms - 2 * wanted @ centroids.T).min(-1)
     unit = _TEMPERATURE * (nearest + wanted.square().sum(-1)).mean().clamp(min=1e-6)
-    logits = (2 * heard @ centroids.T - norms) / unit
+    logits = (2 * noisy @ centroids.T - norms) / unit
     entropy = F.cross_entropy(logits.flatten(0, 1), codes.flatten())
     return entropy, (logits.argmax(-1) != codes).float().mean()
