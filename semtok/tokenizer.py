@@ -151,7 +151,10 @@ class Tokenizer(Pretrained):
         if compile:
             check_compiler(device or torch.get_default_device())
             wrapped.compile_layers()
-        return cls(config, wrapped, parts.centroids).loaded_from(repository)
+        try:
+            return cls(config, wrapped, parts.centroids).loaded_from(repository)
+        except CheckpointError as error:
+            raise CheckpointError(f"{repository.name}: {error}") from error
 
     @classmethod
     def from_centroids(

@@ -213,11 +213,11 @@ class EncoderTrainer:
         if self.disturber is None:
             return clean, clean, clips, starts
         disturbed = generator.random(len(clean)) < self.disturber.share
-        heard = [
+        noisy = [
             normalize(self.disturber.disturb(crop, generator)) if chosen else crop
             for crop, chosen in zip(clean, disturbed.tolist(), strict=True)
         ]
-        return clean, torch.stack(heard), clips, starts
+        return clean, torch.stack(noisy), clips, starts
 
     def _predict(
         self,
