@@ -105,8 +105,8 @@ class DisturbanceConfig:
 class Consistency:
     """Features and codes of a frozen `tokenizer`, of clean crops, that disturbed crops are to have as well.
 
-    With the tokenizer that training started from, clean speech keeps its tokens, so that vocoders and models of tasks
-    go on to serve, and noisy speech comes nearer to them (Gat et al., 2209.15483).
+    With the tokenizer that training started from, noisy speech comes nearer to the tokens of clean speech (Gat et al.,
+    2209.15483), and what its layers tell stays as it was.
 
     Attributes:
         tokenizer: a folder, hub id or bundled name; its encoder has the shape of the student.
