@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from helpers import refuses
 
 from semtok.errors import SemtokError
 from semtok.evaluation.alignments import Alignment, frame_times, match_alignments, parse_alignment, read_alignments
@@ -25,15 +26,12 @@ def test_labels():
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{", "JSONDecodeError"),
-        ("[1]", "TypeError"),
         ('{"phones": []}', "KeyError('path')"),
         ('{"path": "a.flac"}', "KeyError('phones')"),
         ('{"path": "a.flac", "phones": [["A", 0.1]]}', "ValueError"),
         ('{"path": "a.flac", "phones": [["A", "soon", 0.1]]}', "ValueError"),
         ('{"path": "a.flac", "phones": [["A", 0.1, -1]]}', "negative duration"),
         ('{"path": "a.flac", "phones": [["A", 0.2, 0.1], ["B", 0.1, 0.1]]}', "out of order"),
-        ('{"path": "a.flac", "phones": [["A", NaN, 0.1]]}', "out of order"),
     ],
 )
 def test_wrong_alignments_are_errors_that_name_the_line(tmp_path, line, reason):
@@ -44,11 +42,22 @@ def test_wrong_alignments_are_errors_that_name_the_line(tmp_path, line, reason):
     assert '[["AH", 0.51, 0.07], ...]' in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [("{", "is not JSON"), ("[1]", "expected an object"), ('{"path": "a.flac", "phones": [["A", NaN, 0.1]]}', "NaN")],
+)
+def test_lines_that_are_no_entries_are_named(tmp_path, line, reason):
+    file = tmp_path / "phones.jsonl"
+    file.write_text(f'{{"path": "b.flac", "phones": []}}\n\n{line}\n')
+    with refuses(SemtokError, f"line 3 of {file}", reason):
+        read_alignments(file)
+
+
 def test_alignments_of_other_clips_are_an_error(tmp_path):
     clip, file = tmp_path / "a.flac", tmp_path / "phones.jsonl"
     alignments = {"other/a.flac": parse_alignment([["A", 0, 1]])}
     with pytest.raises(SemtokError, match=r"names no clip of .*: .* the first of 1 is 'other/a\.flac', a clip is"):
         match_alignments(alignments, [clip], tmp_path, file)
-    with pytest.raises(SemtokError, match="cannot read the alignments"):
+    with pytest.raises(SemtokError, match=r"cannot read .*phones\.jsonl"):
         read_alignments(file)
     assert match_alignments({"a.flac": alignments["other/a.flac"]}, [clip], tmp_path, file).keys() == {clip}

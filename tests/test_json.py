@@ -57,7 +57,7 @@ def test_a_file_holds_keys_and_values(tmp_path: Path):
 def test_lines_end_at_line_feeds_alone(tmp_path: Path):
     path = tmp_path / "clips.jsonl"
     path.write_bytes('\ufeff{"a": "x\u2028y\x85z"}\r\n\n  \n{"a": 2}'.encode())
-    assert list(read_json_lines(path, CorpusError)) == [{"a": "x\u2028y\x85z"}, {"a": 2}]
+    assert list(read_json_lines(path, CorpusError)) == [(1, {"a": "x\u2028y\x85z"}), (4, {"a": 2})]
     path.write_text('{"a": 1}\nnull\n')
     lines = read_json_lines(path, CorpusError)
     assert next(lines) == {"a": 1}

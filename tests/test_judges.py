@@ -133,7 +133,7 @@ def test_a_folder_that_lacks_a_file_is_an_error_that_names_it(whisper, tmp_path,
 def test_a_folder_with_broken_files_is_an_error(whisper, x_vector, tmp_path):
     for number, (file, content, message) in enumerate(
         [
-            ("config.json", b"{", r"config\.json names no architecture"),
+            ("config.json", b"{", r"config\.json is not JSON"),
             ("model.safetensors", b"truncated", "cannot be loaded.*fetch it again"),
             ("model.safetensors", (x_vector / "model.safetensors").read_bytes(), "lack .*: they are of another model"),
             ("tokenizer.json", b"{", "AutoTokenizer cannot load"),

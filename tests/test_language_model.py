@@ -288,7 +288,7 @@ def test_files_of_words_are_read_or_refused(tmp_path):
     )
     assert read_words(path) == {"a/b": [Word("hi", 0.5, 0.25)], "c\u2028d\x85": []}
     path.write_text('{"path": "a/b.flac", "words": [["hi", 0.5, 0.25]]}\n{"path": "c"}\n')
-    with refuses(TextError, "entry 2 of", "KeyError('words')"):
+    with refuses(TextError, "line 2 of", "KeyError('words')"):
         read_words(path)
     with refuses(TextError, "no file of words"):
         read_words(tmp_path / "gone.jsonl")

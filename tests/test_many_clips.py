@@ -20,6 +20,7 @@ from semtok.audio.recordings import Recording
 from semtok.encoder import batches
 from semtok.encoder.encoder import Encoder
 from semtok.errors import AudioError
+from semtok.support import threads
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_the_results_wait_for_a_slow_caller(tokenizer, speech, monkeypatch, smal
 
 
 def test_one_clip_starts_no_thread(tokenizer, speech, monkeypatch):
-    monkeypatch.setattr(batches, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
     assert tokenizer.encode(speech[:8000]).lengths.tolist() == [24]
 
 

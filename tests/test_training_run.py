@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from torch import nn
 from semtok import Tokenizer, Vocoder
 from semtok.errors import TrainingError
 from semtok.training.__main__ import main
-from semtok.training.encoder.config import EncoderConfig, Regression
+from semtok.training.config import Schedule
 from semtok.training.run import Run
 from semtok.training.run import train as run_trainer
 from semtok.training.steps import train
@@ -127,22 +128,11 @@ class LinearTrainer:
 
 def train_linear(folder, *, steps, size=2, diverges_at=None):
     """A run of `LinearTrainer` that is logged every third step and saved every second."""
-    config = EncoderConfig(
-        folder=str(folder),
-        data=[],
-        model={"hidden_size": size},
-        batch_seconds=1,
-        crop_seconds=1,
-        regressions=[Regression(1, "mel", 1.0)],
-        steps=steps,
-        learning_rate=0.1,
-        warmup_steps=1,
-        validation_clips=1,
-        save_every=2,
-        log_every=3,
-    )
+    schedule = Schedule(steps=steps, learning_rate=0.1, warmup_steps=1, save_every=2, log_every=3)
+    settings = {"folder": str(folder), "model": {"hidden_size": size}, "schedule": dataclasses.asdict(schedule)}
     run = Run(folder)
-    run_trainer(run, LinearTrainer(run, size, diverges_at), config, step_name="linear", product="product")
+    trainer = LinearTrainer(run, size, diverges_at)
+    run_trainer(run, trainer, schedule, seed=0, settings=settings, step_name="linear", product="product")
 
 
 @pytest.mark.parametrize("step, steps", [(3, 4), (4, 6), (5, 5)])

@@ -91,7 +91,7 @@ def read_errors(folder: Path, shard: int) -> list[dict[str, Any]]:
         CorpusError: the file that lists them is damaged.
     """
     path = error_path(folder, shard)
-    return list(read_json_lines(path, CorpusError)) if path.exists() else []
+    return [entries for _, entries in read_json_lines(path, CorpusError)] if path.exists() else []
 
 
 class _Counted(Recording):

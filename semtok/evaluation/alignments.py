@@ -62,7 +62,7 @@ def read_alignments(path: str | os.PathLike[str], tier: str = "phones") -> dict[
         except (ValueError, KeyError, TypeError) as error:
             raise SemtokError(f"{path}, line {number}, is no alignment ({error!r}): expected {_EXPECTED}") from error
 
-    entries = enumerate(read_json_lines(path, SemtokError), 1)
+    entries = read_json_lines(path, SemtokError)
     return dict(parse(entry, number) for number, entry in entries if tier == "phones" or tier in entry)
 
 

@@ -38,8 +38,8 @@ def read_words(path: str | os.PathLike[str]) -> dict[str, list[Word]]:
     """
     if not Path(path).is_file():
         raise TextError(f"there is no file of words {path} (looked from {Path.cwd()})")
-    entries = enumerate(read_json_lines(Path(path), TextError), start=1)
-    return dict(_parse(entry, f"entry {number} of {path}") for number, entry in entries)
+    entries = read_json_lines(Path(path), TextError)
+    return dict(_parse(entry, f"line {number} of {path}") for number, entry in entries)
 
 
 def _parse(entry: Mapping[str, Any], where: str) -> tuple[str, list[Word]]:

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from semtok.errors import SemtokError
 
 # Parsed JSON takes up to 25 times the memory of its text: of empty objects, for instance.
@@ -37,8 +35,8 @@ def read_json(path: Path, error: type[SemtokError]) -> dict[str, Any]:
     return _entries(content.removeprefix(b"\xef\xbb\xbf"), str(path), error)
 
 
-def read_json_lines(path: Path, error: type[SemtokError]) -> Iterator[dict[str, Any]]:
-    """The keys and values of each line of a file of JSON lines; lines of white space are passed over.
+def read_json_lines(path: Path, error: type[SemtokError]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number of each line of a file of JSON lines, from 1, and its keys and values; blank lines are passed over.
 
     A line ends at a line feed and nowhere else: texts may hold the other characters at which `str.splitlines` splits.
 
@@ -52,7 +50,7 @@ def read_json_lines(path: Path, error: type[SemtokError]) -> Iterator[dict[str, 
             for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), start=1):
                 content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if content.strip():
-                    yield _entries(content, f"line {number} of {path}", error)
+                    yield number, _entries(content, f"line {number} of {path}", error)
     except OSError as problem:
         raise error(f"cannot read {path}: {problem.strerror or problem}") from problem
 
@@ -81,6 +79,8 @@ def parse_json(content: str | bytes, where: str, error: type[SemtokError]) -> An
 
 def plain(value: object) -> Any:
     """A number of numpy as one of Python: the `default` of `json.dumps` for numbers that a caller gave."""
+    import numpy as np
+
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{value!r} has no form in JSON")
