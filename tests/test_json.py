@@ -60,7 +60,7 @@ def test_lines_end_at_line_feeds_alone(tmp_path: Path):
     assert list(read_json_lines(path, CorpusError)) == [(1, {"a": "x\u2028y\x85z"}), (4, {"a": 2})]
     path.write_text('{"a": 1}\nnull\n')
     lines = read_json_lines(path, CorpusError)
-    assert next(lines) == {"a": 1}
+    assert next(lines) == (1, {"a": 1})
     with pytest.raises(CorpusError, match=r"line 2 of .*clips\.jsonl holds 'None'"):
         next(lines)
     with pytest.raises(CorpusError, match="cannot read"):
