@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from encoders import tiny_model
 from helpers import CLIPS, ROOT, copy_clips, refuses
 
@@ -221,6 +222,8 @@ def test_noise_that_cannot_be_used_is_refused(tmp_path):
     soundfile.write(tmp_path / "empty" / "silent.wav", np.zeros(RATE), RATE)
     with refuses(AudioError, "silent.wav", "silent"):
         load(tmp_path / "empty")
+    with refuses(AudioError, "missing.wav", "cannot be used"):
+        load(tmp_path / "missing.wav")
     (tmp_path / "noise.csv").write_text("path,split\nempty/silent.wav,test\n")
     with refuses(AudioError, "noise.csv", "in the splits left out", "test"):
         load(tmp_path / "noise.csv", leave_out_splits=["test"])
@@ -312,5 +315,6 @@ def features_of(student, waveforms):
 
 
 def test_noises_of_training_are_in_no_recording_that_is_measured():
-    listed = (ROOT / "configs" / "tiny" / "noise.csv").read_text().split()[1:]
+    config = yaml.safe_load((ROOT / "configs" / "tiny" / "encoder_noise.yaml").read_text())
+    listed = config["disturbances"]["noise"]
     assert len(listed) == 9 and all(Path(path).name.startswith("room_bg_noise") for path in listed)

@@ -183,6 +183,14 @@ def test_ids_are_exact(audio):
     assert ids == ["0", "1", *(f"{NAMES[0]}#{ends}" for ends in ("12345.01-12345.21", "12345.02-12345.22", "0.1-0.3"))]
 
 
+def test_a_file_is_a_source_of_one_clip(audio):
+    speech = Speech([audio / NAMES[1], audio / NAMES[0]])
+    assert [clip.id for clip in open_source(audio / NAMES[1]).rows()] == [NAMES[1]]
+    assert [waveform.tolist() for _, waveform in speech.read(16000)] == [
+        load_audio(audio / name, 16000).tolist() for name in (NAMES[1], NAMES[0])
+    ]
+
+
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_tables_of_excel(audio, mark, delimiter):

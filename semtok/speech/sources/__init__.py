@@ -8,7 +8,7 @@ from semtok.audio.files import AUDIO_SUFFIXES
 from semtok.errors import AudioError
 from semtok.speech.sources.cuts import SUFFIXES as CUTS
 from semtok.speech.sources.cuts import Cuts
-from semtok.speech.sources.files import MANIFESTS, FileSource, Folder, Manifest
+from semtok.speech.sources.files import MANIFESTS, File, FileSource, Folder, Manifest
 from semtok.speech.sources.hub import PREFIX, Dataset, HubDataset
 from semtok.speech.sources.places import Place
 from semtok.speech.sources.shar import Shar, shards_of
@@ -28,9 +28,9 @@ def open_source(source: str | Path | Dataset, *, skip: Path | None = None, allow
     """The source of this name.
 
     Args:
-        source: name of a folder of audio, or of tars; of a manifest (.csv, .jsonl, .parquet) or a tar (.tar, .tar.gz,
-            .tgz); on disk or as a URL that fsspec opens; of cuts of Lhotse (.jsonl.gz), or a folder of its Shar; or of
-            a dataset, "hub:owner/name?split=...", see `Dataset.parse`; or a dataset.
+        source: name of a folder of audio, or of tars; of an audio file, a manifest (.csv, .jsonl, .parquet) or a tar
+            (.tar, .tar.gz, .tgz); on disk or as a URL that fsspec opens; of cuts of Lhotse (.jsonl.gz), or a folder of
+            its Shar; or of a dataset, "hub:owner/name?split=...", see `Dataset.parse`; or a dataset.
         skip: a folder that is no part of it, where it lies in it.
         allow_urls: whether a manifest may name URLs that are not below its own folder, and a dataset URLs that are not
             of the Hub.
@@ -51,9 +51,11 @@ def open_source(source: str | Path | Dataset, *, skip: Path | None = None, allow
             return Cuts(Path(name))
         if place.suffix in MANIFESTS:
             return Manifest(place, allow_urls=allow_urls)
+        if place.suffix in AUDIO_SUFFIXES:
+            return File(place)
     if not place.is_folder():
         raise AudioError(
-            f"there is no folder {name}, and it is no manifest ({', '.join(MANIFESTS)}), {TARS[0]} "
+            f"there is no folder {name}, and it is no audio file, manifest ({', '.join(MANIFESTS)}), {TARS[0]} "
             f"or {PREFIX}OWNER/NAME"
         )
     if place.path is not None and shards_of(place.path):

@@ -90,6 +90,24 @@ class FileSource(Source):
         return [*(self._root / row.path).stamp(), row.start, row.duration]
 
 
+class File(FileSource):
+    """One recording.
+
+    Args:
+        file: on disk or behind a URL.
+    """
+
+    def __init__(self, file: Place) -> None:
+        super().__init__(file.parent)
+        self._file = file
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        yield {"path": self._file.base}
+
+    def __str__(self) -> str:
+        return str(self._file)
+
+
 class Folder(FileSource):
     """All audio files below a folder; or the clips of the manifests in it, manifest.csv and manifest.jsonl.
 
