@@ -187,7 +187,7 @@ def test_a_file_is_a_source_of_one_clip(audio):
     speech = Speech([audio / NAMES[1], audio / NAMES[0]])
     assert [clip.id for clip in open_source(audio / NAMES[1]).rows()] == [NAMES[1]]
     assert [waveform.tolist() for _, waveform in speech.read(16000)] == [
-        load_audio(audio / name, 16000).tolist() for name in (NAMES[1], NAMES[0])
+        load_audio(audio / name, sample_rate=16000).tolist() for name in (NAMES[1], NAMES[0])
     ]
 
 
