@@ -90,6 +90,17 @@ def test_clusters_that_died_are_moved_to_where_points_are(seed):
     assert inertia(kmeans, elsewhere) < 2.2 * KMeans(20).fit(elsewhere).inertia_
 
 
+def test_clusters_keep_their_numbers_from_a_start():
+    """That of another order of the same clusters is fitted as well, and as it is numbered."""
+    points = clustered(3000)
+    first = KMeans(30).fit(points)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
+    start = first.centroids_[order] + 0.1
+    again = KMeans(30, start=start).fit(points)
+    assert again.inertia_ < 1.01 * first.inertia_
+    torch.testing.assert_close(again.centroids_, first.centroids_[order], rtol=0, atol=0.2)
+
+
 def test_the_same_seed_gives_the_same_and_another_does_not():
     points = clustered(1000)
     first, again, other = (KMeans(20, seed=seed).fit(points).centroids_ for seed in (0, 0, 1))
@@ -276,6 +287,18 @@ def test_a_killed_run_resumed_equals_an_unbroken_one(config, kind, saves, reques
     resumed = run(broken)
     assert all(map(torch.equal, resumed, request.getfixturevalue(kind)))
     assert not (tmp_path / "state.pt").exists()
+
+
+def test_a_run_that_starts_from_a_tokenizer_keeps_what_codes_mean(config, whole, tmp_path):
+    start = str(Path(config.folder) / "tokenizer")
+    again = run(dataclasses.replace(config, folder=str(tmp_path / "again"), start_from=start, seed=1))
+    for new, old in zip(again, whole, strict=True):
+        assert (torch.cdist(new, old).argmin(1) == torch.arange(len(old))).float().mean() > 0.9
+    other = dataclasses.replace(
+        config, folder=str(tmp_path / "other"), start_from=start, codebook_sizes=[[20, 8, 4], 10]
+    )
+    with pytest.raises(ConfigError, match=r"has codebooks \[\(20, 32\), \(8, 32\)\] of layer 1, and \[20, 8, 4\]"):
+        train_kmeans(other)
 
 
 def test_two_processes_give_the_kmeans_of_one(config, whole, parts, tmp_path):

@@ -16,6 +16,10 @@ class KMeansConfig(StepConfig):
     They are fitted to `hours` of the data (all by default). Features that fit in `memory_gib`, over all processes, get
     `iterations` passes at most; more are fitted in such parts, one pass over the audio for each stage. Each process
     encodes `batch_seconds` at a time, padding included.
+
+    `start_from` is a tokenizer, a folder, hub id or bundled name, whose centroids the fit starts from, rather than from
+    k-means++: where the encoder is much like its encoder, codes keep their meaning, and what was trained on them can be
+    trained on. Its layers and sizes are those asked for, or more.
     """
 
     encoder: str
@@ -24,6 +28,7 @@ class KMeansConfig(StepConfig):
     normalize: bool
     hours: float | None = None
     encoder_revision: str | None = None
+    start_from: str | None = None
     half_precision: bool = False
     iterations: int = 30
     memory_gib: float = 4.0

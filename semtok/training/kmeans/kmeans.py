@@ -47,6 +47,8 @@ class KMeans:
         seed: of the start and of the order in which mini-batches are drawn.
         tolerance: relative fall of the inertia in a pass below which the fit has converged.
         accelerator: of Hugging Face accelerate, where several processes share the points.
+        start: [codebook_size, dim], centroids to start from in place of k-means++. `fit` then makes Lloyd iterations
+            alone, so that a cluster keeps its number.
 
     Attributes:
         centroids_: float32 [codebook_size, dim].
@@ -72,6 +74,7 @@ class KMeans:
         seed: int = 0,
         tolerance: float = 1e-4,
         accelerator: Accelerator | None = None,
+        start: Tensor | None = None,
     ) -> None:
         self.codebook_size = codebook_size
         self.iterations = iterations
@@ -79,6 +82,7 @@ class KMeans:
         self.seed = seed
         self.tolerance = tolerance
         self.accelerator = accelerator
+        self.start = start
         self._steps = 0
 
     def fit(self, points: Tensor) -> KMeans:
@@ -89,7 +93,8 @@ class KMeans:
         """
         shared = SharedPoints(points, self.accelerator)
         self._start(shared)
-        passes = min(_MINI_BATCH_PASSES, self.iterations) if shared.total >= 2 * self.batch_size else 0
+        many = self.start is None and shared.total >= 2 * self.batch_size
+        passes = min(_MINI_BATCH_PASSES, self.iterations) if many else 0
         for _ in range(passes):
             self._mini_batches(shared)
         self._lloyd(shared, self.iterations - passes)
@@ -129,13 +134,16 @@ class KMeans:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + self._steps)
 
     def _start(self, shared: SharedPoints) -> None:
-        """k-means++ of a sample; every process gets the centroids of the first."""
+        """`start`, or k-means++ of a sample; every process gets the centroids of the first."""
         if shared.total < self.codebook_size:
             raise ValueError(f"{shared.total} points cannot make {self.codebook_size} clusters: give more audio")
         self._steps = 0
         generator = self._generator()
         sample = shared.gather(shared.permutation(generator)[: POINTS_A_CLUSTER * self.codebook_size])
-        self.centroids_ = shared.of_first(sample[plus_plus(sample, self.codebook_size, generator)])
+        if self.start is None:
+            self.centroids_ = shared.of_first(sample[plus_plus(sample, self.codebook_size, generator)])
+        else:
+            self.centroids_ = self.start.to(sample)
         # Common offsets, which some layers have in excess, would cost digits in the products.
         self._origin = shared.of_first(sample.mean(0))
 

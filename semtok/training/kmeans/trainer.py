@@ -47,7 +47,8 @@ def train_kmeans(config: KMeansConfig) -> None:
         leave_out_splits=config.leave_out_splits,
         processes=run.processes,
     )
-    centroids = Codebooks(config, sizes, run, encoder, corpus).fit()
+    starts = None if config.start_from is None else read_starts(config.start_from, sizes, encoder.dim)
+    centroids = Codebooks(config, sizes, run, encoder, corpus, starts).fit()
     if run.is_main:
         tokenizer = Tokenizer.from_centroids(
             model.cpu(),
@@ -77,6 +78,19 @@ def stage_sizes(config: KMeansConfig) -> dict[int, list[int]]:
     return dict(zip(layers, stages, strict=True))
 
 
+def read_starts(name: str, sizes: dict[int, list[int]], dim: int) -> dict[int, list[Tensor]]:
+    """Centroids [codebook_size, dim] of a tokenizer for the stages of each layer; `ConfigError` if it has other ones."""
+    stages = Tokenizer.from_pretrained(name).network.centroids()
+    for layer, wanted in sizes.items():
+        given = [tuple(centroids.shape) for centroids in stages.get(layer, [])]
+        if given[: len(wanted)] != [(size, dim) for size in wanted]:
+            raise ConfigError(
+                f"start_from: {name} has codebooks {given} of layer {layer}, and {wanted} centroids of {dim} dimensions "
+                "are asked for: give a tokenizer with these layers and sizes, or leave start_from out"
+            )
+    return {layer: list(stages[layer][: len(wanted)]) for layer, wanted in sizes.items()}
+
+
 class Codebooks:
     """The k-means of all layers and stages: those that are done, and those that the current pass over the audio fits.
 
@@ -84,9 +98,16 @@ class Codebooks:
     """
 
     def __init__(
-        self, config: KMeansConfig, sizes: dict[int, list[int]], run: Run, encoder: Encoder, corpus: Corpus
+        self,
+        config: KMeansConfig,
+        sizes: dict[int, list[int]],
+        run: Run,
+        encoder: Encoder,
+        corpus: Corpus,
+        starts: dict[int, list[Tensor]] | None = None,
     ) -> None:
         self.config, self.sizes, self.run, self.encoder, self.corpus = config, sizes, run, encoder, corpus
+        self.starts = starts
         frame_bytes = 2 * encoder.dim * len(config.layers)
         pieces = draw_pieces(corpus.lengths, encoder.sample_rate, config.hours, config.seed)
         part_frames = max(1, int(config.memory_gib * 2**30 / frame_bytes))
@@ -157,9 +178,14 @@ class Codebooks:
         return points
 
     def _new(self, layer: int) -> KMeans:
-        size = self.sizes[layer][len(self.done[layer])]
-        config = self.config
-        return KMeans(size, iterations=config.iterations, seed=config.seed, accelerator=self.run.accelerator)
+        stage = len(self.done[layer])
+        return KMeans(
+            self.sizes[layer][stage],
+            iterations=self.config.iterations,
+            seed=self.config.seed,
+            accelerator=self.run.accelerator,
+            start=None if self.starts is None else self.starts[layer][stage],
+        )
 
     def _finish(self, layer: int, kmeans: KMeans) -> None:
         stages = self.done[layer]
