@@ -79,14 +79,14 @@ def stage_sizes(config: KMeansConfig) -> dict[int, list[int]]:
 
 
 def read_starts(name: str, sizes: dict[int, list[int]], dim: int) -> dict[int, list[Tensor]]:
-    """Centroids [codebook_size, dim] of a tokenizer for the stages of each layer; `ConfigError` if it has other ones."""
+    """Centroids [codebook_size, dim] of a tokenizer, for the stages of each layer; `ConfigError` if it has others."""
     stages = Tokenizer.from_pretrained(name).network.centroids()
     for layer, wanted in sizes.items():
         given = [tuple(centroids.shape) for centroids in stages.get(layer, [])]
         if given[: len(wanted)] != [(size, dim) for size in wanted]:
             raise ConfigError(
-                f"start_from: {name} has codebooks {given} of layer {layer}, and {wanted} centroids of {dim} dimensions "
-                "are asked for: give a tokenizer with these layers and sizes, or leave start_from out"
+                f"start_from: {name} has codebooks {given} of layer {layer}, and {wanted} centroids of {dim} "
+                "dimensions are asked for: give a tokenizer with these layers and sizes, or leave start_from out"
             )
     return {layer: list(stages[layer][: len(wanted)]) for layer, wanted in sizes.items()}
 
