@@ -19,6 +19,7 @@ from semtok.downstream.pooling import PoolingConfig, StatisticsConfig
 from semtok.downstream.recognizer import LSTMConfig, RecognizerConfig
 from semtok.downstream.synthesizer import SynthesizerConfig
 from semtok.downstream.verifier import VerifierConfig
+from semtok.training.data.disturbances import Disturbances
 from semtok.training.downstream.classifier import ClassifierTrainingConfig
 from semtok.training.downstream.config import (
     AugmentationConfig,
@@ -88,20 +89,20 @@ def _common(room: Path, name: str) -> dict:
 def task_config(room: Path, task: str, name: str | None = None) -> TaskConfig:
     """Four steps on the clips of the room, in the folder `runs/NAME` there."""
     entries = _common(room, name or task)
-    noise = (str(room / "noise"),)
+    noise = Disturbances(noise=[str(room / "noise")], snr=(0, 15))
     if task == "asr":
         config = RecognizerTrainingConfig(**entries, recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)))
         return changed(config, batches={"time_masks": 1})
     if task == "classifier":
         entries["data"] = changed(
-            entries["data"], augmentation=AugmentationConfig(speeds=(0.9,), noise=noise, noisy_copies=1)
+            entries["data"], augmentation=AugmentationConfig(speeds=(0.9,), noisy_copies=1, disturbances=noise)
         )
         return ClassifierTrainingConfig(**entries, classifier=ClassifierConfig(POOLING), label="speaker")
     if task == "speaker":
         config = VerifierTrainingConfig(**entries, verifier=VerifierConfig(POOLING))
         return changed(config, batches={"crop_seconds": 0.5}, network={"tables_from_centroids": True})
     if task == "enhance":
-        entries["data"] = changed(entries["data"], augmentation=AugmentationConfig(noise=noise, noisy_copies=2))
+        entries["data"] = changed(entries["data"], augmentation=AugmentationConfig(noisy_copies=2, disturbances=noise))
         return EnhancerTrainingConfig(**entries, enhancer=EnhancerConfig(CONFORMER))
     return SynthesizerTrainingConfig(
         **entries,

@@ -29,12 +29,12 @@ from semtok.audio.disturbances import (
 )
 from semtok.errors import AudioError, ConfigError
 from semtok.training.config import load_config
-from semtok.training.data.corpus import load_corpus
+from semtok.training.data.corpus import CorpusVoices, load_corpus
+from semtok.training.data.disturbances import Disturber
 from semtok.training.data.noises import load_noises
 from semtok.training.encoder.classes import Standardized, normalize
 from semtok.training.encoder.config import Consistency, DisturbanceConfig, EncoderConfig, Regression
 from semtok.training.encoder.consistency import ConsistencyLoss
-from semtok.training.encoder.disturbances import Disturber
 from semtok.training.encoder.trainer import Student, build_encoder, train_encoder
 
 RATE = 16000
@@ -165,7 +165,7 @@ def config(tmp_path):
 def disturber(config, tmp_path):
     corpus = load_corpus(config.data, tmp_path / "audio", sample_rate=RATE)
     noises = load_noises(config.disturbances.noise, data=config.data, sample_rate=RATE)
-    return Disturber(config.disturbances, corpus, np.array([0, 2]), noises, RATE)
+    return Disturber(config.disturbances, noises, CorpusVoices(corpus, np.array([0, 2])), RATE)
 
 
 def test_every_crop_that_is_to_be_disturbed_is_and_stays_as_long(config, tmp_path, speech):

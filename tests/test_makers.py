@@ -16,7 +16,9 @@ from semtok.analysis.frames import FrameStatistics
 from semtok.speech.clip import Clip
 from semtok.speech.store import Maker, Part, Store, open_store
 from semtok.training.data.corpus import Samples, load_corpus
+from semtok.training.data.disturbances import Disturbances
 from semtok.training.data.encoded import Codes, Features
+from semtok.training.data.noises import Background
 from semtok.training.downstream.clips import Changed
 from semtok.training.downstream.config import AugmentationConfig
 from semtok.training.encoder.teachers import Components, SelfSupervised
@@ -40,15 +42,16 @@ def makers(tokenizer) -> Mapping[str, Maker]:
     encoder = tokenizer.encoder
     teacher = object.__new__(SelfSupervised)
     teacher._encoder, teacher._device = encoder, torch.device("cpu")
-    augmentation = AugmentationConfig(speeds=(0.9, 1.1), noisy_copies=1, noise=(str(CLIPS[0].parent),))
-    noise = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    disturbances = Disturbances(noise=[str(CLIPS[0])])
+    background = Background(disturbances, [str(clip) for clip in CLIPS[1:]], [], SAMPLE_RATE)
+    augmentation = AugmentationConfig(speeds=(0.9, 1.1), noisy_copies=1, disturbances=disturbances)
     whitening = {2: (torch.zeros(encoder.dim), torch.eye(encoder.dim)[:, :3])}
     return {
         "samples": Samples(SAMPLE_RATE),
         "codes": Codes(tokenizer),
         "features": Features(encoder, (1, 2), "mine"),
         "codes and gain": CodesAndGain(Codes(tokenizer), 0.05),
-        "copies": Changed(Codes(tokenizer), augmentation, lambda: [noise], SAMPLE_RATE, seed=0),
+        "copies": Changed(Codes(tokenizer), augmentation, background, SAMPLE_RATE, seed=0),
         "frames of a study": FrameStatistics(tokenizer, 0.5),
         "teacher": Components(teacher, "mine", whitening, "this corpus"),
     }

@@ -64,7 +64,7 @@ def aligner(room) -> Path:
 def test_a_config_runs(room, task, config, request):
     changes = {}
     if task == "enhance":
-        changes["data.augmentation.noise"] = f"[{room / 'noise'}]"
+        changes["data.augmentation.disturbances.noise"] = f"[{room / 'noise'}]"
     if task == "tts":
         changes["aligner"], changes["most_aligner_errors"] = request.getfixturevalue("aligner"), 2
         changes["synthesizer.layers"] = "[2, 3]"  # which the tokenizer here has

@@ -14,7 +14,14 @@ from stores import store_of
 from task_data import TEXTS, changed, make_room, run_task, task_config
 
 from semtok import Tokenizer
-from semtok.downstream import TASKS, DownstreamModel, SpeechRecognizer, TextToSpeech, UtteranceClassifier
+from semtok.downstream import (
+    TASKS,
+    DownstreamModel,
+    SpeechEnhancer,
+    SpeechRecognizer,
+    TextToSpeech,
+    UtteranceClassifier,
+)
 from semtok.downstream.config import FrontConfig
 from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError
 from semtok.speech.clip import Clip
@@ -22,6 +29,8 @@ from semtok.training.downstream import objective_of
 from semtok.training.downstream.classifier import ClassifierObjective
 from semtok.training.downstream.clips import Clips
 from semtok.training.downstream.config import AugmentationConfig, FrontTraining
+from semtok.training.downstream.enhancer import EnhancerObjective
+from semtok.training.downstream.objective import Crop
 from semtok.training.downstream.synthesizer import character_frames
 from semtok.training.downstream.trainer import TaskTrainer
 from semtok.training.downstream.verifier import equal_error_rate
@@ -129,6 +138,19 @@ def test_an_enhancer_hears_noisy_copies_alone(room):
     assert all(objective.whole(clip).copy == 1 for clip in objective.validation_clips)
 
 
+def test_an_enhancer_hears_features_of_noisy_copies_and_learns_the_clean_codes(room, tmp_path):
+    config = changed(task_config(room, "enhance"), folder=str(tmp_path / "run"), data={"features": True})
+    objective = objective_of_run("enhance", config)
+    tokenizer = Tokenizer.from_pretrained(config.tokenizer)
+    clip = objective.training_clips[0]
+    batch = objective.batch([Crop(clip, 1, 0, objective.clips.frames_of(clip, 1))])
+    assert batch["inputs"].shape[:2] == (1, 3) and batch["inputs"].is_floating_point()
+    assert batch["clean"][0].T.equal(tokenizer.encode(objective.clips.rows[clip]["path"]).codes[0])
+    run_task(EnhancerObjective, config)
+    model = SpeechEnhancer.from_pretrained(tmp_path / "run" / "best")
+    assert model.enhance_tokens(room / "0.wav").codebooks == tokenizer.codebooks
+
+
 @pytest.mark.parametrize("balanced", [False, True])
 def test_a_balanced_error_counts_labels_alike(room, balanced):
     """Three of four clips are of label 0 and named right, the one of label 1 is named wrong."""
@@ -212,7 +234,7 @@ def planted(room: Path, folder: Path, seed: int, informative: int, others: str) 
             assert row["label"] in "0123"
         store = store_of(folder / f"planted-{others}-{seed}", codes=values)
         store.clips = [Clip(str(number), row["path"], columns=row) for number, row in enumerate(clips.rows)]
-        return Clips(store, store_of(folder / f"no-copies-{others}-{seed}", codes=[values[0][:0]]), [0, 1, 2])
+        return Clips(store, store_of(folder / f"no-copies-{others}-{seed}", codes=[values[0][:0]]), {"codes": [0, 1, 2]})
 
     from semtok.training.downstream import trainer
 

@@ -8,12 +8,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from semtok.audio.files import WRITTEN_SUFFIXES
-from semtok.cli.files import STANDARD, plan_from_audio, plan_to_print, writable
+from semtok.cli.files import STANDARD, Job, plan_from_audio, plan_to_print, readable, writable
 from semtok.cli.options import (
     Device,
     Inputs,
@@ -26,6 +26,10 @@ from semtok.cli.options import (
 )
 from semtok.cli.tokens import encode_jobs, needed_jobs
 from semtok.downstream.tasks import TASKS, Option, Task
+
+if TYPE_CHECKING:
+    from semtok.cli.progress import FileProgress
+    from semtok.downstream.model import Speech
 
 Model = Annotated[
     str,
@@ -80,14 +84,15 @@ def _describe(
     loaded = _load(task, model, device, revision, local_files_only)
     plan = plan_to_print(inputs)
     with file_progress("listening", "listened to", plan, STANDARD) as progress:
-        for job, tokens in encode_jobs(iter(plan.jobs), loaded.tokenizer, progress):
-            (answer,) = getattr(loaded, task.method)(tokens, **own)
-            line = {"path": str(job.source)} | _entries(answer)
-            if weights:
-                means = loaded.layer_weights(tokens)[0].mean(dim=1).tolist()
-                line["weights"] = dict(zip(map(str, loaded.layers), means, strict=True))
-            _print(line)
-            progress.succeed(float(tokens.durations))
+        for job, speech, seconds in _inputs(iter(plan.jobs), loaded, progress):
+            with progress.attempt(job.source):
+                (answer,) = getattr(loaded, task.method)(speech, **own)
+                line = {"path": str(job.source)} | _entries(answer)
+                if weights:
+                    means = loaded.layer_weights(speech)[0].mean(dim=1).tolist()
+                    line["weights"] = dict(zip(map(str, loaded.layers), means, strict=True))
+                _print(line)
+                progress.succeed(seconds)
 
 
 def _compare(
@@ -125,9 +130,9 @@ def _convert(
     stem = task.method.removesuffix("e")
     with file_progress(f"{stem}ing", f"{stem}ed", plan, output) as progress:
         needed = needed_jobs(plan.jobs, skip_existing, progress)
-        for job, tokens in encode_jobs(needed, loaded.tokenizer, progress):
+        for job, speech, _ in _inputs(needed, loaded, progress):
             with progress.attempt(job.source):
-                waveform = getattr(loaded, task.method)(tokens, **own)[0]
+                waveform = getattr(loaded, task.method)(speech, **own)[0]
                 with writable(job.target, WRITTEN_SUFFIXES[0]) as path:
                     save_audio(path, waveform, sample_rate=loaded.sample_rate)
                 progress.succeed(len(waveform) / loaded.sample_rate)
@@ -165,6 +170,20 @@ _FORMS: dict[str, Callable[..., None]] = {
 def _load(task: Task, name: str, device: str, revision: str | None, local_files_only: bool) -> Any:
     check_device(device)
     return task.model.from_pretrained(name, device=device, revision=revision, local_files_only=local_files_only)
+
+
+def _inputs(jobs: Iterator[Job], model: Any, progress: FileProgress) -> Iterator[tuple[Job, Speech, float]]:
+    """What a model takes of every file that can be read, its tokens or its audio, and its seconds."""
+    if not model.takes_features:
+        for job, tokens in encode_jobs(jobs, model.tokenizer, progress):
+            yield job, tokens, float(tokens.durations)
+        return
+    from semtok.audio.io import load_audio
+
+    for job in jobs:
+        with progress.attempt(job.source), readable(job.source) as path:
+            waveform = load_audio(path, sample_rate=model.sample_rate)
+            yield job, waveform, len(waveform) / model.sample_rate
 
 
 def _entries(answer: Any) -> dict[str, Any]:

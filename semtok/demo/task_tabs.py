@@ -14,6 +14,7 @@ from semtok.demo.models import Shelf
 from semtok.demo.pictures import draw_weights, side_by_side
 from semtok.downstream import TASKS, DownstreamModel, SpeechEnhancer, SpeechRecognizer, TextToSpeech
 from semtok.downstream.enhancer import TokenGenerator
+from semtok.downstream.model import Speech
 from semtok.errors import SemtokError
 from semtok.tokens import Tokens
 
@@ -68,8 +69,8 @@ def _transcribe(shelf: Shelf, name: gr.Dropdown) -> None:
 
     def transcribe(chosen: str | None, path: str | None) -> tuple[str, str]:
         model = _load(shelf, SpeechRecognizer, chosen)
-        tokens = model.tokenizer.encode(check_recording(path))
-        return model.transcribe(tokens)[0], side_by_side(_input_picture(model, tokens))
+        speech, pictures = _input(model, check_recording(path))
+        return model.transcribe(speech)[0], side_by_side(*pictures)
 
     button.click(report_errors(transcribe), [name, audio], [text, weights], **HEAVY)
 
@@ -82,9 +83,9 @@ def _enhance(shelf: Shelf, name: gr.Dropdown) -> None:
 
     def enhance(chosen: str | None, path: str | None) -> tuple[str, str]:
         model = _load(shelf, SpeechEnhancer, chosen)
-        tokens = model.tokenizer.encode(check_recording(path))
-        clean = model.enhance_tokens(tokens)
-        return _save(model, clean), side_by_side(_input_picture(model, tokens), _output_picture(model, clean))
+        speech, pictures = _input(model, check_recording(path))
+        clean = model.enhance_tokens(speech)
+        return _save(model, clean), side_by_side(*pictures, _output_picture(model, clean))
 
     button.click(report_errors(enhance), [name, audio], [enhanced, weights], **HEAVY)
 
@@ -130,11 +131,14 @@ def _save(model: TokenGenerator, tokens: Tokens) -> str:
     return str(path)
 
 
-def _input_picture(model: DownstreamModel, tokens: Tokens) -> str:
-    """What the model takes from which layer of its input."""
+def _input(model: DownstreamModel, path: str) -> tuple[Speech, list[str]]:
+    """What the model takes of a recording; and, if these are tokens, a picture of what it takes from which layer."""
+    if model.takes_features:
+        return path, []
+    tokens = model.tokenizer.encode(path)
     part = excerpt(tokens, 0, _SHOWN_SECONDS)
     weights = model.layer_weights(tokens.cut(part.start, part.stop))[0].cpu()
-    return draw_weights(weights, model.layers, part, "the model")
+    return tokens, [draw_weights(weights, model.layers, part, "the model")]
 
 
 def _output_picture(model: TokenGenerator, tokens: Tokens) -> str:

@@ -173,6 +173,11 @@ class DownstreamModel(TokenModel):
         return self.config.tokenizer
 
     @property
+    def takes_features(self) -> bool:
+        """Whether it hears features of the encoder, and so takes audio alone."""
+        return self.config.front.feature_dim is not None
+
+    @property
     def layer_importance(self) -> dict[int, float]:
         """Mean weight of each layer over the clips that the model was validated on; they sum to 1.
 
@@ -231,7 +236,7 @@ class DownstreamModel(TokenModel):
             AudioError, TokensError, LayerError: as in `Tokenizer.encode`; tokens of another tokenizer, without a layer
                 that the model needs, or of utterances without a frame; tokens for a model that takes features.
         """
-        if self.config.front.feature_dim is not None:
+        if self.takes_features:
             return self._features(audio, sample_rate, lengths), None
         if not isinstance(audio, Tokens):
             audio = self.tokenizer.encode(audio, sample_rate=sample_rate, lengths=lengths, layers=self.layers)

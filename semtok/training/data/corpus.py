@@ -87,6 +87,20 @@ class Corpus:
         return np.sort(order[validation_clips:]), np.sort(order[:validation_clips])
 
 
+@dataclass(frozen=True)
+class CorpusVoices:
+    """Waveforms [samples] of some clips of a corpus, read when they are asked for."""
+
+    corpus: Corpus
+    clips: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self.corpus.waveform(self.clips[number]).numpy()
+
+
 def load_corpus(
     data: Sequence[Data],
     cache: Path,

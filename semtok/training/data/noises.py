@@ -1,13 +1,23 @@
-"""Recordings of noise that training adds to speech."""
+"""What training adds to speech: recordings of noise, and the voices of other clips."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from semtok.audio.disturbances import Waveform
 from semtok.errors import AudioError, ConfigError
 from semtok.speech.reading import Data, Speech
+from semtok.training.data.disturbances import Disturbances, Disturber
+
+# In memory; of some hours of speech enough that no two babbles are alike.
+_VOICES = 50
 
 
 def load_noises(
@@ -47,3 +57,51 @@ def load_noises(
             raise AudioError(f"the noise {clip.path} cannot be used: it is silent")
         noises.append(waveform.numpy())
     return noises
+
+
+@dataclass(frozen=True)
+class Background:
+    """What may be heard behind the clips of some sources.
+
+    Args:
+        disturbances: what happens to clips.
+        data: the sources of the clips, some of which are voices in the background.
+        leave_out_splits: of the clips: those that are no voices.
+        sample_rate: Hz.
+    """
+
+    disturbances: Disturbances
+    data: Sequence[Data]
+    leave_out_splits: Sequence[str]
+    sample_rate: int
+
+    @property
+    def identity(self) -> Any:
+        """As JSON; another one is other noise, voices, or disturbances."""
+        noise = Speech(self.disturbances.noise).stamps
+        return dataclasses.asdict(self.disturbances) | {
+            "noise": noise,
+            "voices": [voice.stamps for voice in self._voices],
+        }
+
+    def load(self) -> Disturber:
+        """Reads all recordings.
+
+        Raises:
+            AudioError, ConfigError: as `load_noises`; none of the voices can be read.
+        """
+        noises = load_noises(self.disturbances.noise, data=self.data, sample_rate=self.sample_rate)
+        voices = []
+        for voice in self._voices:
+            _, waveform = next(voice.read(self.sample_rate))
+            if isinstance(waveform, Tensor) and waveform.any():
+                voices.append(waveform.numpy())
+        if not voices:
+            raise AudioError(f"none of {len(self._voices)} clips of {', '.join(map(str, self.data))} can be read")
+        return Disturber(self.disturbances, noises, voices, self.sample_rate)
+
+    @cached_property
+    def _voices(self) -> list[Speech]:
+        """Clips, or archives of which the first clip is a voice, spread over all."""
+        clips = Speech(self.data, leave_out_splits=self.leave_out_splits).parts(1)
+        return clips[:: max(1, len(clips) // _VOICES)]

@@ -6,7 +6,7 @@ import dataclasses
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.audio.disturbances import add_noise
+from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import AudioError
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
 from semtok.speech.store import ALONE, Copies, Form, Maker, Part, Processes, Store, open_store, parts_of
 from semtok.tokenizer import Tokenizer
+from semtok.training.data.disturbances import Disturber
 from semtok.training.data.encoded import Codes, Features
-from semtok.training.data.noises import load_noises
+from semtok.training.data.noises import Background
 from semtok.training.downstream.config import AugmentationConfig, TaskData
 
 Row: TypeAlias = dict[str, str]
@@ -33,15 +34,15 @@ class Clips:
 
     Args:
         store: "codes" [frames, rows] or "features" [frames, layers, dim] of each clip.
-        changed: the same of the copies of some of the clips.
-        columns: which rows of codes, or layers of features, are used.
+        changed: either of the copies of some of the clips.
+        columns: which rows of codes, and which layers of features, are used.
     """
 
-    def __init__(self, store: Store, changed: Store, columns: Sequence[int]) -> None:
+    def __init__(self, store: Store, changed: Store, columns: Mapping[str, Sequence[int]]) -> None:
         self.rows = [_row(clip) for clip in store.clips]
-        self._columns = list(columns)
-        (self._name,) = store.names
-        self._values, self._changed = store[self._name], changed[self._name]
+        self._columns = {name: list(used) for name, used in columns.items()}
+        (self._name,), (self._changed_name,) = store.names, changed.names
+        self._values, self._changed = store[self._name], changed[self._changed_name]
         # The clips that have copies are some of all, in the same order; a manifest may list a clip twice.
         self._changed_numbers: list[int | None] = []
         number = 0
@@ -68,8 +69,10 @@ class Clips:
 
     def inputs(self, clip: int, copy: int = 0, start: int = 0, frames: int | None = None) -> Tensor:
         """Codes int64 [rows, frames] or features float32 [layers, frames, dim], of `frames` frames from `start`."""
-        values = self._read(clip, copy, slice(start, None if frames is None else start + frames))[:, self._columns]
-        return torch.from_numpy(values.astype(np.int64 if self._name == "codes" else np.float32)).transpose(0, 1)
+        name = self._name if copy == 0 else self._changed_name
+        values = self._read(clip, copy, slice(start, None if frames is None else start + frames))
+        values = values[:, self._columns[name]].astype(np.int64 if name == "codes" else np.float32)
+        return torch.from_numpy(values).transpose(0, 1)
 
     def _read(self, clip: int, copy: int, frames: slice) -> np.ndarray:
         number = self._changed_numbers[clip]
@@ -84,6 +87,7 @@ def load_clips(
     cache: Path,
     *,
     augmented_splits: Callable[[str | None], bool] = lambda split: True,
+    targets_are_codes: bool = False,
     seed: int = 0,
     processes: Processes = ALONE,
 ) -> Clips:
@@ -96,6 +100,7 @@ def load_clips(
     Args:
         data: the section of the config.
         augmented_splits: of which splits copies are made.
+        targets_are_codes: with `features` these are made of copies alone; of the clips themselves codes, to be learnt.
 
     Raises:
         AudioError: a source is missing, or no clip could be read.
@@ -104,49 +109,48 @@ def load_clips(
     speech, augmentation = Speech(data.sources, leave_out_splits=data.leave_out_splits), data.augmentation
     least = 2 * tokenizer.encoder.minimum_samples
     parts = [_long_enough(part, least) for part in parts_of(speech, tokenizer.sample_rate)]
-    features = Features(tokenizer.encoder, tokenizer.layers, tokenizer.fingerprint) if data.features else None
-    maker = features or Codes(tokenizer)
-    store = open_store(parts, maker, cache, processes=processes, description="tokenising")
+    codes, features = Codes(tokenizer), Features(tokenizer.encoder, tokenizer.layers, tokenizer.fingerprint)
+    maker: Maker = features if data.features else codes
+    of_clips = codes if targets_are_codes else maker
+    store = open_store(parts, of_clips, cache, processes=processes, description="tokenising")
     if len(store) == 0:
         raise AudioError(f"no readable audio in {', '.join(map(str, data.sources))}; left out: {store.left_out}")
-    noises = partial(load_noises, augmentation.noise, data=data.sources, sample_rate=tokenizer.sample_rate)
-    changing = Changed(maker, augmentation, noises, tokenizer.sample_rate, seed)
+    background = None
+    if augmentation.disturbances is not None:
+        measured = [*data.leave_out_splits, *data.validation_splits, *data.test_splits]
+        background = Background(augmentation.disturbances, data.sources, measured, tokenizer.sample_rate)
+    changing = Changed(maker, augmentation, background, tokenizer.sample_rate, seed)
     splits = {split for clip in store.clips if augmented_splits(split := clip.columns.get("split"))}
     augmented = [_only(part, splits) for part in parts] if augmentation.speeds or augmentation.noisy_copies else []
     changed = open_store(augmented, changing, cache / "copies", processes=processes, description="tokenising copies")
-    codebooks, rows = data.select(tokenizer.codebooks), tokenizer.codebooks.rows
-    if features:
-        return Clips(store, changed, [tokenizer.layers.index(layer) for layer in codebooks])
-    return Clips(
-        store, changed, [rows[layer].start + stage for layer in codebooks for stage in range(len(codebooks[layer]))]
-    )
+    return Clips(store, changed, _columns(data.select(tokenizer.codebooks), tokenizer.codebooks))
 
 
 @dataclass(frozen=True)
 class Changed:
-    """Makes what another maker makes, of changed copies of waveforms: one at each speed, then one with each noise.
+    """Makes what another maker makes, of changed copies of waveforms: one at each speed, then those disturbed.
 
     Args:
         maker: of the arrays of each copy; the copies of a clip follow each other.
         augmentation: how waveforms are changed.
-        load_noises: gives the recordings of noise, once they are needed.
+        background: what is heard in disturbed copies, loaded once they are needed.
         sample_rate: of the waveforms, Hz.
         seed: of what is drawn for a waveform, together with its samples.
     """
 
     maker: Maker
     augmentation: AugmentationConfig
-    load_noises: Callable[[], list[np.ndarray]]
+    background: Background | None
     sample_rate: int
     seed: int
 
     @property
     def identity(self) -> Any:
-        noises = Speech(self.augmentation.noise).stamps
+        background = None if self.background is None else self.background.identity
         return {
             "of": self.maker.identity,
-            "augmentation": dataclasses.asdict(self.augmentation) | {"noise": noises},
-            "seed": self.seed if noises else 0,
+            "augmentation": dataclasses.asdict(self.augmentation) | {"disturbances": background},
+            "seed": self.seed if background else 0,
         }
 
     @property
@@ -163,18 +167,27 @@ class Changed:
             yield number, errors[0] if errors else [copy[0] for copy in of_clip if not isinstance(copy, AudioError)]
 
     @cached_property
-    def _noises(self) -> list[np.ndarray]:
-        return self.load_noises()
+    def _disturber(self) -> Disturber:
+        assert self.background is not None
+        return self.background.load()
 
     def _change(self, clean: np.ndarray) -> list[Tensor]:
         import soxr
 
         rate, generator = self.sample_rate, np.random.default_rng((self.seed, zlib.crc32(clean.tobytes())))
-        copies = [soxr.resample(clean, rate * speed, rate).astype(np.float32) for speed in self.augmentation.speeds]
-        for _ in range(self.augmentation.noisy_copies):
-            noise = self._noises[int(generator.integers(len(self._noises)))]
-            copies.append(add_noise(clean, noise, generator.uniform(*self.augmentation.snr), generator))
-        return list(map(torch.from_numpy, copies))
+        faster = [soxr.resample(clean, rate * speed, rate).astype(np.float32) for speed in self.augmentation.speeds]
+        speech, count = torch.from_numpy(clean), self.augmentation.noisy_copies
+        disturbed = [self._disturber.disturb(speech, generator) for _ in range(count)]
+        return [*map(torch.from_numpy, faster), *disturbed]
+
+
+def _columns(used: Codebooks, codebooks: Codebooks) -> dict[str, list[int]]:
+    """Of all rows of codes, and layers of features, of a tokenizer's codebooks: those of the codebooks used."""
+    rows = codebooks.rows
+    return {
+        "codes": [rows[layer].start + stage for layer in used for stage in range(len(used[layer]))],
+        "features": [list(codebooks).index(layer) for layer in used],
+    }
 
 
 def _row(clip: Clip) -> Row:

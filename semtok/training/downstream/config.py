@@ -10,26 +10,28 @@ from semtok.downstream.config import FrontConfig
 from semtok.errors import ConfigError, check_positive
 from semtok.speech.sources import Dataset
 from semtok.training.config import SECTION, Schedule
+from semtok.training.data.disturbances import Disturbances
 
 
 @dataclass(frozen=True)
 class AugmentationConfig:
     """Copies of each training clip that are tokenised beside it; a step takes any of them.
 
-    One for each of `speeds`, and `noisy_copies` with noise from the recordings of `noise` (folders or manifests),
-    `snr` dB (lowest, highest) below the speech.
+    One for each of `speeds`, and `noisy_copies` to which `disturbances` happened.
     """
 
     speeds: tuple[float, ...] = ()
-    noise: tuple[str, ...] = ()
     noisy_copies: int = 0
-    snr: tuple[float, float] = (0.0, 15.0)
+    disturbances: Disturbances | None = None
 
     def __post_init__(self) -> None:
         if any(not 0.5 <= speed <= 2 or speed == 1 for speed in self.speeds):
             raise ConfigError(f"speeds must lie in 0.5 ... 2, and 1 is there anyhow, got {list(self.speeds)}")
-        if bool(self.noise) != (self.noisy_copies > 0) or self.noisy_copies < 0:
-            raise ConfigError(f"give both noise and noisy_copies or neither, got {self.noise}, {self.noisy_copies}")
+        if (self.disturbances is not None) != (self.noisy_copies > 0) or self.noisy_copies < 0:
+            raise ConfigError(
+                f"noisy_copies, a number, and the disturbances that happen to them need each other, "
+                f"got {self.noisy_copies} and {self.disturbances}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

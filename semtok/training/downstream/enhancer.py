@@ -1,4 +1,4 @@
-"""Training of an enhancer: tokens of noisy speech -> those of the same speech without noise."""
+"""Training of an enhancer: noisy speech -> the tokens of the same speech without noise."""
 
 from __future__ import annotations
 
@@ -26,21 +26,26 @@ _LOSS_FRAMES = 1500
 
 @dataclass(frozen=True, kw_only=True)
 class EnhancerTrainingConfig(TaskConfig):
-    """Learns from the noisy copies of clips, so `augmentation` has to make some, of validation clips as well."""
+    """Learns from the noisy copies of clips, so `augmentation` has to make some, of validation clips as well.
+
+    With `features` the input are features of the noisy copies: what quantization loses of noisy speech is then still
+    there (wave to token). The clean tokens of all layers and stages are learnt in any case.
+    """
 
     enhancer: EnhancerConfig
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.data.augmentation.noisy_copies or self.data.augmentation.speeds:
-            raise ConfigError("an enhancer needs augmentation with noise and noisy_copies, and without speeds")
-        if self.data.features or self.data.stages is not None:
-            raise ConfigError("an enhancer hears and writes the tokens of all stages: leave out features and stages")
+            raise ConfigError("an enhancer needs augmentation with disturbances and noisy_copies, and without speeds")
+        if self.data.stages is not None:
+            raise ConfigError("an enhancer writes the tokens of all stages: leave out stages")
 
 
 class EnhancerObjective(Objective[EnhancerTrainingConfig]):
     model = SpeechEnhancer
     Config = EnhancerTrainingConfig
+    learns_codes = True
 
     @classmethod
     def augments(cls, data: TaskData) -> Callable[[str | None], bool]:
@@ -69,20 +74,20 @@ class EnhancerObjective(Objective[EnhancerTrainingConfig]):
         fused, _ = self.network.front(batch["inputs"], batch["lengths"], batch["present"], batch["hidden"])
         return {"loss": code_loss(head.predict, head.vectors(fused, batch["lengths"]), batch["clean"])}
 
-    def measure(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
-        """Wrong codes of each row, those of the noisy tokens themselves, and the frames."""
-        clean, noisy = batch["clean"], batch["inputs"].transpose(1, 2)
+    def measure(self, batch: Batch) -> tuple[Tensor, int]:
+        """Wrong codes of each row, and the frames."""
+        clean = batch["clean"]
         valid = frame_mask(batch["lengths"], clean.shape[1])
-        wrong = (self.run(batch) != clean)[valid].sum(dim=0)
-        return wrong.cpu(), (noisy != clean)[valid].sum(dim=0).cpu(), int(valid.sum())
+        return (self.run(batch) != clean)[valid].sum(dim=0).cpu(), int(valid.sum())
 
-    def summarize(self, measured: Sequence[tuple[Tensor, Tensor, int]]) -> dict[str, float]:
-        """Share of wrong codes over all rows, of the noisy tokens themselves, and of each row."""
-        wrong, noisy, frames = (sum(parts) for parts in zip(*measured, strict=True))
-        shares, before = torch.as_tensor(wrong) / frames, torch.as_tensor(noisy) / frames
-        numbers = {"error": float(shares.mean()), "noisy_error": float(before.mean())}
+    def summarize(self, measured: Sequence[tuple[Tensor, int]]) -> dict[str, float]:
+        """Share of wrong codes over all rows, and of each row."""
+        wrong, frames = (sum(parts) for parts in zip(*measured, strict=True))
+        shares = torch.as_tensor(wrong) / frames
         names = self.description.codebooks.names
-        return numbers | {f"error_{name}": float(share) for name, share in zip(names, shares, strict=True)}
+        return {"error": float(shares.mean())} | {
+            f"error_{name}": float(share) for name, share in zip(names, shares, strict=True)
+        }
 
 
 def code_loss(predict: CodePredictor, vectors: Tensor, codes: Tensor) -> Tensor:

@@ -41,10 +41,12 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
     Attributes:
         model: the class of what it trains.
         Config: the dataclass of its config.
+        learns_codes: whether codes of the clips themselves are to be learnt, of whatever is the input.
     """
 
     model: ClassVar[type[DownstreamModel]]
     Config: ClassVar[type[TaskConfig]]
+    learns_codes: ClassVar[bool] = False
 
     def __init__(self, config: TConfig, clips: Clips, description: DownstreamConfig) -> None:
         super().__init__()

@@ -49,6 +49,7 @@ def train_task(kind: type[Objective[Any]], config: TaskConfig, tokenizer: Tokeni
         tokenizer,
         run.folder.parent / "tokens",
         augmented_splits=kind.augments(config.data),
+        targets_are_codes=kind.learns_codes,
         seed=config.seed,
         processes=run.processes,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from semtok.errors import ConfigError
 from semtok.training.config import GradientConfig
+from semtok.training.data.disturbances import Disturbances
 
 
 @dataclass(frozen=True)
@@ -59,46 +60,18 @@ class AttentionDecay:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DisturbanceConfig:
+class DisturbanceConfig(Disturbances):
     """What the student hears in place of clean crops; all that it is to predict comes from the clean ones.
 
     Attributes:
         clips: the share of crops that are disturbed. The rest stays clean, so that clean speech keeps what it had.
-        noise: folders or manifests of recordings of noise. Noise in rooms and machines has a colour and a course in
-            time that drawn noise lacks; a third of the noise is then of these. Without, half is drawn noise of a random
-            colour, half other voices of the corpus.
-        noises: the share of disturbed crops with noise.
-        snr: lowest and highest level of the speech over the noise, dB. Below 0 dB hardly a word is left to be learnt.
-        voices: fewest and most voices at once. One is a second speaker, whom no encoder could know for noise.
-        rooms: the share of disturbed crops in a room.
-        room_seconds: shortest and longest time in which a room's sound falls by 60 dB: of an office, of a hall.
-        direct_to_reverberant: dB, from a voice across the room to one at the microphone.
-        channels: the share of disturbed crops through a band limit, a telephone, clipping or Opus.
     """
 
     clips: float = 0.7
-    noise: list[str] = field(default_factory=list)
-    noises: float = 0.8
-    snr: tuple[float, float] = (0.0, 25.0)
-    voices: tuple[int, int] = (3, 8)
-    rooms: float = 0.3
-    room_seconds: tuple[float, float] = (0.15, 0.8)
-    direct_to_reverberant: tuple[float, float] = (-3.0, 12.0)
-    channels: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("clips", "noises", "rooms", "channels"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"disturbances.{name} is a share of clips, 0 to 1, got {getattr(self, name)}")
-        decibels, seconds, count = (-20, 100), (0.01, 10), (1, 100)
-        bounds = {"snr": decibels, "direct_to_reverberant": decibels, "room_seconds": seconds, "voices": count}
-        for name, (least, most) in bounds.items():
-            low, high = getattr(self, name)
-            if not least <= low <= high <= most:
-                raise ConfigError(
-                    f"disturbances.{name} is the lowest and the highest value, from {least} to {most}, "
-                    f"got [{low}, {high}]"
-                )
+        super().__post_init__()
+        self._check_shares("clips")
 
 
 @dataclass(frozen=True)

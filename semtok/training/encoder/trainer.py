@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from semtok.audio.lengths import Framing
 from semtok.errors import ConfigError
 from semtok.support.atomic import atomic_write
-from semtok.training.data.corpus import Corpus, crop_batch, length_batches, load_corpus, seeded
+from semtok.training.data.corpus import Corpus, CorpusVoices, crop_batch, length_batches, load_corpus, seeded
+from semtok.training.data.disturbances import Disturber
 from semtok.training.data.noises import load_noises
 from semtok.training.encoder.classes import HOP_LENGTH, SAMPLE_RATE, Classes, Standardized, normalize
 from semtok.training.encoder.config import EncoderConfig, Regression
 from semtok.training.encoder.consistency import ConsistencyLoss
-from semtok.training.encoder.disturbances import Disturber
 from semtok.training.encoder.locality import keep_gates, start_near
 from semtok.training.encoder.targets import DIMENSIONS
 from semtok.training.encoder.teachers import teacher_features
@@ -177,7 +177,8 @@ class EncoderTrainer:
                 sample_rate=SAMPLE_RATE,
                 leave_out_splits=config.leave_out_splits,
             )
-            self.disturber = Disturber(config.disturbances, corpus, self.training, noises, SAMPLE_RATE)
+            voices = CorpusVoices(corpus, self.training)
+            self.disturber = Disturber(config.disturbances, noises, voices, SAMPLE_RATE)
         self.consistency = None
         if config.consistency is not None:
             hop_length = math.prod(model.conv_stride)
@@ -210,9 +211,9 @@ class EncoderTrainer:
         generator = np.random.default_rng((self.config.seed, step, share))
         crops, starts = crop_batch(self.corpus, clips, self.crop, HOP_LENGTH, generator)
         clean = normalize(crops)
-        if self.disturber is None:
+        if self.disturber is None or self.config.disturbances is None:
             return clean, clean, clips, starts
-        disturbed = generator.random(len(clean)) < self.disturber.share
+        disturbed = generator.random(len(clean)) < self.config.disturbances.clips
         noisy = [
             normalize(self.disturber.disturb(crop, generator)) if chosen else crop
             for crop, chosen in zip(clean, disturbed.tolist(), strict=True)
