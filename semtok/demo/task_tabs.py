@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import gradio as gr
@@ -131,7 +132,7 @@ def _save(model: TokenGenerator, tokens: Tokens) -> str:
     return str(path)
 
 
-def _input(model: DownstreamModel, path: str) -> tuple[Speech, list[str]]:
+def _input(model: DownstreamModel, path: Path) -> tuple[Speech, list[str]]:
     """What the model takes of a recording; and, if these are tokens, a picture of what it takes from which layer."""
     if model.takes_features:
         return path, []
