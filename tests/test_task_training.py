@@ -234,7 +234,9 @@ def planted(room: Path, folder: Path, seed: int, informative: int, others: str) 
             assert row["label"] in "0123"
         store = store_of(folder / f"planted-{others}-{seed}", codes=values)
         store.clips = [Clip(str(number), row["path"], columns=row) for number, row in enumerate(clips.rows)]
-        return Clips(store, store_of(folder / f"no-copies-{others}-{seed}", codes=[values[0][:0]]), {"codes": [0, 1, 2]})
+        return Clips(
+            store, store_of(folder / f"no-copies-{others}-{seed}", codes=[values[0][:0]]), {"codes": [0, 1, 2]}
+        )
 
     from semtok.training.downstream import trainer
 
