@@ -200,6 +200,26 @@ def test_a_run_tells_clean_and_disturbed_clips_apart(config):
     assert last["valid_disturbed_distance"] > last["valid_distance"] and 0 < last["valid_disturbed_changed"] <= 1
 
 
+def test_pairs_ask_for_the_students_own_features_of_clean_crops(config):
+    """The gradient reaches the disturbed half alone, the weight counts, and a batch holds its crops twice."""
+    paired = dataclasses.replace(config, consistency=dataclasses.replace(config.consistency, own_weight=0.5))
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.randn(2, 4000, generator=generator)
+    plain, with_pairs = (ConsistencyLoss(c.consistency, 32, 320, torch.device("cpu")) for c in (config, paired))
+    frames = with_pairs._encoder.frame_count(4000)
+    features = [torch.randn(4, frames, 32, generator=generator, requires_grad=True) for _ in range(2)]
+    loss, numbers = with_pairs(features, clean)
+    alone, _ = plain(features, clean)
+    own = 4 * numbers["own_distance"] + numbers["own_codes"]
+    assert torch.isclose(loss, alone + 0.5 * own) and 0 < numbers["own_changed"] <= 1
+    (loss - alone).backward()
+    for layer in features:
+        assert layer.grad[:2].abs().max() < 1e-6 and layer.grad[2:].abs().max() > 1e-4
+    train_encoder(paired)
+    last = json.loads((Path(config.folder) / "log.jsonl").read_text().splitlines()[-1])
+    assert 0 < last["valid_own_changed"] <= 1 and "valid_disturbed_loss" not in last
+
+
 def test_training_on_keeps_attention_near(tmp_path):
     """The constants of the gates, which could undo it, are no longer trained."""
     config = load_config(ROOT / "configs" / "tiny" / "encoder_noise.yaml", EncoderConfig)

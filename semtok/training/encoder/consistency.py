@@ -48,23 +48,35 @@ class ConsistencyLoss:
         """The loss, and what it is made of.
 
         Args:
-            features: of each layer, [batch, frames, dim], of the noisy crops.
-            clean: the clean crops [batch, samples].
+            features: of each layer, [batch, frames, dim], of the noisy crops; with `pairs` of the clean crops, then of
+                the same crops disturbed.
+            clean: the clean crops [batch, samples], with `pairs` half as many as there are features.
 
         Returns:
             The weighted sum of `distance`, the mean squared distance in variances of the clean features, and `codes`,
             the cross-entropy of their codes in the first stages by distances to the centroids; both with `changed`, the
-            share of frames with another code; all means over the layers.
+            share of frames with another code; all means over the layers. With `pairs` the same between the two halves,
+            as `own_distance`, `own_codes` and `own_changed`.
         """
         lengths = torch.full((len(clean),), clean.shape[1], device=clean.device)
         with torch.no_grad():
             targets, _ = self._encoder(clean, lengths, self._config.layers)
+        wanted = [layer.float().repeat(len(features[0]) // len(clean), 1, 1) for layer in targets.unbind(1)]
+        loss, numbers = self._compare(features, wanted)
+        if self._config.pairs:
+            own_clean, disturbed = zip(*(layer.chunk(2) for layer in features), strict=True)
+            own_loss, own = self._compare(disturbed, [layer.detach().float() for layer in own_clean])
+            loss = loss + self._config.own_weight * own_loss
+            numbers |= {f"own_{name}": number for name, number in own.items()}
+        return loss, numbers
+
+    def _compare(self, features: Sequence[Tensor], wanted: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         distances, entropies, changed = [], [], []
-        for layer, noisy, wanted in zip(self._config.layers, features, targets.float().unbind(1), strict=True):
-            spread = wanted.var((0, 1)).mean().clamp(min=1e-6)
-            distances.append((noisy.float() - wanted).square().mean() / spread)
+        for layer, noisy, target in zip(self._config.layers, features, wanted, strict=True):
+            spread = target.var((0, 1)).mean().clamp(min=1e-6)
+            distances.append((noisy.float() - target).square().mean() / spread)
             if layer in self._centroids:
-                entropy, differ = _compare_codes(noisy.float(), wanted, self._centroids[layer])
+                entropy, differ = _compare_codes(noisy.float(), target, self._centroids[layer])
                 entropies.append(entropy)
                 changed.append(differ)
         numbers = {"distance": torch.stack(distances).mean()}

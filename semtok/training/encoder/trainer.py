@@ -180,6 +180,7 @@ class EncoderTrainer:
             voices = CorpusVoices(corpus, self.training)
             self.disturber = Disturber(config.disturbances, noises, voices, SAMPLE_RATE)
         self.consistency = None
+        self.pairs = config.consistency is not None and config.consistency.pairs
         if config.consistency is not None:
             hop_length = math.prod(model.conv_stride)
             self.consistency = ConsistencyLoss(config.consistency, model.hidden_size, hop_length, run.device)
@@ -213,12 +214,13 @@ class EncoderTrainer:
         clean = normalize(crops)
         if self.disturber is None or self.config.disturbances is None:
             return clean, clean, clips, starts
-        disturbed = generator.random(len(clean)) < self.config.disturbances.clips
+        disturbed = generator.random(len(clean)) < (1 if self.pairs else self.config.disturbances.clips)
         noisy = [
             normalize(self.disturber.disturb(crop, generator)) if chosen else crop
             for crop, chosen in zip(clean, disturbed.tolist(), strict=True)
         ]
-        return clean, torch.stack(noisy), clips, starts
+        waveforms = torch.stack(noisy)
+        return clean, torch.cat([clean, waveforms]) if self.pairs else waveforms, clips, starts
 
     def _predict(
         self,
@@ -229,7 +231,7 @@ class EncoderTrainer:
         starts: np.ndarray,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Losses of `waveforms`, what is heard of the `clean` crops.
+        """Losses of `waveforms`, what is heard of the `clean` crops; where there are twice as many, clean ones first.
 
         Returns:
             The sum of all losses; accuracy of each target where it counts, at masked or at visible frames, the mean
@@ -237,6 +239,8 @@ class EncoderTrainer:
             parts of `ConsistencyLoss`.
         """
         config, device = self.config, self.run.device
+        own_clean, copies = clean, len(waveforms) // len(clean)
+        clean, clips, starts = clean.repeat(copies, 1), np.tile(clips, copies), np.tile(starts, copies)
         frames = int(self.unwrapped.model._get_feat_extract_output_lengths(waveforms.shape[1]))
         mask = draw_mask(len(waveforms), frames, config.mask_probability, config.mask_length, generator).to(device)
         estimates, features = network(waveforms.to(device), mask)
@@ -262,7 +266,7 @@ class EncoderTrainer:
             losses.append(teacher.weight * ((estimate - wanted).abs().mean() + 1 - similarity))
             numbers[f"teacher_{teacher.at}"] = similarity
         if self.consistency is not None:
-            loss, parts = self.consistency(features, clean.to(device))
+            loss, parts = self.consistency(features, own_clean.to(device))
             losses.append(loss)
             numbers |= parts
         return {"loss": torch.stack(losses).sum(), **numbers}
@@ -276,7 +280,7 @@ class EncoderTrainer:
     def validate(self, step: int) -> dict[str, float]:
         """Mean loss and accuracies over whole validation clips, clean and, if the config says so, all disturbed.
 
-        `valid_loss` is then the mean of both; the disturbances of a clip are the same each time.
+        `valid_loss` is then the mean of both, or that of the pairs; the disturbances of a clip are the same each time.
         """
         self.unwrapped.eval()
         totals: dict[str, list[float]] = {}
@@ -285,7 +289,8 @@ class EncoderTrainer:
             versions = {"valid": clean}
             if self.disturber is not None:
                 generator = np.random.default_rng((self.config.seed, int(clip)))
-                versions["valid_disturbed"] = normalize(self.disturber.disturb(clean[0], generator))[None]
+                disturbed = normalize(self.disturber.disturb(clean[0], generator))[None]
+                versions |= {"valid": torch.cat([clean, disturbed])} if self.pairs else {"valid_disturbed": disturbed}
             for kind, waveform in versions.items():
                 numbers = self._predict(
                     self.unwrapped, clean, waveform, np.array([clip]), np.array([0]), seeded(int(clip))
@@ -293,7 +298,7 @@ class EncoderTrainer:
                 for name, value in numbers.items():
                     totals.setdefault(f"{kind}_{name}", []).append(float(value))
         means = {name: float(np.nanmean(values)) for name, values in totals.items()}
-        if self.disturber is None:
+        if self.disturber is None or self.pairs:
             return means
         both = (means["valid_loss"] + means["valid_disturbed_loss"]) / 2
         return {"valid_loss": both, "valid_clean_loss": means.pop("valid_loss"), **means}
