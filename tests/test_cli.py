@@ -20,9 +20,10 @@ from encoders import tiny_model
 from helpers import CLIPS, ROOT, files_in
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
-from semtok.checkpoints.hub import BUNDLED_MODELS, bundled_names
+from semtok.checkpoints.hub import bundled_names
 from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 from semtok.cli import main
+from semtok.downstream.bundled_models import BUNDLED_BY_NAME
 from semtok.encoder.batches import Schedule
 
 SMOKE = ROOT / "configs" / "smoke"
@@ -357,7 +358,7 @@ def test_models_lists_what_goes_by_name(run):
     for block in out.strip().split("\n\n"):
         name, *lines = block.splitlines()
         listed[name] = dict(line.split(maxsplit=1) for line in lines)
-    models = bundled_names(BUNDLED_MODELS)
+    models = [name for name, model in BUNDLED_BY_NAME.items() if model.is_there]
     assert list(listed) == [*bundled_names(), *models, *PUBLISHED, CODEBOOKS]
     for name, facts in listed.items():
         only = {"task", "of"} if name in models else {"encoder", "K", "data"}

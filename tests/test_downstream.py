@@ -19,7 +19,6 @@ from huggingface_hub import constants
 from task_models import HEADS, KINDS, POOLINGS, make_model
 
 from semtok import Tokenizer, Tokens, downstream, load_audio
-from semtok.checkpoints.hub import BUNDLED_MODELS, bundled_names
 from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream import (
     TASKS,
@@ -409,7 +408,6 @@ def test_the_line_of_a_task_leads_to_its_model_and_its_objective(name):
     assert {option.name: option.default for option in task.options}.items() <= {
         name: parameter.default for name, parameter in own.items()
     }.items()
-    assert task.bundled is None or task.bundled in bundled_names(BUNDLED_MODELS)
 
 
 @pytest.mark.parametrize(

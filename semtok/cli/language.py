@@ -9,14 +9,13 @@ import typer
 
 from semtok.audio.files import WRITTEN_SUFFIXES
 from semtok.cli.files import plan_from_audio, readable, writable
-from semtok.cli.options import Device, LocalFilesOnly, Revision, check_device
+from semtok.cli.options import Device, LocalFilesOnly, Model, Revision, check_device
+from semtok.downstream.bundled_models import default_model
 
 
 def continue_speech(
     prompt: Annotated[Path, typer.Argument(metavar="IN", help="Speech to go on from, or - for standard input.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="Folder, or hub id owner/name.", show_default=False)
-    ],
+    model: Model = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How much to add.")] = 4.0,
     prompt_seconds: Annotated[
         float | None,
@@ -35,13 +34,14 @@ def continue_speech(
     local_files_only: LocalFilesOnly = False,
 ) -> None:
     """Speech, and what a language model says next: both decoded from tokens, into one audio file."""
+    name = model or default_model("language")
     from semtok.audio.io import save_audio
     from semtok.language.model import SpeechLanguageModel
 
     check_device(device)
     (job,) = plan_from_audio([prompt], output, written=WRITTEN_SUFFIXES).jobs
     loaded = SpeechLanguageModel.from_pretrained(
-        model, revision=revision, local_files_only=local_files_only, device=device
+        name, revision=revision, local_files_only=local_files_only, device=device
     )
     with readable(job.source) as path:
         waveform = loaded.continue_speech(

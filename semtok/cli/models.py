@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from semtok.cli.info import describe_encoder, describe_size, read_metadata, state_licence
-from semtok.errors import CheckpointError
-from semtok.support.json import read_json
+from semtok.downstream.bundled_models import BUNDLED_BY_NAME, BundledModel
 
 if TYPE_CHECKING:
     from semtok.checkpoints.speechbrain.published import Published
@@ -23,13 +21,14 @@ def models() -> None:
 
     The hub is not asked.
     """
-    from semtok.checkpoints.hub import BUNDLED_MODELS, bundled_names
+    from semtok.checkpoints.hub import bundled_names
     from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 
     for name in bundled_names():
         _print(name, _bundled(name))
-    for name in bundled_names(BUNDLED_MODELS):
-        _print(name, _bundled_model(BUNDLED_MODELS / name))
+    for name, model in BUNDLED_BY_NAME.items():
+        if model.is_there:
+            _print(name, _bundled_model(model))
     for name, published in PUBLISHED.items():
         _print(name, _published(published))
     _print(CODEBOOKS, _codebooks())
@@ -56,15 +55,14 @@ def _bundled(name: str) -> dict[str, str]:
     }
 
 
-def _bundled_model(folder: Path) -> dict[str, str]:
-    """Of a task; read without the packages that run it."""
-    entries = read_json(folder / "config.json", CheckpointError)
+def _bundled_model(model: BundledModel) -> dict[str, str]:
+    facts = model.facts()
     return {
-        "task": entries["task"],
-        "of": f"tokens of {entries['tokenizer']}",
-        "layers": ", ".join(map(str, entries["layers"])),
-        "licence": state_licence(folder / "README.md"),
-        "size": f"{describe_size(list(folder.iterdir()))}, with semtok",
+        "task": model.step,
+        "of": f"tokens of {facts['tokenizer']}",
+        "layers": facts["layers"],
+        "licence": state_licence(model.folder / "README.md"),
+        "size": f"{describe_size(list(model.folder.iterdir()))}, with semtok",
     }
 
 

@@ -35,6 +35,16 @@ Output = Annotated[
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", "-c", metavar="NAME", help="Bundled name, folder, or hub id owner/name.")
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Bundled name, folder, or hub id owner/name; by default the one that comes with semtok.",
+        show_default=False,
+    ),
+]
 Layers = Annotated[
     str | None,
     typer.Option("--layers", "-l", metavar="1,3,7", help="Encoder layers, all by default.", show_default=False),

@@ -18,6 +18,7 @@ from semtok.cli.options import (
     Device,
     Inputs,
     LocalFilesOnly,
+    Model,
     Output,
     Revision,
     SkipExisting,
@@ -25,16 +26,12 @@ from semtok.cli.options import (
     set_parameters,
 )
 from semtok.cli.tokens import encode_jobs, needed_jobs
+from semtok.downstream.bundled_models import default_model
 from semtok.downstream.tasks import TASKS, Option, Task
 
 if TYPE_CHECKING:
     from semtok.cli.progress import FileProgress
     from semtok.downstream.model import Speech
-
-Model = Annotated[
-    str,
-    typer.Option("--model", "-m", metavar="NAME", help="Bundled name, folder, or hub id owner/name."),
-]
 
 
 def task_commands() -> Iterator[tuple[str, Callable[..., None], str]]:
@@ -48,14 +45,12 @@ def _bind(form: Callable[..., None], task: Task) -> Callable[..., None]:
     """The command of a task: a form, with the task for its first parameter and the task's options for `**own`."""
 
     def command(**values: Any) -> None:
-        form(task, **values)
+        form(task, **values | {"model": values["model"] or default_model(task.name)})
 
     hints = get_type_hints(form, include_extras=True)
-    _, *shared, _ = inspect.signature(form).parameters.values()
-    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in shared]
-    if task.bundled is not None:
-        parameters = [one.replace(default=task.bundled) if one.name == "model" else one for one in parameters]
-    set_parameters(command, [*parameters, *map(_parameter, task.options)])
+    _, *parameters, _ = inspect.signature(form).parameters.values()
+    shared = [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
+    set_parameters(command, [*shared, *map(_parameter, task.options)])
     return command
 
 
@@ -71,7 +66,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 def _describe(
     task: Task,
     inputs: Inputs,
-    model: Model,
+    model: Model = None,
     weights: Annotated[bool, typer.Option("--weights", help="Add the mean weight of each layer.")] = False,
     device: Device = "cpu",
     revision: Revision = None,
@@ -99,7 +94,7 @@ def _compare(
     task: Task,
     first: Annotated[Path, typer.Argument(metavar="FIRST", exists=True, dir_okay=False)],
     second: Annotated[Path, typer.Argument(metavar="SECOND", exists=True, dir_okay=False)],
-    model: Model,
+    model: Model = None,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
@@ -114,7 +109,7 @@ def _convert(
     task: Task,
     inputs: Inputs,
     output: Output,
-    model: Model,
+    model: Model = None,
     device: Device = "cpu",
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
@@ -141,7 +136,7 @@ def _convert(
 def _speak(
     task: Task,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say, or - for standard input.")],
-    model: Model,
+    model: Model = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="Audio file, or - for standard output.")
     ] = Path("speech.wav"),
@@ -167,7 +162,7 @@ _FORMS: dict[str, Callable[..., None]] = {
 }
 
 
-def _load(task: Task, name: str, device: str, revision: str | None, local_files_only: bool) -> Any:
+def _load(task: Task, name: str | None, device: str, revision: str | None, local_files_only: bool) -> Any:
     check_device(device)
     return task.model.from_pretrained(name, device=device, revision=revision, local_files_only=local_files_only)
 

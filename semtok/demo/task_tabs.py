@@ -14,6 +14,7 @@ from semtok.demo.listening import excerpt, layer_weights
 from semtok.demo.models import Shelf
 from semtok.demo.pictures import draw_weights, side_by_side
 from semtok.downstream import TASKS, DownstreamModel, SpeechEnhancer, SpeechRecognizer, TextToSpeech
+from semtok.downstream.bundled_models import bundled_of
 from semtok.downstream.enhancer import TokenGenerator
 from semtok.downstream.model import Speech
 from semtok.errors import SemtokError
@@ -37,22 +38,19 @@ def task_tabs(shelf: Shelf, models: Sequence[str], *, any_name: bool) -> None:
     for kind, build in ((SpeechRecognizer, _transcribe), (SpeechEnhancer, _enhance), (TextToSpeech, _speak)):
         with gr.Tab(TASKS[kind.task].method.capitalize()):
             names = [name for name in models if tasks[name] == kind.task]
-            build(shelf, _choose_model(shelf, kind, names, any_name))
+            build(shelf, _choose_model(kind, names, any_name))
 
 
-def _choose_model(shelf: Shelf, kind: type[DownstreamModel], names: list[str], any_name: bool) -> gr.Dropdown:
+def _choose_model(kind: type[DownstreamModel], names: list[str], any_name: bool) -> gr.Dropdown:
     """The choice of a model, under a note if the one that should come with semtok is not there."""
-    bundled = f"tiny-{kind.task}"
-    try:
-        shelf.model(kind, bundled)
-        names = [*names, bundled]
-    except SemtokError:
-        if not names:
-            naming = "name its folder or hub id below" if any_name else "start the page with its name, `--model FOLDER`"
-            gr.Markdown(
-                f"**No model for this is here:** `{bundled}` does not come with this version of semtok. Train one with "
-                f"`semtok train {kind.task} configs/tiny/{kind.task}.yaml`, then {naming}."
-            )
+    bundled = bundled_of(kind.task)
+    names = names + [model.name for model in bundled if model.is_there]
+    if not names:
+        where = "below" if any_name else "as the page starts, `--model NAME`"
+        gr.Markdown(
+            f"**No model for this is here:** `{bundled[0].name}` does not come with this version of semtok. "
+            f"{bundled[0].instead.capitalize()}, {where}."
+        )
     return gr.Dropdown(
         names,
         value=names[0] if names else None,

@@ -45,7 +45,6 @@ class Task:
         help: of the command.
         training: help of `semtok train NAME`.
         options: of the command, beside those of its form.
-        bundled: the model that comes with semtok, if there is one, by default for the command.
     """
 
     name: str
@@ -56,7 +55,6 @@ class Task:
     help: str
     training: str
     options: tuple[Option, ...] = ()
-    bundled: str | None = None
 
     @property
     def model(self) -> Any:
@@ -112,7 +110,6 @@ TASKS = {
             "speak",
             help="Text to speech: an audio file.",
             training="Text to speech, with the timing of a recogniser.",
-            bundled="tiny-tts",
             options=(
                 Option("speaker", str, "One of the model's speakers; the first by default."),
                 Option("reference", Path, "Speech in whose voice to speak."),

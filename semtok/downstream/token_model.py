@@ -12,6 +12,7 @@ import torch
 
 from semtok.checkpoints.hub import BUNDLED_MODELS, Repository, bundled_names, resolve
 from semtok.checkpoints.pretrained import Pretrained
+from semtok.downstream.bundled_models import check_name
 from semtok.errors import CheckpointError
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder
@@ -61,6 +62,7 @@ class TokenModel(Pretrained):
                 is of another kind or task, or the tokenizer another one.
             ConfigError: the config has unknown, missing or ill-typed entries, or some that contradict each other.
         """
+        check_name(name)
         repository = resolve(
             name,
             revision=revision,
