@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,8 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
 def files_in(folder: Path) -> list[str]:
     """Paths of all files below a folder, relative to it, sorted."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def is_installed(*packages: str) -> bool:
+    """Whether all of these packages can be imported."""
+    return all(find_spec(name) is not None for name in packages)

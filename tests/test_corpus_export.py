@@ -9,7 +9,6 @@ import shutil
 import warnings
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import helpers
@@ -32,7 +31,8 @@ TEXTS = ["one", "two", "three"]
 def encoded(tokenizer, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("encoded")
     copy_clips(folder)
-    rows = [{"path": name, "text": text, "age": 30} for name, text in zip(NAMES, TEXTS, strict=True)]
+    facts = {"age": 30, "speaker": "anna", "language": "en"}
+    rows = [{"path": name, "text": text, **facts} for name, text in zip(NAMES, TEXTS, strict=True)]
     (folder / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     corpus.encode_corpus(tokenizer, folder / "list.jsonl", folder / "tokens", num_shards=2)
     return folder / "tokens"
@@ -176,31 +176,6 @@ def test_slamkit_gets_units_and_how_often_each_came(encoded, codes, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.filterwarnings("ignore")  # of what megatron imports, where it is installed
-@pytest.mark.parametrize("layers", [None, [4]])
-def test_megatron_reads_documents_of_ids(encoded, codes, tmp_path, layers):
-    corpus.export(encoded, "megatron", tmp_path / "ids", layers=layers)
-    facts = json.loads((tmp_path / "ids/codes.json").read_text())
-    if layers is None:
-        assert (facts["offsets"], facts["vocabulary_size"]) == ({"l1": 0, "l3": 40, "l4": 70}, 82)
-        expected = [np.add(clip, [[0], [40], [70]]).T.ravel() for clip in codes]
-    else:
-        expected = [clip[2] for clip in codes]
-    index = (tmp_path / "ids/codes.idx").read_bytes()
-    assert index[:9] == b"MMIDIDX\0\0" and index[17] == 8  # unsigned 16-bit
-    counts = np.frombuffer(index, np.int32, 3, 34)
-    starts, documents = np.split(np.frombuffer(index, np.int64, 7, 46), [3])
-    assert documents.tolist() == [0, 1, 2, 3]
-    if find_spec("megatron") is not None:
-        from megatron.core.datasets.indexed_dataset import IndexedDataset
-
-        dataset = IndexedDataset(str(tmp_path / "ids/codes"))
-        assert [dataset[number].tolist() for number in range(len(dataset))] == [clip.tolist() for clip in expected]
-    ids = np.fromfile(tmp_path / "ids/codes.bin", np.uint16)
-    for start, count, clip in zip(starts, counts, expected, strict=True):
-        assert np.array_equal(ids[start // 2 : start // 2 + count], clip)
-
-
 @pytest.fixture
 def named(encoded, tmp_path):
     """Gives the corpus with other ids."""
@@ -225,13 +200,17 @@ def named(encoded, tmp_path):
         ("webdataset", ("a.b", "c", "a_b"), ["one key for several clips: 'a.b', 'a_b'"]),
         ("webdataset", ("/a", "c", "a"), ["one key for several clips: '/a', 'a'"]),
         ("webdataset", ("a/", "/", "b"), ["keys of WebDataset end in a name, 2 ids are others: 'a/', '/'"]),
-        ("kaldi", ("a", "b c", "d\u3000e"), ["Kaldi's keys are single words, 2 ids are others: 'b c', 'd\\u3000e'"]),
+        *(
+            (form, ("a", "b c", "d\u3000e"), ["Kaldi's keys are single words, 2 ids are others: 'b c', 'd\\u3000e'"])
+            for form in ("kaldi", "dasb", "espnet-text", "espnet-speechlm")
+        ),
+        ("nemo", ("../..", "/abs", "a..b/c"), ["stay in their folder, 2 ids are others: '../..', '/abs'"]),
         ("lhotse", ("../..", "/abs", "a..b/c"), ["stay in their folder, 2 ids are others: '../..', '/abs'"]),
     ],
 )
 def test_ids_that_a_format_cannot_hold_are_named_before_anything_is_written(named, tmp_path, form, ids, parts):
     with refuses(*parts, "give the clips other ids"):
-        corpus.export(named(*ids), form, tmp_path / "out")
+        corpus.export(named(*ids), form, tmp_path / "out", layers=[4])
     assert not (tmp_path / "out").exists()
 
 
@@ -277,7 +256,7 @@ def test_lhotse_takes_no_percent_sign(encoded, tmp_path):
 
 
 def test_formats_and_folders_are_checked(run, encoded, tmp_path):
-    with refuses("there is no format 'hdf5', only lhotse, slamkit"):
+    with refuses("there is no format 'hdf5', only dasb, espnet-text"):
         corpus.export(encoded, "hdf5", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()

@@ -165,14 +165,57 @@ def verify(
 @corpus.command()
 def export(
     folder: Folder,
-    form: Annotated[str, typer.Argument(metavar="FORMAT", help="lhotse, slamkit, webdataset, kaldi or megatron.")],
+    form: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="dasb, espnet-text, espnet-speechlm, chat, nemo, megatron, km, lhotse, slamkit, webdataset or kaldi.",
+        ),
+    ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="A new folder.")],
     layers: Layers = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint", "-c", metavar="NAME", help="dasb: by default that of the run.", show_default=False
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="chat, megatron: a vocabulary.json; by default of all rows."),
+    ] = None,
+    instruction: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="chat: the user's turn, with {text} or another column, {speech} or {audio}; may be repeated.",
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", help="chat: the assistant's turn; by default {speech}.")
+    ] = None,
+    text_tokenizer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="megatron: of transformers; writes the texts too.")
+    ] = None,
+    words: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="megatron: words and their times, for text between speech.")
+    ] = None,
 ) -> None:
-    """Write a finished corpus in the format of others. lhotse and kaldi need the extra semtok[export]."""
+    """Write a finished corpus in the format of others. Most need the extra semtok[export]."""
     from semtok import corpus
 
-    written = corpus.export(folder, form, target, layers=parse_layers(layers))
+    written = corpus.export(
+        folder,
+        form,
+        target,
+        layers=parse_layers(layers),
+        checkpoint=checkpoint,
+        vocabulary=vocabulary,
+        instructions=instruction or None,
+        answer=answer,
+        text_tokenizer=text_tokenizer,
+        words=words,
+    )
     typer.echo(f"written: {', '.join(map(str, written[:4]))}{' ...' if len(written) > 4 else ''}")
 
 

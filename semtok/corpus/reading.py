@@ -16,7 +16,7 @@ import torch
 
 from semtok.codebooks.codebooks import Codebooks
 from semtok.corpus.run import CorpusRun, read_run
-from semtok.corpus.table import check_clips, read_column, shard_is_done, shard_path
+from semtok.corpus.table import check_clips, shard_is_done, shard_path
 from semtok.errors import CorpusError
 from semtok.speech.columns import RESERVED
 from semtok.support.parquet import ParquetReader
@@ -68,7 +68,14 @@ class TokenCorpus:
 
     def ids(self) -> Iterator[str]:
         """The ids of the clips, which are read alone."""
-        return (name for path in self.paths for name in read_column([path], "id").to_pylist())
+        return (facts["id"] for facts in self.facts("id"))
+
+    def facts(self, *names: str) -> Iterator[dict[str, Any]]:
+        """What is known of each clip: these columns alone, without codes."""
+        for path in self.paths:
+            with ParquetReader(path) as file:
+                for group in range(len(file.group_rows)):
+                    yield from file.read(group, names).to_pylist()
 
     def parts(self) -> Iterator[TokenCorpus]:
         """A corpus for each shard."""

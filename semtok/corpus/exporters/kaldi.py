@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from semtok.corpus.exporters.exporter import check_ids, new_folder
+from semtok.corpus.exporters.archives import check_indexed, open_archive
+from semtok.corpus.exporters.exporter import check_words, codes_of, new_folder
 from semtok.corpus.reading import TokenCorpus
-from semtok.errors import CorpusError, needs_extra
 
 
 def export_kaldi(corpus: TokenCorpus, folder: Path) -> list[Path]:
@@ -22,20 +22,14 @@ def export_kaldi(corpus: TokenCorpus, folder: Path) -> list[Path]:
         CorpusError: ids with spaces, which keys may not have; a folder that has something in it, or a line break in
             its name.
     """
-    with needs_extra("export"):
-        from kaldiio import save_ark
-
-    check_ids(corpus, "Kaldi's keys are single words", lambda name: len(name.split()) == 1)
-    if len(str(folder).splitlines()) > 1:
-        raise CorpusError(f"an index of Kaldi holds no path with a line break, such as {str(folder)!r}: give another")
+    check_words(corpus)
+    check_indexed(folder)
     columns = corpus.codebooks.columns
     with new_folder(folder) as aside, ExitStack() as files:
-        archives = [files.enter_context((aside / f"{name}.ark").open("wb")) for name in columns]
-        indices = [files.enter_context((aside / f"{name}.scp").open("w", encoding="utf-8")) for name in columns]
+        archives = [
+            files.enter_context(open_archive(aside / f"{name}.ark", aside / f"{name}.scp", folder)) for name in columns
+        ]
         for clip in corpus:
-            rows = clip.tokens.codes[0].numpy().astype(np.int32)
-            for name, archive, index, codes in zip(columns, archives, indices, rows, strict=True):
-                start = archive.tell() + len(f"{clip.id} ".encode())
-                save_ark(archive, {clip.id: codes})
-                index.write(f"{clip.id} {folder / name}.ark:{start}\n")
+            for append, codes in zip(archives, codes_of(clip).astype(np.int32), strict=True):
+                append(clip.id, codes)
     return [folder / f"{name}.{suffix}" for name in columns for suffix in ("ark", "scp")]

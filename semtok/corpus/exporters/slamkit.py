@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
-from semtok.corpus.exporters.exporter import check_one_row, new_folder
+from semtok.corpus.exporters.exporter import check_one_row, codes_of, new_folder, runs_of
 from semtok.corpus.reading import TokenCorpus
 
 _FILE = "features.jsonl"
@@ -24,11 +23,7 @@ def export_slamkit(corpus: TokenCorpus, folder: Path) -> list[Path]:
     check_one_row(corpus, "slamkit's format")
     with new_folder(folder) as aside, (aside / _FILE).open("w", encoding="utf-8") as file:
         for clip in corpus:
-            runs = [(code, len(list(run))) for code, run in itertools.groupby(clip.tokens.codes[0, 0].tolist())]
-            record = {
-                "units": [code for code, _ in runs],
-                "duration": [count for _, count in runs],
-                "file_name": clip.id,
-            }
+            units, durations = runs_of(codes_of(clip)[0].tolist())
+            record = {"units": units, "duration": durations, "file_name": clip.id}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
     return [folder / _FILE]
