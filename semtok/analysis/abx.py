@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from semtok.analysis.clips import SPEAKER
-from semtok.analysis.frames import Frames
+from semtok.analysis.frames import CodedFrames
 from semtok.evaluation.alignments import Alignment
 from semtok.speech.clip import Clip
 from semtok.support.arrays import Integers
@@ -49,9 +50,24 @@ class Triplets:
     examples: Integers
     cells: Sequence[tuple[tuple[str, str], str, tuple[str, str]]]
 
+    @cached_property
+    def parents(self) -> list[Integers]:
+        """The number of the cell of each triplet, then of the speaker of each cell, of the pair of phones, of all."""
+        levels = []
+        names: list[tuple[Any, ...]] = list(self.cells)
+        for length in (3, 2, 1, 0):
+            numbers = {name: number for number, name in enumerate(dict.fromkeys(name[:length] for name in names))}
+            levels.append(np.array([numbers[name[:length]] for name in names], np.int64))
+            names = list(numbers)
+        return levels
+
 
 def find_examples(
-    frames: Frames, clips: Sequence[Clip], phones: Mapping[int, Alignment], *, silence: Sequence[str] = ("SIL", "SPN")
+    frames: CodedFrames,
+    clips: Sequence[Clip],
+    phones: Mapping[int, Alignment],
+    *,
+    silence: Sequence[str] = ("SIL", "SPN"),
 ) -> list[Example]:
     """The phones of aligned clips that last for a frame at least, but for `silence`."""
     examples = []
@@ -119,18 +135,32 @@ def abx_error(triplets: Triplets, points: Sequence[npt.NDArray[Any]], distance: 
     """
     if len(triplets.examples) == 0:
         return float("nan")
+    return mean_error(triplets, triplet_errors(triplets, points, distance))
+
+
+def triplet_errors(
+    triplets: Triplets, points: Sequence[npt.NDArray[Any]], distance: FrameDistance
+) -> npt.NDArray[np.float64]:
+    """1 for each triplet whose X is nearer to B, .5 for a tie, else 0: [triplets]; arguments as of `abx_error`."""
     ax, bx = (dtw_distances(points, triplets.examples[:, [place, 2]], distance) for place in (0, 1))
-    errors = (ax > bx) + 0.5 * (ax == bx)
-    of_cell: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    for cell, error in zip(triplets.cells, errors.tolist(), strict=True):
-        of_cell[cell].append(error)
-    means = {cell: float(np.mean(values)) for cell, values in of_cell.items()}
-    for _ in range(3):
-        above: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-        for cell, mean in means.items():
-            above[cell[:-1]].append(mean)
-        means = {cell: float(np.mean(values)) for cell, values in above.items()}
-    return means[()]
+    errors: npt.NDArray[np.float64] = (ax > bx) + 0.5 * (ax == bx)
+    return errors
+
+
+def mean_error(
+    triplets: Triplets, errors: npt.NDArray[np.float64], weights: npt.NDArray[np.float64] | None = None
+) -> float:
+    """The mean of errors [triplets] over contexts, then speakers, then pairs of phones.
+
+    By `weights` [triplets], of clips that are drawn again, those of a cell count; what weighs 0 in all is left out, and
+    NaN is the mean of nothing.
+    """
+    weights = np.ones(len(errors)) if weights is None else weights
+    for parents in triplets.parents:
+        totals = np.bincount(parents, weights)
+        errors = np.bincount(parents, weights * errors) / np.where(totals, totals, np.nan)
+        errors, weights = np.where(totals, errors, 0.0), np.sign(totals)
+    return float(errors[0]) if weights[0] else float("nan")
 
 
 def dtw_distances(

@@ -81,8 +81,8 @@ def _run_long(encoder: Encoder, recording: Recording, layers: Sequence[int]) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class Frames:
-    """All frames of the clips that could be encoded, clip by clip.
+class CodedFrames:
+    """The codes of all frames of the clips that could be encoded, clip by clip.
 
     Args:
         codebooks: of the rows.
@@ -91,10 +91,6 @@ class Frames:
         lengths: int64 [clips], frames of each clip.
         clips: int64 [clips], the number of each clip in the speech.
         times: float64 [frames], the centre of each frame in its clip, in seconds.
-        unexplained: by row, the share of the variance of its layer's features that is left over once it and the
-            residual stages before it are taken off: the quantization error.
-        features: float16 [layers, sampled, dim], of frames drawn at random.
-        mels: float16 [sampled, 40], log-mel spectra of the same frames.
         left_out: why, for each clip that could not be encoded.
     """
 
@@ -104,9 +100,6 @@ class Frames:
     lengths: Integers
     clips: Integers
     times: npt.NDArray[np.float64]
-    unexplained: tuple[float, ...]
-    features: npt.NDArray[np.float16]
-    mels: npt.NDArray[np.float16]
     left_out: tuple[str, ...]
 
     @cached_property
@@ -130,6 +123,22 @@ class Frames:
         """The rows of some layers, all stages."""
         rows = self.codebooks.rows
         return [row for layer in layers for row in range(rows[layer].start, rows[layer].stop)]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames(CodedFrames):
+    """The same of a tokenizer of semtok, with what its codebooks leave over.
+
+    Args:
+        unexplained: by row, the share of the variance of its layer's features that is left over once it and the
+            residual stages before it are taken off: the quantization error.
+        features: float16 [layers, sampled, dim], of frames drawn at random.
+        mels: float16 [sampled, 40], log-mel spectra of the same frames.
+    """
+
+    unexplained: tuple[float, ...]
+    features: npt.NDArray[np.float16]
+    mels: npt.NDArray[np.float16]
 
 
 def encode_frames(tokenizer: Tokenizer, speech: Speech, folder: Path) -> Frames:
@@ -277,8 +286,8 @@ def _join(tokenizer: Tokenizer, store: Store, left_out: tuple[str, ...]) -> Fram
         lengths,
         np.array(store.numbers, np.int64),
         np.concatenate([frame_times(tokenizer.encoder.framing, length) for length in lengths.tolist()]),
+        left_out,
         tuple(unexplained.tolist()),
         np.ascontiguousarray(np.concatenate(arrays["features"]).swapaxes(0, 1)),
         np.concatenate(arrays["mels"]),
-        left_out,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from semtok.analysis.clips import SPEAKER, Tiers
-from semtok.analysis.frames import Frames
+from semtok.analysis.frames import CodedFrames
 from semtok.errors import SemtokError
 from semtok.speech.clip import Clip
 from semtok.support.arrays import Integers
@@ -42,7 +42,7 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def aligned_labels(frames: Frames, tiers: Tiers, tier: str, clips: int) -> Labels:
+def aligned_labels(frames: CodedFrames, tiers: Tiers, tier: str, clips: int) -> Labels:
     """Phones or words of some of so many clips; of a word each frame. Labels of one clip alone are left out.
 
     Raises:
@@ -61,7 +61,7 @@ def aligned_labels(frames: Frames, tiers: Tiers, tier: str, clips: int) -> Label
     return _labels(tier, names, labels, frames, frames.groups, notes)
 
 
-def column_labels(frames: Frames, clips: Sequence[Clip], column: str) -> Labels:
+def column_labels(frames: CodedFrames, clips: Sequence[Clip], column: str) -> Labels:
     """What a column of the manifest says of each clip. Labels of one clip alone are left out.
 
     Raises:
@@ -79,7 +79,7 @@ def column_labels(frames: Frames, clips: Sequence[Clip], column: str) -> Labels:
     return _labels(column, names, numbers[frames.clip_of], frames, _groups(frames, clips, column, numbers), notes)
 
 
-def _groups(frames: Frames, clips: Sequence[Clip], column: str, labels: Integers) -> Integers:
+def _groups(frames: CodedFrames, clips: Sequence[Clip], column: str, labels: Integers) -> Integers:
     """Speakers, if each label has three at least; else clips."""
     speakers = [clip.label(SPEAKER) for clip in clips]
     if column == SPEAKER or not all(speakers):
@@ -96,7 +96,7 @@ def _labels(
     name: str,
     names: Sequence[str],
     labels: Integers,
-    frames: Frames,
+    frames: CodedFrames,
     groups: Integers,
     notes: Sequence[str],
 ) -> Labels:

@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 
 from semtok.audio.disturbances import Waveform, add_noise, babble, colored_noise, narrow_band, opus, reverberate
+from semtok.evaluation.tokenizers import SpeechTokenizer
 from semtok.support.arrays import Integers
-from semtok.tokenizer import Tokenizer
 
 _LEVELS = (20, 15, 10, 5)
 _MOST_VOICES = 6
@@ -101,21 +101,50 @@ as much energy in its tail as in the direct sound; through 8 kHz; Opus at 16 kbi
 later; 10 % faster (and higher)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """What conditions change, clip by clip.
+
+    Args:
+        units: int64 [clips, rows], units of the clean clips.
+        edits: by condition, int64 [clips, rows].
+    """
+
+    units: Integers
+    edits: Mapping[str, Integers]
+
+    def distances(self, condition: str) -> list[float]:
+        """The unit edit distance of each row, over all clips."""
+        distances: list[float] = (self.edits[condition].sum(axis=0) / self.units.sum(axis=0)).tolist()
+        return distances
+
+
 def stability(
-    tokenizer: Tokenizer, waveforms: Sequence[Waveform], conditions: Mapping[str, Condition] = CONDITIONS
+    tokenizer: SpeechTokenizer, waveforms: Sequence[Waveform], conditions: Mapping[str, Condition] = CONDITIONS
 ) -> dict[str, list[float]]:
     """Unit edit distance of each row under each condition: edits by units of the clean clips, over all of them.
 
+    Arguments as of `count_edits`.
+    """
+    counted = count_edits(tokenizer, waveforms, conditions)
+    return {name: counted.distances(name) for name in counted.edits}
+
+
+def count_edits(
+    tokenizer: SpeechTokenizer, waveforms: Sequence[Waveform], conditions: Mapping[str, Condition] = CONDITIONS
+) -> Edits:
+    """Units of the clean clips, and how many of them each condition changes.
+
     Units are the codes without repeats, so that clips of another length compare as well. The same waveforms give the
-    same distances. Babble, which is made of the other waveforms, is left out where there is one alone.
+    same edits. Babble, which is made of the other waveforms, is left out where there is one alone.
 
     Args:
         waveforms: float32 [samples] each at the tokenizer's rate, long enough for two frames.
     """
     if len(waveforms) == 1:
         conditions = {name: condition for name, condition in conditions.items() if not name.startswith("babble")}
-    edits = {name: np.zeros(len(tokenizer.codebooks.sizes)) for name in conditions}
-    totals = np.zeros(len(tokenizer.codebooks.sizes))
+    edits: dict[str, list[Integers]] = {name: [] for name in conditions}
+    counts = []
     for number, waveform in enumerate(waveforms):
         others = [*waveforms[:number], *waveforms[number + 1 :]]
         versions = [waveform]
@@ -127,10 +156,10 @@ def stability(
             [without_repeats(row) for row in codes[:, :length]]
             for codes, length in zip(tokens.codes.cpu().numpy(), tokens.lengths.tolist(), strict=True)
         )
-        totals += [len(row) for row in clean]
+        counts.append([len(row) for row in clean])
         for name, units in zip(conditions, changed, strict=True):
-            edits[name] += edit_distances(clean, units)
-    return {name: (edits[name] / totals).tolist() for name in conditions}
+            edits[name].append(edit_distances(clean, units))
+    return Edits(np.array(counts), {name: np.stack(of_clips) for name, of_clips in edits.items()})
 
 
 def without_repeats(codes: Integers) -> Integers:
