@@ -55,9 +55,9 @@ def save_codec(kind: str, folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS[kind]().eval()
-    # those of EnCodec, Mimi and X-codec begin as zeros, which a code can stand for only once
+    # those of EnCodec, Mimi and X-codec begin as zeros, all of them one code; near what random encoders give
     for name, buffer in model.named_buffers():
-        if name.endswith("embed"):
-            buffer.copy_(torch.randn(buffer.shape, generator=torch.Generator().manual_seed(1)))
+        if name.endswith(("embed", "embed_sum")):
+            buffer.copy_(0.1 * torch.randn(buffer.shape, generator=torch.Generator().manual_seed(1)))
     model.save_pretrained(folder)
     return folder

@@ -26,6 +26,7 @@ from semtok.evaluation import (
     report,
     write_report,
 )
+from semtok.evaluation.pitch import f0_correlation, track_pitch, voicing_error
 from semtok.tokens import Tokens
 
 SPEECH = DATA / "arctic_axb_a0004.flac"
@@ -118,11 +119,34 @@ def test_every_metric_has_its_own_name_and_can_be_had():
     assert len(set(names)) == len(names)
     evidence = {
         **{name: np.ones(16000, np.float32) for name in ("reference", "output")},
+        **{name: np.linspace(100, 200, 50) for name in ("reference_pitch", "pitch")},
         **{name: ["a"] for name in ("text", "words", "reference_words")},
         **{name: np.ones(1, np.float32) for name in ("voice", "reference_voice")},
     }
     assert list(metrics.measure(evidence)) == names
     assert list(metrics.measure({"words": ["a"], "text": ["b"]})) == ["wer"]
+
+
+def test_pitch_of_a_glide_is_the_glide_and_another_melody_is_noticed():
+    times = np.arange(32000) / 16000
+    rising = np.sin(2 * np.pi * (100 * times + 25 * times**2)).astype(np.float32)
+    pitch = track_pitch(rising)
+    inside = pitch[10:-10]
+    np.testing.assert_allclose(inside, 100 + 50 * np.arange(10, 10 + len(inside)) / 100, rtol=0.02)
+    assert f0_correlation(pitch, track_pitch(rising[::-1].copy())) < -0.9
+    half = rising.copy()
+    half[16000:] = np.random.default_rng(0).standard_normal(16000) / 10
+    assert voicing_error(pitch, track_pitch(half)) == pytest.approx(0.5, abs=0.05)
+    assert np.isnan(track_pitch(np.zeros(500, np.float32))).all()
+    assert len(track_pitch(rising[:100])) == 1, "shorter than a frame of it"
+
+
+def test_f0_correlation_of_too_little_is_nan():
+    rising = np.linspace(100, 200, 50)
+    assert f0_correlation(rising, 2 * rising) == pytest.approx(1)
+    assert math.isnan(f0_correlation(rising[:9], rising[:9]))
+    assert math.isnan(f0_correlation(rising, np.full(50, 120.0)))
+    assert math.isnan(f0_correlation(rising, np.full(50, np.nan)))
 
 
 # --- words
@@ -149,6 +173,17 @@ def test_averages_leave_out_what_is_not_defined_and_pool_words():
     assert metrics.average([metrics.WordErrors(1, 2), metrics.WordErrors(0, 8)]) == (0.1, 2)
     for nothing in ([math.nan], [metrics.WordErrors(0, 0)]):
         assert math.isnan(metrics.average(nothing)[0])
+
+
+def test_intervals_are_over_clips_with_a_value():
+    values = [1.0, math.nan, 2.0, 1.5, 1.2]
+    low, high = metrics.interval(values)
+    assert 1.0 <= low < metrics.average(values)[0] < high <= 2.0
+    errors = [metrics.WordErrors(1, 2), metrics.WordErrors(0, 8), metrics.WordErrors(3, 9)]
+    low, high = metrics.interval(errors)
+    assert 0 <= low < 4 / 19 < high <= 0.5
+    for nothing in ([], [1.0], [metrics.WordErrors(0, 0)] * 3):
+        assert all(map(math.isnan, metrics.interval(nothing)))
 
 
 # --- subsets
@@ -262,7 +297,7 @@ def test_resynthesis_measures_the_original_and_every_subset(result, speech):
 def test_without_judges_their_columns_are_left_out(clips, tmp_path):
     judges = Judges(missing=("No WER and dWER: get it there",))
     result = evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), clips, subsets=[[1, 7]], judges=judges, workers=1)
-    assert list(result.rows[1].scores) == ["stoi", "pesq", "log_mel_distance", "dnsmos"]
+    assert list(result.rows[1].scores) == ["stoi", "pesq", "log_mel_distance", "f0_correlation", "voicing_error", "dnsmos"]
     markdown, data, _ = write_report(result, tmp_path, checkpoint="fake", command="semtok")
     text = markdown.read_text(encoding="utf-8")
     assert "\n- No WER and dWER: get it there\n" in text and "WER ↓" not in text
@@ -301,7 +336,7 @@ def test_report_holds_every_row_and_what_made_it(result, tmp_path):
 
     text = markdown.read_text(encoding="utf-8")
     table = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
-    assert {len(row) for row in table} == {9}
+    assert {len(row) for row in table} == {11}
     assert [row[0].strip() for row in table[2:]] == ["original", "1, 7", "1, 3, 7"]
     assert table[3][2].strip() == f"{result.rows[1].scores['stoi']:.3f}"
     assert [cell.strip() for cell in table[2]][-2:] == ["0.0", "0.0"]

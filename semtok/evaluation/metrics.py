@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from semtok.downstream.text import edit_distance
 from semtok.errors import SemtokError
+from semtok.evaluation.pitch import f0_correlation, voicing_error
+from semtok.support.intervals import Interval, bootstrap_interval
 
 SAMPLE_RATE = 16000
 Waveform: TypeAlias = npt.NDArray[np.float32]
@@ -159,9 +161,10 @@ class Metric:
         name: key of its score.
         title: its heading.
         better: "higher" or "lower".
-        needs: what `function` takes, in this order, of "reference" and "output", waveforms; "reference_voice" and
-            "voice", speaker embeddings; "text", the words of the text, "reference_words" and "words", those that the
-            recognizer heard. The metric is left out where one of them is not there.
+        needs: what `function` takes, in this order, of "reference" and "output", waveforms; "reference_pitch" and
+            "pitch", of `track_pitch`, equally long; "reference_voice" and "voice", speaker embeddings; "text", the
+            words of the text, "reference_words" and "words", those that the recognizer heard. Left out where one of
+            them is not there.
         function: gives a float, of which the report has the mean over clips, or `WordErrors`, which it adds up.
         decimals: that are shown.
         unit: "" or "%", which shows a hundred times the score.
@@ -198,6 +201,8 @@ METRICS = (
     Metric("stoi", "STOI", "higher", ("reference", "output"), stoi),
     Metric("pesq", "PESQ", "higher", ("reference", "output"), pesq, decimals=2),
     Metric("log_mel_distance", "log-mel distance", "lower", ("reference", "output"), log_mel_distance),
+    Metric("f0_correlation", "F0 correlation", "higher", ("reference_pitch", "pitch"), f0_correlation),
+    Metric("voicing_error", "voicing error", "lower", ("reference_pitch", "pitch"), voicing_error, 1, "%"),
     Metric("dnsmos", "DNSMOS", "higher", ("output",), dnsmos, decimals=2),
     Metric("speaker_similarity", "speaker similarity", "higher", ("reference_voice", "voice"), speaker_similarity),
     Metric("wer", "WER", "lower", ("text", "words"), word_errors, decimals=1, unit="%"),
@@ -223,3 +228,13 @@ def average(values: Sequence[float | WordErrors]) -> tuple[float, int]:
         return (sum(value.errors for value in counted) / words if words else math.nan), len(counted)
     defined = [value for value in values if not math.isnan(value)]  # type: ignore[arg-type]
     return (float(np.mean(defined)) if defined else math.nan), len(defined)
+
+
+def interval(values: Sequence[float | WordErrors]) -> Interval:
+    """Where `average` of the values of clips lies, by bootstrap over those that have one; NaN of fewer than two."""
+    counted = [value for value in values if isinstance(value, WordErrors)]
+    if counted:
+        errors, words = zip(*counted, strict=True)
+        return bootstrap_interval(errors, words) if sum(words) else Interval(math.nan, math.nan)
+    plain = [float(value) for value in values]  # type: ignore[arg-type]
+    return bootstrap_interval([value for value in plain if not math.isnan(value)])

@@ -92,10 +92,15 @@ def _cpu() -> str:
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
     """JSON has no NaN: null."""
-    return {
-        name: _finite(value) if isinstance(value, dict) else None if value is not None and value != value else value
-        for name, value in row.items()
-    }
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _finite(value)
+        if isinstance(value, tuple):
+            return [finite(entry) for entry in value]
+        return None if value is not None and value != value else value
+
+    return {name: finite(value) for name, value in row.items()}
 
 
 def _columns(result: Resynthesis) -> list[Metric]:

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,13 +18,12 @@ from semtok.errors import AudioError
 from semtok.evaluation import metrics
 from semtok.evaluation.judges import Judges
 from semtok.evaluation.metrics import METRICS, SAMPLE_RATE, Waveform, WordErrors
+from semtok.evaluation.pitch import track_pitch
+from semtok.evaluation.tokenizers import SpeechDecoder, SpeechTokenizer
 from semtok.speech.clip import Clip
 from semtok.speech.reading import Speech
+from semtok.support.intervals import Interval
 from semtok.support.progress import track
-
-if TYPE_CHECKING:
-    from semtok.tokenizer import Tokenizer
-    from semtok.vocoder import Vocoder
 
 Subset: TypeAlias = tuple[int, ...]
 Scores: TypeAlias = dict[str, float | WordErrors]
@@ -41,6 +40,7 @@ class Row:
         bitrate: bit/s of their tokens before any entropy coding; None for the original.
         scores: by name of each metric, the mean over clips; of word error rates, all errors over all words (0.5 is
             50 %). NaN where no clip gave a value.
+        intervals: of each metric, where its score lies with a confidence of 95 %, by bootstrap over clips.
         clips: of each metric, the clips it is defined on.
         delay: median over clips of the milliseconds by which the output lags behind the original.
     """
@@ -48,6 +48,7 @@ class Row:
     layers: Subset
     bitrate: float | None
     scores: dict[str, float]
+    intervals: dict[str, Interval]
     clips: dict[str, int]
     delay: float
 
@@ -89,8 +90,8 @@ def default_subsets(layers: Sequence[int]) -> list[Subset]:
 
 
 def evaluate_resynthesis(
-    tokenizer: Tokenizer,
-    vocoder: Vocoder,
+    tokenizer: SpeechTokenizer,
+    vocoder: SpeechDecoder,
     audio: str | os.PathLike[str],
     *,
     subsets: Sequence[Sequence[int]] | None = None,
@@ -161,7 +162,7 @@ def _measure_clips(
 
 
 def _resynthesise(
-    tokenizer: Tokenizer, vocoder: Vocoder, speech: Speech, subsets: Sequence[Subset], speaker: bool
+    tokenizer: SpeechTokenizer, vocoder: SpeechDecoder, speech: Speech, subsets: Sequence[Subset], speaker: bool
 ) -> Iterator[dict[Subset, Waveform]]:
     """What each subset of the layers of each clip sounds like, and the original itself, all at 16 kHz."""
     import soxr
@@ -199,29 +200,33 @@ def _judge(
 def _measure(
     outputs: Mapping[Subset, Waveform], judged: Mapping[Subset, Mapping[str, Any]], other_language: str | None
 ) -> _Measured:
-    original = outputs[_ORIGINAL]
+    original, original_pitch = outputs[_ORIGINAL], track_pitch(outputs[_ORIGINAL])
     scores, delays = {}, {}
     for subset, output in outputs.items():
         length = min(len(original), len(output))
         reference, output = original[:length], output[:length]
-        scores[subset] = metrics.measure({"reference": reference, "output": output} | dict(judged[subset]))
+        pitch = track_pitch(output)
+        pitches = {"reference_pitch": original_pitch[: len(pitch)], "pitch": pitch}
+        scores[subset] = metrics.measure({"reference": reference, "output": output} | pitches | dict(judged[subset]))
         delays[subset] = metrics.delay(reference, output)
     return _Measured(len(original) / SAMPLE_RATE, scores, delays, other_language)
 
 
 def _row(layers: Subset, bitrate: float | None, measured: Sequence[_Measured]) -> Row:
     of_clips = [clip.scores[layers] for clip in measured]
-    averages = {
-        metric.name: metrics.average([scores[metric.name] for scores in of_clips if metric.name in scores])
+    values = {
+        metric.name: [scores[metric.name] for scores in of_clips if metric.name in scores]
         for metric in METRICS
         if any(metric.name in scores for scores in of_clips)
     }
+    averages = {name: metrics.average(of_metric) for name, of_metric in values.items()}
     delays = np.array([clip.delays[layers] for clip in measured])
     defined = delays[np.isfinite(delays)]
     return Row(
         layers,
         bitrate,
         {name: value for name, (value, _) in averages.items()},
+        {name: metrics.interval(of_metric) for name, of_metric in values.items()},
         {name: count for name, (_, count) in averages.items()},
         float(np.median(defined)) if len(defined) else math.nan,
     )
