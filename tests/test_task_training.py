@@ -23,6 +23,7 @@ from semtok.downstream import (
     UtteranceClassifier,
 )
 from semtok.downstream.config import FrontConfig
+from semtok.downstream.decoding import DecodingConfig
 from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError
 from semtok.speech.clip import Clip
 from semtok.training.downstream import objective_of
@@ -31,6 +32,7 @@ from semtok.training.downstream.clips import Clips
 from semtok.training.downstream.config import AugmentationConfig, FrontTraining
 from semtok.training.downstream.enhancer import EnhancerObjective
 from semtok.training.downstream.objective import Crop
+from semtok.training.downstream.recognizer import LanguageModelConfig
 from semtok.training.downstream.synthesizer import character_frames
 from semtok.training.downstream.trainer import TaskTrainer
 from semtok.training.downstream.verifier import equal_error_rate
@@ -358,3 +360,15 @@ def test_speech_is_made_of_the_layers_chosen_and_the_voice_heard_in_all(room, tr
 def test_a_recogniser_writes_the_characters_that_it_learnt(room, trained):
     model = SpeechRecognizer.from_pretrained(trained / "asr" / "model")
     assert set(model.codec.characters) == set(" ".join(TEXTS))
+
+
+def test_a_recogniser_is_saved_with_a_language_model_of_the_texts_it_learnt(room, tmp_path):
+    texts = LanguageModelConfig(2, words=True)
+    config = changed(task_config(room, "asr"), folder=str(tmp_path / "run"), language_model=texts)
+        task_config(room, "asr"), folder=str(tmp_path / "run"), language_model=LanguageModelConfig(2, True)
+    )
+    run_task(objective_of("asr"), changed(config, recognizer={"decoding": DecodingConfig(4, 1.0, 2.0)}))
+    model = SpeechRecognizer.from_pretrained(tmp_path / "run" / "model")
+    assert model.language_model.units == {"<s>", "</s>", "<unk>", *" ".join(TEXTS).split()}
+    words = model.transcribe(room / "0.wav")[0].split()
+    assert model.transcribe(room / "0.wav", beam=4, lm_weight=1, insertion_bonus=2)[0].split() == words

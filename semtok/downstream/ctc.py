@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from operator import itemgetter
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from semtok.downstream.decoding import Progress, TextScorer
 from semtok.errors import TextError
 from semtok.support.arrays import Integers
 
@@ -25,11 +27,13 @@ def best_path(log_probabilities: Tensor) -> list[int]:
     return [label for label in path if label != 0]
 
 
-def beam_search(log_probabilities: Tensor, beam: int) -> list[int]:
+def beam_search(log_probabilities: Tensor, beam: int, scorer: TextScorer | None = None) -> list[int]:
     """The likeliest labels for [steps, labels], over all their paths, by a search with so many prefixes.
 
-    Prefix search without a language model (Hannun et al., 2014).
+    Prefix search (Hannun et al., 2014); with a `scorer` what its language model says of the text is added.
     """
+    # What the language model says of each prefix that was met.
+    progress: dict[tuple[int, ...], Progress] = {} if scorer is None else {(): scorer.start}
     # Of each prefix the log-probabilities of its paths that end in a blank, and of those that end in its last label.
     beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
     for step in log_probabilities.double().tolist():
@@ -46,9 +50,19 @@ def beam_search(log_probabilities: Tensor, beam: int) -> list[int]:
                 before = in_blank if prefix and label == prefix[-1] else total
                 longer = following[(*prefix, label)]
                 longer[1] = _log_sum(longer[1], before + step[label])
-        ranked = sorted(following.items(), key=lambda item: -_log_sum(*item[1]))[:beam]
-        beams = {prefix: (scores[0], scores[1]) for prefix, scores in ranked}
-    return list(next(iter(beams)))
+        if scorer is not None:
+            for prefix in following.keys() - progress.keys():
+                progress[prefix] = scorer.follow(progress[prefix[:-1]], prefix[-1])
+        totals = {
+            prefix: _log_sum(*scores) + (progress[prefix].score if scorer else 0.0)
+            for prefix, scores in following.items()
+        }
+        ranked = sorted(following, key=totals.__getitem__, reverse=True)[:beam]
+        beams = {prefix: (following[prefix][0], following[prefix][1]) for prefix in ranked}
+    if scorer is None:
+        return list(next(iter(beams)))
+    ends = {prefix: _log_sum(*scores) + scorer.end(progress[prefix]) for prefix, scores in beams.items()}
+    return list(max(ends.items(), key=itemgetter(1))[0])
 
 
 def _log_sum(first: float, second: float) -> float:

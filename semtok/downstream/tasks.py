@@ -73,7 +73,12 @@ TASKS = {
             "describe",
             help='What is said: a line of JSON for each file, {"path", "text"}.',
             training="A speech recogniser, on the tokens of a tokenizer.",
-            options=(Option("beam", int, "Prefixes of a beam search; by default the likeliest path alone.", least=1),),
+            options=(
+                Option("beam", int, "Prefixes of a beam search; by default as the model says.", least=1),
+                Option("language_model", Path, "ARPA file of words or characters; by default the model's own, if any."),
+                Option("lm_weight", float, "Weight of the language model; 0 goes without.", least=0, most=10),
+                Option("insertion_bonus", float, "For each of its words, or characters.", least=-20, most=20),
+            ),
         ),
         Task(
             "classifier",

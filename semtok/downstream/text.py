@@ -98,6 +98,14 @@ class TextCodec:
         assert self.config.characters is not None
         return "".join(self.config.characters[number - 1] for number in numbers)
 
+    @property
+    def pieces(self) -> list[str]:
+        """The text of each number from 1 on; a subword at the beginning of a word begins with a space."""
+        if self._subwords is None:
+            return list(self.characters)
+        names = self._subwords.get_vocab()
+        return [name.replace("▁", " ") for name in sorted(names, key=names.__getitem__)]
+
     def unknown(self, text: str) -> set[str]:
         """Characters of a text that there are no units for."""
         return set(self.normalize(text)) - set(self.characters) - {" "}

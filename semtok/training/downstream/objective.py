@@ -106,6 +106,9 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
     def finish(self, network: TaskNetwork) -> None:
         """Sets what of a trained network is no parameter, before it is saved."""
 
+    def complete(self, model: DownstreamModel) -> None:
+        """Gives a trained model what it has beside config and weights, before it is saved."""
+
     def final_head(self) -> dict[str, Any]:
         """The section `head` once trained."""
         return self.description.head

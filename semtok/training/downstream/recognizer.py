@@ -14,20 +14,41 @@ from torch.nn import functional as F
 
 from semtok.checkpoints.config import config_entries
 from semtok.downstream.ctc import best_path
+from semtok.downstream.model import DownstreamModel
 from semtok.downstream.recognizer import RecognizerConfig, RecognizerHead, SpeechRecognizer
 from semtok.downstream.text import TextCodec, edit_distance
+from semtok.errors import check_sizes
 from semtok.training.downstream.config import TaskConfig
 from semtok.training.downstream.objective import Batch, Crop, Objective
+from semtok.training.downstream.witten_bell import estimate, spell, split_words
+
+_MOST_ORDERS = 20
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """An n-gram model of the texts to train on: up to `order` characters, or `words`."""
+
+    order: int
+    words: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "order", most=_MOST_ORDERS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecognizerTrainingConfig(TaskConfig):
-    """Learns the column `text`, in capitals if `upper`; by characters, or so many `subwords` of byte-pair encoding."""
+    """Learns the column `text`, in capitals if `upper`; by characters, or so many `subwords` of byte-pair encoding.
+
+    A `language_model` is saved with the model, whose `recognizer.decoding` says how texts are searched with it.
+    Validation and test take the likeliest path all the same.
+    """
 
     recognizer: RecognizerConfig
     text: str = "text"
     subwords: int | None = None
     upper: bool = True
+    language_model: LanguageModelConfig | None = None
 
 
 class RecognizerObjective(Objective[RecognizerTrainingConfig]):
@@ -47,6 +68,13 @@ class RecognizerObjective(Objective[RecognizerTrainingConfig]):
         self._drop([clip for clip in self.training_clips if clip not in self.labels], "no words in their text")
         self._drop([clip for clip in self.training_clips if self._too_short(clip)], "too short for their text")
         return config_entries(dataclasses.replace(config.recognizer, text=self.codec.config))
+
+    def complete(self, model: DownstreamModel) -> None:
+        config = self.config.language_model
+        if config is not None:
+            assert isinstance(model, SpeechRecognizer)
+            texts = {self._words(clip) for clip in self.training_clips}  # a text read by many is one text
+            model.language_model = estimate(map(split_words if config.words else spell, sorted(texts)), config.order)
 
     def _words(self, clip: int) -> str:
         return self.codec.normalize(self.clips.rows[clip][self.config.text])

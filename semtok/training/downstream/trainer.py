@@ -198,6 +198,7 @@ class TaskTrainer:
         network = copy.deepcopy(objective.network)
         objective.finish(network)
         model = objective.model(description, network.half().float() if self.config.network.half_precision else network)
+        objective.complete(model)
         model.save_pretrained(folder)
 
 
