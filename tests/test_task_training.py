@@ -365,8 +365,6 @@ def test_a_recogniser_writes_the_characters_that_it_learnt(room, trained):
 def test_a_recogniser_is_saved_with_a_language_model_of_the_texts_it_learnt(room, tmp_path):
     texts = LanguageModelConfig(2, words=True)
     config = changed(task_config(room, "asr"), folder=str(tmp_path / "run"), language_model=texts)
-        task_config(room, "asr"), folder=str(tmp_path / "run"), language_model=LanguageModelConfig(2, True)
-    )
     run_task(objective_of("asr"), changed(config, recognizer={"decoding": DecodingConfig(4, 1.0, 2.0)}))
     model = SpeechRecognizer.from_pretrained(tmp_path / "run" / "model")
     assert model.language_model.units == {"<s>", "</s>", "<unk>", *" ".join(TEXTS).split()}
