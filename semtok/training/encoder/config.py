@@ -88,6 +88,9 @@ class Consistency:
             sounds change with all that is heard, and are not to be learnt.
         weight: of the squared distance of features, counted in variances, so that layers of any scale weigh the same.
         code_weight: of the cross-entropy of codes. Near features may still lie on two sides of a border between cells.
+        change_penalty: what a change of code costs, in mean squared distances to the nearest centroid. Codes of
+            `code_layers` are then those of least distance and cost (`penalized_codes`), and features the means over
+            each run of a code: tokens that flicker less also change less in noise. Zero takes the nearest centroids.
         own_weight: of the same two losses between disturbed crops and the student's own features of the clean ones,
             which are what its tokens will be made of. Each batch then holds its crops twice, clean and disturbed; the
             centroids stay those of `tokenizer`, so that codes cannot become all one.
@@ -98,6 +101,7 @@ class Consistency:
     code_layers: list[int] = field(default_factory=list)
     weight: float = 4.0
     code_weight: float = 1.0
+    change_penalty: float = 0.0
     own_weight: float = 0.0
 
     @property

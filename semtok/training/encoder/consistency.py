@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semtok.codebooks.segmentation import penalized_codes, segment_means
 from semtok.errors import ConfigError
 from semtok.tokenizer import Tokenizer
 from semtok.training.encoder.config import Consistency
@@ -58,17 +59,31 @@ class ConsistencyLoss:
             share of frames with another code; all means over the layers. With `pairs` the same between the two halves,
             as `own_distance`, `own_codes` and `own_changed`.
         """
-        lengths = torch.full((len(clean),), clean.shape[1], device=clean.device)
-        with torch.no_grad():
-            targets, _ = self._encoder(clean, lengths, self._config.layers)
-        wanted = [layer.float().repeat(len(features[0]) // len(clean), 1, 1) for layer in targets.unbind(1)]
-        loss, numbers = self._compare(features, wanted)
+        copies = len(features[0]) // len(clean)
+        loss, numbers = self._compare(features, [wanted.repeat(copies, 1, 1) for wanted in self._targets(clean)])
         if self._config.pairs:
             own_clean, disturbed = zip(*(layer.chunk(2) for layer in features), strict=True)
             own_loss, own = self._compare(disturbed, [layer.detach().float() for layer in own_clean])
             loss = loss + self._config.own_weight * own_loss
             numbers |= {f"own_{name}": number for name, number in own.items()}
         return loss, numbers
+
+    @torch.no_grad()
+    def _targets(self, clean: Tensor) -> list[Tensor]:
+        """Features of the frozen tokenizer [batch, frames, dim], of each layer."""
+        lengths = torch.full((len(clean),), clean.shape[1], device=clean.device)
+        layers = self._encoder(clean, lengths, self._config.layers)[0].float().unbind(1)
+        if not self._config.change_penalty:
+            return list(layers)
+        return [
+            self._steady(features, self._centroids[layer]) if layer in self._centroids else features
+            for layer, features in zip(self._config.layers, layers, strict=True)
+        ]
+
+    def _steady(self, features: Tensor, centroids: Tensor) -> Tensor:
+        distances = torch.cdist(features, centroids).square()
+        penalty = self._config.change_penalty * float(distances.min(-1).values.mean())
+        return segment_means(features, penalized_codes(distances, penalty))
 
     def _compare(self, features: Sequence[Tensor], wanted: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         distances, entropies, changed = [], [], []
