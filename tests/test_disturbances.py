@@ -220,6 +220,20 @@ def test_pairs_ask_for_the_students_own_features_of_clean_crops(config):
     assert 0 < last["valid_own_changed"] <= 1 and "valid_disturbed_loss" not in last
 
 
+def test_targets_of_content_layers_are_steady_if_changes_cost(config, speech):
+    """Fewer changes of code, each run of them with one feature; other layers as they are."""
+    clean = torch.from_numpy(speech)[None]
+    steady = dataclasses.replace(config.consistency, change_penalty=0.5)
+    plain, penalized = (ConsistencyLoss(c, 32, 320, torch.device("cpu")) for c in (config.consistency, steady))
+    (first, content), (same_first, means) = plain._targets(clean), penalized._targets(clean)
+    assert torch.equal(first, same_first)
+    changes = [int((layer.diff(dim=1).abs().amax(-1) > 0).sum()) for layer in (content, means)]
+    codes = [torch.cdist(layer, plain._centroids[2]).argmin(-1)[0] for layer in (content, means)]
+    assert changes[1] < changes[0] and changes[1] == int((codes[1].diff() != 0).sum()) < int(
+        (codes[0].diff() != 0).sum()
+    )
+
+
 def test_training_on_keeps_attention_near(tmp_path):
     """The constants of the gates, which could undo it, are no longer trained."""
     config = load_config(ROOT / "configs" / "tiny" / "encoder_noise.yaml", EncoderConfig)

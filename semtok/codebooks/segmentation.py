@@ -37,7 +37,7 @@ def penalized_codes(distances: Tensor, penalty: float) -> Tensor:
 
 
 def segment_means(features: Tensor, codes: Tensor) -> Tensor:
-    """Each frame's mean over its run of equal codes: features [batch, frames, dim], codes [batch, frames] -> features."""
+    """Features [batch, frames, dim] -> the mean over the run of equal codes [batch, frames] that a frame is in."""
     batch, frames, dim = features.shape
     changes = torch.ones_like(codes, dtype=torch.bool)
     changes[:, 1:] = codes[:, 1:] != codes[:, :-1]
