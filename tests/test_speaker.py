@@ -247,6 +247,7 @@ def test_a_vocoder_without_goes_on_with_it(tokenizer_folder):
     folder = tokenizer_folder.parent / "published"
     published.save_pretrained(folder)
     new = {"embedding_dim": None, "attention_dim": None, "generator": None, "start_from": str(folder)}
+    new["embeddings_from_centroids"] = False
     config = training_config(tokenizer_folder, "on", **new)
     network, description = start_network(config, tokenizer)
     assert description.speaker == SpeakerConfig(16, 16)

@@ -158,7 +158,7 @@ def test_a_published_vocoder_is_trained_on(vocoder_config, tmp_path):
     published = str(tmp_path / "first" / "checkpoint")
     tuned = dataclasses.replace(
         vocoder_config, folder=str(tmp_path / "second"), tokenizer=published, start_from=published, learning_rate=0.0,
-        embedding_dim=None, generator=None, steps=1,
+        embedding_dim=None, generator=None, embeddings_from_centroids=False, steps=1,
     )  # fmt: skip
     train_vocoder(tuned)
     first, second = (load_file(tmp_path / name / "checkpoint/vocoder.safetensors") for name in ("first", "second"))
@@ -166,7 +166,7 @@ def test_a_published_vocoder_is_trained_on(vocoder_config, tmp_path):
         torch.testing.assert_close(second[name], tensor, rtol=0, atol=0)
     with pytest.raises(ConfigError, match=r"embedding_dim of the vocoder .* is 8, the config asks for 9"):
         train_vocoder(dataclasses.replace(tuned, embedding_dim=9))
-    with pytest.raises(CheckpointError, match="is of tokenizer"):
+    with pytest.raises(CheckpointError, match="decodes codebooks"):
         train_vocoder(dataclasses.replace(tuned, tokenizer="tiny"))
     with pytest.raises(LayerError, match=r"the tokenizer has no layers \[9\], only \[1, 2\]"):
         train_vocoder(dataclasses.replace(tuned, single_layers=[2, 9]))
@@ -312,11 +312,13 @@ def test_the_learning_rate_decays_an_epoch_at_a_time():
 
 def test_discriminators_judge_periods_scales_and_spectrograms():
     discriminators = Discriminators([2, 3], [2, 2], 3, [256], 2)
-    scores, inner = discriminators(torch.randn(2, 8960))
+    judged = discriminators(torch.randn(2, 8960))
+    scores = [score for score, _ in judged]
     # A period's signals, one a phase, are judged as clips of their own.
     assert [len(score) for score in scores] == [2 * 2, 2 * 3, 2, 2, 2, 2]
     assert [score.shape[-1] for score in scores[2:5]] == [140, 71, 36]
-    assert len(inner) == 2 * 2 + 3 * 7 + 5
+    assert [len(inner) for _, inner in judged] == [2, 2, 7, 7, 7, 5]
+    assert discriminators.names == ["period_2", "period_3", "scale_1", "scale_2", "scale_4", "window_256"]
 
 
 def test_spectrogram_discriminators_see_what_is_quiet_and_have_a_slope_in_silence():

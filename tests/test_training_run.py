@@ -50,6 +50,13 @@ def test_every_step_runs_from_its_smoke_config(steps):
     assert Vocoder.from_pretrained(steps / "vocoder" / "best").fingerprint == tokens.fingerprint
 
 
+def test_a_trained_vocoder_goes_on_against_discriminators_from_its_smoke_config(steps, smoke, monkeypatch, run):
+    monkeypatch.chdir(smoke)
+    assert run("train", "vocoder", "configs/smoke/vocoder_natural.yaml")[0] == 0
+    lines = [json.loads(line) for line in (steps / "vocoder_natural" / "log.jsonl").read_text().splitlines()]
+    assert {"apart_window_512", "apart_layer_1"} <= {name for line in lines for name in line}
+
+
 def test_a_language_model_runs_from_its_smoke_config(steps, smoke, monkeypatch, run):
     """As the head of the config says, then a continuation."""
     monkeypatch.chdir(smoke)

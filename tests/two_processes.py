@@ -15,7 +15,7 @@ from semtok.training.vocoder.config import VocoderTrainingConfig
 def train_and_save(run: Any, trainer: Any, config: Any, train: Any = vocoder.train, **names: Any) -> None:
     train(run, trainer, config, **names)
     process, processes = run.accelerator.process_index, run.accelerator.num_processes
-    modules = trainer.network, trainer.discriminators
+    modules = trainer.network, trainer.adversary.discriminators
     torch.save([module.state_dict() for module in modules], run.folder / f"process-{process}-of-{processes}.pt")
 
 

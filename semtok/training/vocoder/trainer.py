@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from semtok.codebooks.codebooks import check_layers
 from semtok.networks.config import VocoderConfig
@@ -18,16 +18,9 @@ from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import load_corpus, seeded
 from semtok.training.run import Run, train
+from semtok.training.vocoder.adversary import Adversary, Rotate, vocoder_optimizer
 from semtok.training.vocoder.config import VocoderTrainingConfig
-from semtok.training.vocoder.discriminators import Discriminators
-from semtok.training.vocoder.losses import (
-    MelLoss,
-    Spectra,
-    StftLoss,
-    discriminator_loss,
-    feature_matching_loss,
-    generator_loss,
-)
+from semtok.training.vocoder.losses import MelLoss, Spectra, StftLoss, balanced_loss, rotate_phases
 from semtok.training.vocoder.networks import start_network
 from semtok.training.vocoder.speakers import load_embeddings
 from semtok.training.vocoder.token_corpus import TokenCorpus, load_tokens
@@ -84,7 +77,7 @@ def draw_present(
 
 
 class VocoderTrainer:
-    """Network, its running average, discriminators and optimisers of a vocoder run."""
+    """Network, its running average, its optimiser and its adversary of a vocoder run."""
 
     def __init__(
         self,
@@ -106,29 +99,22 @@ class VocoderTrainer:
         self.singles = [description.layers.index(layer) for layer in singles]
         self.training, self.validation = tokens.corpus.split(config.validation_clips, config.seed)
         self.epoch = max(1, len(self.training) // (config.adversarial_batch_size * run.shares_a_step))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            discriminators = Discriminators(
-                config.periods, config.period_channels, config.scales, config.windows, config.spectrogram_channels
-            )
         self.average = copy.deepcopy(network).requires_grad_(False).eval().to(run.device)
         self.mel = MelLoss(tokenizer.sample_rate, config.mel_resolutions).to(run.device)
         self.stft = StftLoss(config.stft_windows)
         self.sample_mel = MelLoss(tokenizer.sample_rate, [(_SAMPLE_WINDOW, 80)]).to(run.device)
-        prepare = run.accelerator.prepare
-        self.network, self.optimizer = prepare(network, self._optimizer(network))
-        self.discriminators, self.discriminator_optimizer = prepare(discriminators, self._optimizer(discriminators))
+        optimizer = vocoder_optimizer(network, config)
+        self.network, self.optimizer = run.accelerator.prepare(network, optimizer)
+        self.adversary = Adversary(config, run, tokenizer.encoder)
         run.accelerator.register_for_checkpointing(self.average)
 
-    def _optimizer(self, module: nn.Module) -> torch.optim.AdamW:
-        return torch.optim.AdamW(module.parameters(), self.config.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
-
     def step(self, step: int) -> dict[str, Tensor]:
-        """One step of the generator's optimiser and, from the adversarial phase on, of the discriminators'."""
-        rate = self.config.learning_rate_at(step, self.epoch)
+        """One step of the generator's optimiser and, from the adversarial phase on, of the discriminators'; of theirs
+        alone at first, if the config says so."""
+        config = self.config
+        rate = config.learning_rate_at(step, self.epoch)
         self.optimizer.param_groups[0]["lr"] = rate
-        factor = self.config.discriminator_learning_rate_factor
-        self.discriminator_optimizer.param_groups[0]["lr"] = rate * factor
+        self.adversary.optimizer.param_groups[0]["lr"] = rate * config.discriminator_learning_rate_factor
         for share in self.run.shares():
             batch = self.tokens.batch(self.training, self.config, step, share)
             codes, waveforms, *voices = (part.to(self.run.device) for part in batch)
@@ -139,16 +125,32 @@ class VocoderTrainer:
                 single=self.config.single_layer_probability,
                 singles=self.singles,
             )
-            with self.run.accelerator.accumulate(self.network, self.discriminators):
-                numbers = self._learn(step, codes, waveforms, present.to(self.run.device), *voices)
-        with torch.no_grad():
-            decay = min(self.config.average_decay, step / (step + 100))
-            for slow, fast in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
+            rotate = None
+            if config.rotate_phases:
+                rotate = rotate_phases(waveforms, seeded(config.seed, step, share, 1))
+            with self.run.accelerator.accumulate(self.network, self.adversary.discriminators):
+                if config.trains_generator(step):
+                    numbers = self._learn(step, codes, waveforms, present.to(self.run.device), rotate, *voices)
+                else:
+                    with torch.no_grad():
+                        arguments = self._voice_arguments(*voices)
+                        generated = self.network(codes, present=present.to(self.run.device), **arguments).float()
+                    numbers = self.adversary.learn(step, generated, waveforms, rotate)
+        if config.trains_generator(step):
+            with torch.no_grad():
+                decay = min(config.average_decay, step / (step + 100))
+                for slow, fast in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                    slow.lerp_(fast, 1 - decay)
         return numbers
 
     def _learn(
-        self, step: int, codes: Tensor, waveforms: Tensor, present: Tensor, voices: Tensor | None = None
+        self,
+        step: int,
+        codes: Tensor,
+        waveforms: Tensor,
+        present: Tensor,
+        rotate: Rotate | None,
+        voices: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Codes [batch, rows, frames], waveforms [batch, samples], present [batch, layers]; voices or None."""
         config, accelerator = self.config, self.run.accelerator
@@ -160,10 +162,16 @@ class VocoderTrainer:
             numbers["stft"] = self.stft(*spectra)
             loss = loss + config.stft_weight * numbers["stft"]
         if step > config.adversarial_step:
-            numbers["discriminator"] = self._discriminate(generated.detach(), waveforms)
-            numbers["adversarial"], numbers["matching"] = self._judge(generated, waveforms)
-            loss = loss + config.adversarial_weight * numbers["adversarial"]
-            loss = loss + config.feature_matching_weight * numbers["matching"]
+            numbers |= self.adversary.learn(step, generated.detach(), waveforms, rotate)
+            numbers["adversarial"], numbers["matching"] = self.adversary.judge(generated, waveforms, rotate)
+            others = [
+                (numbers["adversarial"], config.adversarial_weight),
+                (numbers["matching"], config.feature_matching_weight),
+            ]
+            if config.balanced:
+                loss = balanced_loss(generated, loss, others)
+            else:
+                loss = loss + sum(weight * other for other, weight in others)
         accelerator.backward(loss)
         if accelerator.sync_gradients:
             accelerator.clip_grad_norm_(self.network.parameters(), 10.0)
@@ -171,39 +179,11 @@ class VocoderTrainer:
         self.optimizer.zero_grad()
         return numbers
 
-    def _voice_arguments(self, voices: Tensor | None) -> dict[str, Tensor]:
+    def _voice_arguments(self, voices: Tensor | None = None) -> dict[str, Tensor]:
         """Waveforms or embeddings of the voices of a batch, as the network's argument."""
         if voices is None:
             return {}
         return {"reference" if self.tokens.embeddings is None else "speaker": voices}
-
-    def _discriminate(self, generated: Tensor, waveforms: Tensor) -> Tensor:
-        """Updates the discriminators once, and gives their loss."""
-        scores, _ = self.discriminators(torch.cat([waveforms, generated]))
-        loss = discriminator_loss(*zip(*(score.chunk(2) for score in scores), strict=True))
-        self.run.accelerator.backward(loss)
-        self.discriminator_optimizer.step()
-        self.discriminator_optimizer.zero_grad()
-        return loss
-
-    def _judge(self, generated: Tensor, waveforms: Tensor) -> tuple[Tensor, Tensor]:
-        """The generator's adversarial loss and feature matching loss.
-
-        The gradient of the losses passes through the discriminators to the generator, and leaves the parameters of the
-        discriminators without a gradient. Hence the unwrapped module: the wrapper of several processes would wait for
-        the gradients of these parameters.
-        """
-        discriminators = self.run.accelerator.unwrap_model(self.discriminators)
-        discriminators.requires_grad_(False)
-        with torch.no_grad():
-            _, real = discriminators(waveforms)
-        scores, inner = discriminators(generated)
-        losses = (
-            generator_loss(scores),
-            feature_matching_loss(real, inner, relative=self.config.relative_feature_matching),
-        )
-        discriminators.requires_grad_(True)
-        return losses
 
     def export(self, folder: Path) -> None:
         """Saves the averaged network, and the tokenizer beside it."""
