@@ -18,6 +18,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -160,34 +161,38 @@ def merge(entries: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare_variants(options: argparse.Namespace) -> None:
-    """Trains what is not there yet."""
-    setting = yaml.safe_load(SETTINGS.read_text())
-    task = setting["tasks"][options.task]
     tokenizer = Tokenizer.from_pretrained(options.checkpoint)
     variants = variants_of(tokenizer.layers)
-    chosen = options.variants or list(variants)
-    folds = sorted((options.output / "manifests").glob(f"{options.task}*.csv"))
+    chosen = {name: variants[name] for name in options.variants or variants}
+    settings = yaml.safe_load(SETTINGS.read_text())
+    if options.steps:
+        save_every = min(settings["common"]["schedule"]["save_every"], options.steps)
+        chosen = {
+            name: merge(changes, {"schedule": {"steps": options.steps, "save_every": save_every}})
+            for name, changes in chosen.items()
+        }
+    for seed in options.seeds:
+        train_variants(options.task, chosen, seed, tokenizer, options.checkpoint, options.output)
+
+
+def train_variants(
+    task: str, variants: dict[str, dict[str, Any]], seed: int, tokenizer: Tokenizer, checkpoint: str, output: Path
+) -> None:
+    """Trains what is not there yet: variants, by name what changes in the config, on each fold of a task."""
+    settings = yaml.safe_load(SETTINGS.read_text())
+    own = settings["tasks"][task]
+    folds = sorted((output / "manifests").glob(f"{task}*.csv"))
     if not folds:
         raise SystemExit("there are no manifests: run the command `manifests` first")
-    for seed, variant, (fold, manifest) in (
-        (seed, variant, numbered) for seed in options.seeds for variant in chosen for numbered in enumerate(folds)
-    ):
+    for (variant, changes), (fold, manifest) in product(variants.items(), enumerate(folds)):
         name = f"{variant}-seed-{seed}" + (f"-fold-{fold}" if len(folds) > 1 else "")
-        folder = options.output / options.task / name
-        own = {
-            "folder": str(folder),
-            "data": {"sources": [str(manifest)]},
-            "tokenizer": options.checkpoint,
-            "seed": seed,
-        }
-        entries = setting["common"]
-        for changes in ({key: value for key, value in task.items() if key != "step"}, own, variants[variant]):
-            entries = merge(entries, changes)
-        if options.steps:
-            save_every = min(entries["schedule"]["save_every"], options.steps)
-            entries = merge(entries, {"schedule": {"steps": options.steps, "save_every": save_every}})
-        run(task["step"], entries, folder, tokenizer)
-        print(options.task, name, json.loads((folder / "test.json").read_text()), flush=True)
+        folder = output / task / name
+        where = {"folder": str(folder), "data": {"sources": [str(manifest)]}, "tokenizer": checkpoint, "seed": seed}
+        entries = settings["common"]
+        for part in ({key: value for key, value in own.items() if key != "step"}, where, changes):
+            entries = merge(entries, part)
+        run(own["step"], entries, folder, tokenizer)
+        print(task, name, json.loads((folder / "test.json").read_text()), flush=True)
 
 
 def run(step: str, entries: dict[str, Any], folder: Path, tokenizer: Tokenizer) -> None:

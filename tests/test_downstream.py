@@ -222,10 +222,93 @@ def test_scores_once_a_table_row_equal_those_frame_by_frame(codebooks):
     torch.testing.assert_close(selector.scores(codes, embedded), selector.score(embedded).squeeze(-1))
 
 
-def test_absent_layers_count_for_nothing(tokenizer):
+FRONTS = {
+    "attention": FrontConfig(dim=8, attention_dim=4),
+    "floor": FrontConfig(dim=8, attention_dim=4, floor=0.3),
+    "gates": FrontConfig(dim=8, fusion="gates", attention_dim=4),
+    "concatenate": FrontConfig(dim=8, fusion="concatenate"),
+    "rank": FrontConfig(dim=8, fusion="concatenate", rank=3),
+    "uniform": FrontConfig(dim=8, fusion="uniform"),
+}
+
+
+def make_front(tokenizer: Tokenizer, name: str) -> tuple[Front, torch.Tensor]:
+    """A front of random weights whose scores are not small, and codes of thirty frames."""
     torch.manual_seed(0)
-    front = Front(FrontConfig(dim=8, attention_dim=4), tokenizer.codebooks)
-    codes = torch.stack([torch.randint(size, (1, 30)) for size in tokenizer.codebooks.sizes], dim=1)
+    front = Front(FRONTS[name], tokenizer.codebooks)
+    if FRONTS[name].attention_dim is not None:
+        front.selector.score[2].weight.data *= 20
+    return front, torch.stack([torch.randint(size, (1, 30)) for size in tokenizer.codebooks.sizes], dim=1)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_every_fusion_is_the_same_alone_and_beside_others_and_as_saved(tokenizer, clips, name, tmp_path):
+    model = make_model("lstm", tokenizer, **dataclasses.asdict(FRONTS[name]))
+    model.save_pretrained(tmp_path)
+    loaded = DownstreamModel.from_pretrained(tmp_path, tokenizer=tokenizer)
+    together, weights = model.log_probabilities(clips), loaded.layer_weights(clips)
+    for one, shares, clip in zip(together, weights, clips, strict=True):
+        torch.testing.assert_close(one, loaded.log_probabilities(clip)[0], atol=1e-5, rtol=1e-4)
+        alone = model.layer_weights(clip)[0]
+        torch.testing.assert_close(shares[:, : alone.shape[1]], alone, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone.sum(0), torch.ones(alone.shape[1]))
+        assert not shares[:, alone.shape[1] :].any()
+
+
+@pytest.mark.parametrize("name", ["gates", "concatenate", "rank"])
+def test_without_competition_each_layer_adds_the_same_whatever_the_others_say(tokenizer, name):
+    front, codes = make_front(tokenizer, name)
+    lengths, layers = torch.tensor([30]), len(tokenizer.layers)
+    fused, shares = front(codes, lengths)
+    alone = [front(codes, lengths, torch.arange(layers)[None] == layer)[0] for layer in range(layers)]
+    nothing = front(codes, lengths, torch.zeros(1, layers, dtype=torch.bool))[0] if name != "gates" else 0
+    torch.testing.assert_close(fused, sum(alone) - (layers - 1) * nothing)
+    added = torch.stack([(part - nothing).norm(dim=2) for part in alone], dim=1)
+    if name == "gates":
+        added = added / front.selector.embed(codes).norm(dim=3)
+    torch.testing.assert_close(shares, added / added.sum(dim=1, keepdim=True))
+
+
+def test_concatenation_is_a_linear_map_of_all_embeddings(tokenizer):
+    front, codes = make_front(tokenizer, "concatenate")
+    joined = front.selector.embed(codes).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(front(codes, torch.tensor([30]))[0], front.concatenate(joined))
+
+
+def test_a_floor_leaves_a_share_to_every_layer(tokenizer):
+    front, codes = make_front(tokenizer, "floor")
+    fused, shares = front(codes, torch.tensor([30]))
+    assert 0.0999 < shares.min() < 0.11 and shares.max() > 0.6
+    torch.testing.assert_close(fused, (shares[..., None] * front.selector.embed(codes)).sum(dim=1))
+
+
+def test_closed_gates_have_shares(tokenizer):
+    front, codes = make_front(tokenizer, "gates")
+    front.selector.score[0].bias.data.fill_(1e4)
+    front.selector.score[2].weight.data.fill_(-1.0)
+    fused, shares = front(codes, torch.tensor([30]))
+    assert fused.abs().max() < 1e-3 and shares.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "entries, message",
+    [
+        ({"fusion": "gates"}, "'attention' or 'gates', and no other, needs an attention_dim"),
+        ({"fusion": "concatenate", "attention_dim": 4}, "needs an attention_dim"),
+        ({"fusion": "gates", "attention_dim": 4, "floor": 0.1}, "floor is a share below 1 for fusion 'attention'"),
+        ({"fusion": "attention", "attention_dim": 4, "floor": 1.0}, "got 1.0"),
+        ({"fusion": "uniform", "rank": 4}, "rank is for fusion 'concatenate'"),
+        ({"fusion": "vote"}, "fusion must be one of attention, gates, concatenate, uniform"),
+    ],
+)
+def test_a_fusion_has_its_own_settings_alone(entries, message):
+    with pytest.raises(ConfigError, match=message):
+        FrontConfig(dim=8, **entries)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_absent_layers_count_for_nothing(tokenizer, name):
+    front, codes = make_front(tokenizer, name)
     present = torch.tensor([[True, False, True]])
     fused, weights = front(codes, torch.tensor([30]), present)
     codes[:, 1] = 0

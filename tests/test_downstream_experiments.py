@@ -47,7 +47,7 @@ def test_weights_are_drawn_above_the_words(room, run_script, tmp_path):
     config = RecognizerTrainingConfig(
         folder=str(tmp_path / "asr"),
         tokenizer=str(room / "tokenizer"),
-        data=TaskData(sources=[str(room / "clips.csv")], validation_clips=2),
+        data=TaskData(sources=[str(room / "clips.csv")], validation_clips=2, repeated_texts=True),
         recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)),
         network=FrontTraining(front=FrontConfig(dim=8, attention_dim=4)),
         batches=Batches(batch_seconds=2),

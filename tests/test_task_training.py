@@ -64,7 +64,38 @@ def test_every_task_trains_and_is_measured_on_the_test_clips(trained, task):
     assert {"weight_1", "weight_2", "weight_3"} <= last.keys()
     assert sum(last[f"weight_{layer}"] for layer in (1, 2, 3)) == pytest.approx(1)
     tested = json.loads((trained / task / "test.json").read_text())
-    assert tested["clips"] == 3 and tested["layers"] == [1, 2, 3]
+    assert tested["clips"] == 3 and tested["layers"] == [1, 2, 3] and tested["validation"]["clips"] == 3
+    for name, (low, high) in tested["intervals"].items():
+        assert low <= tested[name] + 1e-9 and tested[name] - 1e-9 <= high
+    with (trained / task / "test_clips.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["split"] for row in rows] == ["test"] * 3 + ["valid"] * 3
+    paths = {Path(row["path"]).name for row in rows}
+    assert paths == {f"{number}.wav" for number in range(7, 13)}
+    if task != "speaker":  # its errors are those of pairs
+        name = next(iter(tested["intervals"])) if task != "classifier" else "error"
+        errors, of = ([float(row[f"{name}_{part}"]) for row in rows[:3]] for part in ("errors", "of"))
+        assert sum(errors) / sum(of) == pytest.approx(tested[name])
+
+
+def test_texts_of_test_clips_are_not_learnt(tmp_path, capsys):
+    room = make_room(tmp_path)
+    with (room / "clips.csv").open() as file:
+        rows = list(csv.DictReader(file))[:13]
+    texts = ["one", "Two", "three", "four", "Five!", "two", "six", "FIVE", "seven", "eight", "two.", "nine", "EIGHT"]
+    write_csv(room / "clips.csv", [row | {"text": text} for row, text in zip(rows, texts, strict=True)])
+    config = changed(task_config(room, "asr"), data={"repeated_texts": False})
+    objective = objective_of_run("asr", config)
+    assert objective.test_clips == [10, 11, 12] and objective.validation_clips == [7, 8]
+    assert objective.training_clips == [0, 2, 3, 6]
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "skipped 1 clips: of validation, as their text is that of a test clip" in printed
+    assert "skipped 2 clips: of training, as their text is that of a test clip" in printed
+    assert "skipped 1 clips: of training, as their text is that of a validation clip" in printed
+    everything = objective_of_run("asr", changed(config, data={"repeated_texts": True}))
+    assert len(everything.training_clips) == 7 and len(everything.validation_clips) == 3
+    words = objective_of_run("classifier", changed(task_config(room, "classifier", "words"), label="speaker"))
+    assert len(words.training_clips) == 7, "a label is no text"
 
 
 def test_tokens_are_made_once_for_all_tasks_with_the_same_copies(room, trained):
@@ -171,10 +202,13 @@ def test_a_balanced_error_counts_labels_alike(room, balanced):
         {"data": {"features": True}},
         {"network": {"front": FrontConfig(dim=8, fusion="uniform")}},
         {"network": {"front": FrontConfig(dim=8, fusion="concatenate")}},
+        {"network": {"front": FrontConfig(dim=8, fusion="concatenate", rank=3)}, "batches": {"layer_dropout": 0.5}},
+        {"network": {"front": FrontConfig(dim=8, fusion="gates", attention_dim=4)}},
+        {"network": {"front": FrontConfig(dim=8, attention_dim=4, floor=0.2)}},
         {"data": {"layers": [2], "stages": 1}},
         {"network": {"freeze_tables": True, "tables_from_centroids": True}, "batches": {"layer_dropout": 0.5}},
     ],
-    ids=["features", "uniform", "concatenate", "one layer", "frozen"],
+    ids=["features", "uniform", "concatenate", "low rank", "gates", "floor", "one layer", "frozen"],
 )
 def test_baselines_train_by_the_same_code(room, changes, tmp_path):
     config = changed(
@@ -186,6 +220,8 @@ def test_baselines_train_by_the_same_code(room, changes, tmp_path):
     assert answer.label in model.labels and sum(answer.probabilities.values()) == pytest.approx(1)
     weights = model.layer_weights(torch.randn(9000) * 0.1)
     torch.testing.assert_close(weights.sum(1), torch.ones(1, weights.shape[2]))
+    fusion = model.config.front.fusion
+    assert sum(model.layer_importance.values()) == (0 if fusion == "uniform" else pytest.approx(1))
 
 
 def test_frozen_tables_stay_the_centroids(room, tmp_path):

@@ -10,7 +10,8 @@ from semtok.checkpoints.hub import Repository
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import CheckpointError, ConfigError, check_sizes
 
-Fusion = Literal["attention", "uniform", "concatenate"]
+Fusion = Literal["attention", "gates", "concatenate", "uniform"]
+_SCORED = ("attention", "gates")
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,12 @@ class FrontConfig:
 
     Args:
         dim: of that vector, and of the embeddings of each layer.
-        fusion: "attention" is the layer selector; "uniform" is the mean of the embeddings; "concatenate" a linear map
-            of all of them. The last two are baselines.
-        attention_dim: hidden size of the score, for "attention".
+        fusion: "attention" is the layer selector, whose weights compete; "gates" weighs each layer by a sigmoid of its
+            own score; "concatenate" is a linear map of the embeddings of all layers beside each other; "uniform" their
+            mean, a baseline.
+        attention_dim: hidden size of the score, for "attention" and "gates".
+        floor: share of each frame that "attention" leaves to the mean of the layers, so that none is lost.
+        rank: of the map of "concatenate", fewer numbers to learn; by default it is a full one.
         feature_dim: size of the encoder's features, for a model that hears them instead of tokens (a baseline, and an
             upper bound); by default it takes tokens.
         any_layers: whether it learnt with layers left out, and so takes tokens that lack some.
@@ -30,17 +34,21 @@ class FrontConfig:
     dim: int
     fusion: str = "attention"
     attention_dim: int | None = None
+    floor: float = 0.0
+    rank: int | None = None
     feature_dim: int | None = None
     any_layers: bool = False
 
     def __post_init__(self) -> None:
-        check_sizes(self, "dim", "attention_dim", "feature_dim")
+        check_sizes(self, "dim", "attention_dim", "rank", "feature_dim")
         if self.fusion not in get_args(Fusion):
             raise ConfigError(f"fusion must be one of {', '.join(get_args(Fusion))}, got {self.fusion!r}")
-        if (self.fusion == "attention") != (self.attention_dim is not None):
-            raise ConfigError("fusion 'attention', and that alone, needs an attention_dim")
-        if self.fusion == "concatenate" and self.any_layers:
-            raise ConfigError("fusion 'concatenate' cannot go without layers: leave any_layers out")
+        if (self.fusion in _SCORED) != (self.attention_dim is not None):
+            raise ConfigError(f"fusion {' or '.join(map(repr, _SCORED))}, and no other, needs an attention_dim")
+        if not 0 <= self.floor < 1 or (self.floor and self.fusion != "attention"):
+            raise ConfigError(f"floor is a share below 1 for fusion 'attention', got {self.floor} for {self.fusion!r}")
+        if self.rank is not None and self.fusion != "concatenate":
+            raise ConfigError(f"rank is for fusion 'concatenate', got {self.rank} for {self.fusion!r}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class DownstreamConfig:
         hop_length: samples a frame.
         front: how the layers become one vector a frame.
         head: what the task makes of these, as the task's own dataclass says.
-        layer_importance: mean weight of each layer over the validation clips; none for a fusion without weights.
+        layer_importance: mean share of each layer over the validation clips; none where the layers are averaged.
     """
 
     format_version: int

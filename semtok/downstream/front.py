@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from semtok.audio.lengths import frame_mask
 from semtok.codebooks.codebooks import Codebooks
@@ -34,7 +35,11 @@ class FeatureSelector(LayerSelector):
 
 
 class Front(nn.Module):
-    """Fuses the layers, by the layer selector or one of the baselines.
+    """Fuses the layers, as `FrontConfig.fusion` says.
+
+    Attention is that of the layer selector (Mousavi et al., 2024, section 2.2), mixed with the mean of the layers by
+    `floor`: (1 - floor) softmax + floor / layers. Gates are sigmoids of the same scores, and do not compete.
+    Concatenation is one linear map of all layers, so a sum of a map of each; with a rank it is the product of two.
 
     Args:
         config: how.
@@ -43,16 +48,19 @@ class Front(nn.Module):
 
     def __init__(self, config: FrontConfig, codebooks: Codebooks) -> None:
         super().__init__()
-        self.fusion = config.fusion
+        self.fusion, self.floor = config.fusion, config.floor
         attention_dim = config.attention_dim or 1
         self.selector = (
             LayerSelector(codebooks, config.dim, attention_dim)
             if config.feature_dim is None
             else FeatureSelector(codebooks, config.dim, attention_dim, config.feature_dim)
         )
-        if self.fusion != "attention":
+        if config.attention_dim is None:
             del self.selector.score
-        self.concatenate = nn.Linear(len(codebooks) * config.dim, config.dim) if self.fusion == "concatenate" else None
+        self.concatenate = self.expand = None
+        if self.fusion == "concatenate":
+            self.concatenate = nn.Linear(len(codebooks) * config.dim, config.rank or config.dim)
+            self.expand = None if config.rank is None else nn.Linear(config.rank, config.dim, bias=False)
 
     def forward(
         self, inputs: Tensor, lengths: Tensor, present: Tensor | None = None, hidden: Tensor | None = None
@@ -66,19 +74,42 @@ class Front(nn.Module):
             hidden: bool [batch, frames], True for frames to leave out (time masking).
 
         Returns:
-            Fused vectors [batch, frames, dim], 0 past the lengths and where hidden; the weights of the layers
-            [batch, layers, frames], which sum to 1 over layers and are 0 past the lengths.
+            Fused vectors [batch, frames, dim], 0 past the lengths and where hidden; the shares of the layers
+            [batch, layers, frames], which sum to 1 over layers and are 0 past the lengths. A share is the weight of
+            attention; the gate, or with concatenation the norm of what the layer's map adds (Kobayashi et al.,
+            "Attention is Not Only a Weight", 2020), divided by the sum over layers.
         """
         valid = frame_mask(lengths, inputs.shape[2])
         if not inputs.is_floating_point():
             inputs = inputs.clamp(min=0)  # padding
         embedded = self.selector.embed(inputs)
-        if self.fusion == "attention":
-            scores = self.selector.scores(inputs, embedded)
-        else:
-            scores = embedded.new_zeros(embedded.shape[:3])
-        fused, weights = self.selector.fuse(embedded, scores, present)
         if self.concatenate is not None:
-            fused = self.concatenate(embedded.transpose(1, 2).flatten(2))
+            fused, shares = self._map(embedded, self.concatenate, present)
+        else:
+            fused, shares = self._weigh(inputs, embedded, present)
         seen = valid if hidden is None else valid & ~hidden
-        return fused * seen[:, :, None], weights * valid[:, None]
+        return fused * seen[:, :, None], shares * valid[:, None]
+
+    def _weigh(self, inputs: Tensor, embedded: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        mean, even = self.selector.fuse(embedded, embedded.new_zeros(embedded.shape[:3]), present)
+        if self.fusion == "uniform":
+            return mean, even
+        scores = self.selector.scores(inputs, embedded)
+        if self.fusion == "gates":
+            gates = scores.sigmoid() if present is None else scores.sigmoid() * present[:, :, None]
+            # the softmax of log-gates: gates over their sum, also where all of them are closed
+            _, shares = self.selector.fuse(embedded, F.logsigmoid(scores), present)
+            return (gates[..., None] * embedded).sum(dim=1), shares
+        fused, shares = self.selector.fuse(embedded, scores, present)
+        return fused.lerp(mean, self.floor), shares.lerp(even, self.floor)
+
+    def _map(self, embedded: Tensor, concatenate: nn.Linear, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        maps = concatenate.weight.unflatten(1, (embedded.shape[1], -1))
+        added = torch.einsum("blfd,old->blfo", embedded, maps)
+        if present is not None:
+            added = added * present[:, :, None, None]
+        fused = added.sum(dim=1) + concatenate.bias
+        if self.expand is not None:
+            fused, added = self.expand(fused), self.expand(added)
+        norms = added.norm(dim=-1)
+        return fused, norms / norms.sum(dim=1, keepdim=True).clamp(min=torch.finfo(norms.dtype).tiny)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,8 +16,9 @@ from torch.nn import functional as F
 from semtok.checkpoints.config import config_entries
 from semtok.downstream.classifier import ClassifierConfig, UtteranceClassifier
 from semtok.errors import ConfigError
+from semtok.support.intervals import Interval, bootstrap_of, wilson_interval
 from semtok.training.downstream.config import TaskConfig
-from semtok.training.downstream.objective import Batch, Crop, Objective
+from semtok.training.downstream.objective import Batch, ClipErrors, Crop, Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,28 @@ class ClassifierObjective(Objective[ClassifierTrainingConfig]):
 
     def summarize(self, measured: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Share of the clips that are named wrong, and the mean over labels of that share."""
-        named, labels = (torch.cat(parts) for parts in zip(*measured, strict=True))
-        wrong = (named != labels).double()
-        shares = [float(wrong[labels == label].mean()) for label in labels.unique()]
-        numbers = {"error": float(wrong.mean()), "balanced_error": sum(shares) / len(shares)}
+        wrong, labels = _wrong(measured)
+        numbers = {"error": float(wrong.mean()), "balanced_error": _balanced(wrong, labels)}
         return dict(sorted(numbers.items(), key=lambda item: (item[0] == "error") == self.config.balanced))
+
+    def clip_errors(self, measured: Sequence[tuple[Tensor, Tensor]]) -> ClipErrors:
+        wrong, _ = _wrong(measured)
+        return {"error": (wrong, np.ones(len(wrong)))}
+
+    def intervals(self, measured: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Interval]:
+        wrong, labels = _wrong(measured)
+        return {
+            "error": wilson_interval(wrong.sum(), len(wrong)),
+            "balanced_error": bootstrap_of(lambda clips: _balanced(wrong[clips], labels[clips]), len(wrong)),
+        }
+
+
+def _wrong(measured: Sequence[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+    """1 for each clip that is named wrong, else 0, and the labels, both [clips]."""
+    named, labels = (torch.cat(parts).numpy() for parts in zip(*measured, strict=True))
+    return (named != labels).astype(np.float64), labels
+
+
+def _balanced(wrong: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over labels of the share that is wrong."""
+    return float(np.mean([wrong[labels == label].mean() for label in np.unique(labels)]))

@@ -44,6 +44,9 @@ class TaskData:
     at random. Clips of `test_splits` are measured once, at the end.
 
     `layers` are all of the tokenizer's by default, with the first `stages` of their residual stages (all by default).
+    Of tasks that learn texts, recognition and text to speech, training clips that say a text of a validation or test
+    clip are left out and counted, and so are validation clips that say one of a test clip; `repeated_texts` takes them.
+
     `features` trains on the encoder's features instead of tokens. `augmentation` makes copies of clips.
     """
 
@@ -52,6 +55,7 @@ class TaskData:
     validation_splits: list[str] = field(default_factory=lambda: ["valid"])
     test_splits: list[str] = field(default_factory=lambda: ["test"])
     leave_out_splits: list[str] = field(default_factory=list)
+    repeated_texts: bool = False
     layers: list[int] | None = None
     stages: int | None = None
     features: bool = False

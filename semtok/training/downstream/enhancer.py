@@ -18,7 +18,7 @@ from semtok.checkpoints.config import config_entries
 from semtok.downstream.enhancer import CodePredictor, EnhancerConfig, EnhancerHead, SpeechEnhancer
 from semtok.errors import ConfigError
 from semtok.training.downstream.config import TaskConfig, TaskData
-from semtok.training.downstream.objective import Batch, Crop, Objective
+from semtok.training.downstream.objective import Batch, ClipErrors, Crop, Objective
 
 # Of a step. Scores of every code cost more than the network does, and neighbouring frames say nearly the same.
 _LOSS_FRAMES = 1500
@@ -74,20 +74,25 @@ class EnhancerObjective(Objective[EnhancerTrainingConfig]):
         fused, _ = self.network.front(batch["inputs"], batch["lengths"], batch["present"], batch["hidden"])
         return {"loss": code_loss(head.predict, head.vectors(fused, batch["lengths"]), batch["clean"])}
 
-    def measure(self, batch: Batch) -> tuple[Tensor, int]:
-        """Wrong codes of each row, and the frames."""
+    def measure(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Wrong codes of each clip and row, [clips, rows], and the frames of each clip."""
         clean = batch["clean"]
         valid = frame_mask(batch["lengths"], clean.shape[1])
-        return (self.run(batch) != clean)[valid].sum(dim=0).cpu(), int(valid.sum())
+        wrong = (self.run(batch) != clean) & valid[:, :, None]
+        return wrong.sum(dim=1).cpu(), batch["lengths"].cpu()
 
-    def summarize(self, measured: Sequence[tuple[Tensor, int]]) -> dict[str, float]:
+    def summarize(self, measured: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Share of wrong codes over all rows, and of each row."""
-        wrong, frames = (sum(parts) for parts in zip(*measured, strict=True))
-        shares = torch.as_tensor(wrong) / frames
+        wrong, frames = (torch.cat(parts).sum(dim=0) for parts in zip(*measured, strict=True))
+        shares = wrong / frames
         names = self.description.codebooks.names
         return {"error": float(shares.mean())} | {
             f"error_{name}": float(share) for name, share in zip(names, shares, strict=True)
         }
+
+    def clip_errors(self, measured: Sequence[tuple[Tensor, Tensor]]) -> ClipErrors:
+        wrong, frames = (torch.cat(parts).double() for parts in zip(*measured, strict=True))
+        return {"error": (wrong.mean(dim=1).numpy(), frames.numpy())}
 
 
 def code_loss(predict: CodePredictor, vectors: Tensor, codes: Tensor) -> Tensor:

@@ -16,11 +16,14 @@ from torch.nn.utils.rnn import pad_sequence
 from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.model import DownstreamModel, TaskNetwork
 from semtok.errors import AudioError
+from semtok.support.intervals import Interval, bootstrap_interval
 from semtok.training.downstream.clips import Clips
 from semtok.training.downstream.config import TaskConfig, TaskData
 
 TConfig = TypeVar("TConfig", bound=TaskConfig)
 Batch: TypeAlias = dict[str, Any]
+ClipErrors: TypeAlias = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By name of an error rate: the errors of each clip, and what they are errors in (1, characters, codes), [clips]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,17 +66,23 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
                 sorted(order[: config.data.validation_clips]),
                 sorted(order[config.data.validation_clips :]),
             )
+        if not config.data.repeated_texts:
+            self._leave_out_repeated_texts()
         self.description = dataclasses.replace(description, head=self.prepare())
         if not self.training_clips or not self.validation_clips:
             raise AudioError(
                 f"{len(self.training_clips)} clips to train on and {len(self.validation_clips)} to validate on: "
-                "both are needed"
+                "both are needed; what was skipped, and why, is said above"
             )
         self.network = self.model.build_network(self.description)
 
     @abstractmethod
     def usable(self, clips: Sequence[int]) -> list[int]:
         """Those of the clips that have what the task needs; others are counted on stderr."""
+
+    def text_of(self, clip: int) -> str | None:
+        """What is said in a clip, normalised, for tasks that learn to write or to speak texts; None if nothing is."""
+        return None
 
     @abstractmethod
     def prepare(self) -> dict[str, Any]:
@@ -97,6 +106,14 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
     @abstractmethod
     def summarize(self, measured: Sequence[Any]) -> dict[str, float]:
         """Numbers over all batches; the first, lower for better, decides which state is best."""
+
+    @abstractmethod
+    def clip_errors(self, measured: Sequence[Any]) -> ClipErrors:
+        """Errors clip by clip, in the order in which they were measured; none of rates over pairs of clips."""
+
+    def intervals(self, measured: Sequence[Any]) -> dict[str, Interval]:
+        """Of the error rates of `summarize`."""
+        return {name: bootstrap_interval(*errors) for name, errors in self.clip_errors(measured).items()}
 
     @classmethod
     def augments(cls, data: TaskData) -> Callable[[str | None], bool]:
@@ -178,6 +195,19 @@ class Objective(nn.Module, ABC, Generic[TConfig]):
             raise AudioError(f"no clip has anything in the column {column!r}; the manifests have {columns}")
         self.tell(len(clips) - len(usable), f"clips have nothing in the column {column!r}")
         return usable
+
+    def _leave_out_repeated_texts(self) -> None:
+        """A model that has learnt a text is not measured by it."""
+        test, valid = (
+            {self.text_of(clip) for clip in clips} - {None} for clips in (self.test_clips, self.validation_clips)
+        )
+        for name, clips, texts, where in (
+            ("validation", self.validation_clips, test, "test"),
+            ("training", self.training_clips, test, "test"),
+            ("training", self.training_clips, valid - test, "validation"),
+        ):
+            repeated = [clip for clip in clips if self.text_of(clip) in texts]
+            self._drop(repeated, f"of {name}, as their text is that of a {where} clip")
 
     def _drop(self, unusable: Sequence[int], reason: str) -> None:
         """Takes clips out of all splits, and says so."""

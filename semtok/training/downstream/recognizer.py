@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,10 +17,10 @@ from semtok.checkpoints.config import config_entries
 from semtok.downstream.ctc import best_path
 from semtok.downstream.model import DownstreamModel
 from semtok.downstream.recognizer import RecognizerConfig, RecognizerHead, SpeechRecognizer
-from semtok.downstream.text import TextCodec, edit_distance
+from semtok.downstream.text import TextCodec, edit_distance, normalize
 from semtok.errors import check_sizes
 from semtok.training.downstream.config import TaskConfig
-from semtok.training.downstream.objective import Batch, Crop, Objective
+from semtok.training.downstream.objective import Batch, ClipErrors, Crop, Objective
 from semtok.training.downstream.witten_bell import estimate, spell, split_words
 
 _MOST_ORDERS = 20
@@ -57,6 +58,9 @@ class RecognizerObjective(Objective[RecognizerTrainingConfig]):
 
     def usable(self, clips: Sequence[int]) -> list[int]:
         return self._with_column(clips, self.config.text)
+
+    def text_of(self, clip: int) -> str | None:
+        return normalize(self.clips.rows[clip][self.config.text], upper=True) or None
 
     def prepare(self) -> dict[str, Any]:
         config, rows = self.config, self.clips.rows
@@ -112,10 +116,16 @@ class RecognizerObjective(Objective[RecognizerTrainingConfig]):
 
     def summarize(self, measured: Sequence[list[tuple[str, str]]]) -> dict[str, float]:
         """Errors over all characters, which decide, and over all words."""
+        errors = self.clip_errors(measured)
+        return {name: float(wrong.sum() / max(1, count.sum())) for name, (wrong, count) in errors.items()}
+
+    def clip_errors(self, measured: Sequence[list[tuple[str, str]]]) -> ClipErrors:
         pairs = [pair for batch in measured for pair in batch]
-        characters = sum(edit_distance(text, hypothesis) for text, hypothesis in pairs)
-        words = sum(edit_distance(text.split(), hypothesis.split()) for text, hypothesis in pairs)
+        words = [(text.split(), hypothesis.split()) for text, hypothesis in pairs]
         return {
-            "cer": characters / max(1, sum(len(text) for text, _ in pairs)),
-            "wer": words / max(1, sum(len(text.split()) for text, _ in pairs)),
+            name: (
+                np.array([edit_distance(*units) for units in split], np.float64),
+                np.array([len(reference) for reference, _ in split], np.float64),
+            )
+            for name, split in (("cer", pairs), ("wer", words))
         }

@@ -21,14 +21,14 @@ from semtok.downstream.ctc import align, best_path
 from semtok.downstream.model import TaskNetwork
 from semtok.downstream.recognizer import SpeechRecognizer
 from semtok.downstream.synthesizer import SynthesizerConfig, SynthesizerHead, TextToSpeech
-from semtok.downstream.text import TextCodec, edit_distance
+from semtok.downstream.text import TextCodec, edit_distance, normalize
 from semtok.errors import CheckpointError, ConfigError, TextError
 from semtok.support.atomic import atomic_write
 from semtok.support.progress import steps_with_progress
 from semtok.tokens import Tokens
 from semtok.training.downstream.config import AugmentationConfig, TaskConfig
 from semtok.training.downstream.enhancer import code_loss
-from semtok.training.downstream.objective import Batch, Crop, Objective
+from semtok.training.downstream.objective import Batch, ClipErrors, Crop, Objective
 
 # Frames of a reference in training: some seconds of a voice, not what it says.
 _REFERENCE_FRAMES = 150
@@ -70,6 +70,9 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
 
     def usable(self, clips: Sequence[int]) -> list[int]:
         return self._with_column(clips, self.config.text)
+
+    def text_of(self, clip: int) -> str | None:
+        return normalize(self.clips.rows[clip][self.config.text], upper=True) or None
 
     def prepare(self) -> dict[str, Any]:
         config = self.config
@@ -201,17 +204,21 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
         valid = frame_mask(batch["unit_lengths"], log_durations.shape[1])
         return vectors, (log_durations.float() - batch["durations"].log1p()).abs()[valid].mean()
 
-    def measure(self, batch: Batch) -> tuple[int, int, float]:
-        """Wrong codes, all codes, and the error of the durations."""
+    def measure(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
+        """Wrong codes and all codes of each clip, [clips], and the error of the durations."""
         vectors, duration_error = self._speak(batch)
         valid = batch["codes"] >= 0
         wrong = (self._head.predict(vectors)[1] != batch["codes"]) & valid
-        return int(wrong.sum()), int(valid.sum()), float(duration_error)
+        return wrong.flatten(1).sum(dim=1).cpu(), valid.flatten(1).sum(dim=1).cpu(), float(duration_error)
 
-    def summarize(self, measured: Sequence[tuple[int, int, float]]) -> dict[str, float]:
+    def summarize(self, measured: Sequence[tuple[Tensor, Tensor, float]]) -> dict[str, float]:
         """Share of wrong codes, with the durations of the recordings; and the error of the durations."""
-        wrong, total, durations = zip(*measured, strict=True)
-        return {"error": sum(wrong) / sum(total), "duration": float(np.mean(durations))}
+        wrong, total = self.clip_errors(measured)["error"]
+        return {"error": float(wrong.sum() / total.sum()), "duration": float(np.mean([part[2] for part in measured]))}
+
+    def clip_errors(self, measured: Sequence[tuple[Tensor, Tensor, float]]) -> ClipErrors:
+        wrong, total, _ = zip(*measured, strict=True)
+        return {"error": (torch.cat(wrong).double().numpy(), torch.cat(total).double().numpy())}
 
     @torch.no_grad()
     def finish(self, network: TaskNetwork) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import csv
 import dataclasses
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,18 +20,20 @@ from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.model import DownstreamModel
 from semtok.networks.selector import LayerSelector
 from semtok.support.atomic import atomic_write
+from semtok.support.intervals import Interval
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import length_batches
 from semtok.training.downstream.clips import load_clips
 from semtok.training.downstream.config import TaskConfig
-from semtok.training.downstream.objective import Batch, Objective
+from semtok.training.downstream.objective import Batch, ClipErrors, Objective
 from semtok.training.run import Run, train
 
 
 def train_task(kind: type[Objective[Any]], config: TaskConfig, tokenizer: Tokenizer) -> None:
     """Trains a model of a task and saves it to `<folder>/model`, the best one to `<folder>/best`; resumes.
 
-    What the best one is worth on the clips of `test_splits` is in `<folder>/test.json`.
+    What the best one is worth on the clips of `test_splits` is in `<folder>/test.json`, with intervals of 95 %, and
+    beside it on those of validation, by which models are chosen; the errors of each clip are in `test_clips.csv`.
 
     Args:
         kind: what the model is trained by.
@@ -103,6 +107,24 @@ def start_tables(selector: LayerSelector, tokenizer: Tokenizer, codebooks: Codeb
     )
 
 
+class Measured(NamedTuple):
+    """What a model is worth on some clips.
+
+    Args:
+        clips: their numbers, in the order of the errors.
+        numbers: over all of them.
+        intervals: of the error rates among these.
+        errors: clip by clip.
+        importance: the mean share of each layer over all frames.
+    """
+
+    clips: list[int]
+    numbers: dict[str, float]
+    intervals: dict[str, Interval]
+    errors: ClipErrors
+    importance: tuple[float, ...]
+
+
 class TaskTrainer:
     """Network and optimiser of a task's run."""
 
@@ -148,52 +170,74 @@ class TaskTrainer:
         return numbers
 
     def validate(self, step: int) -> dict[str, float]:
-        """The task's numbers over whole validation clips, and the mean weight of each layer."""
-        numbers, self.importance = self._measure(self.unwrapped.validation_clips)
+        """The task's numbers over whole validation clips, and the mean share of each layer."""
+        _, measured, self.importance = self._run_on(self.unwrapped.validation_clips)
+        numbers = self.unwrapped.summarize(measured)
         weights = zip(self.unwrapped.description.codebooks, self.importance, strict=True)
         return {f"valid_{name}": number for name, number in numbers.items()} | {
             f"weight_{layer}": weight for layer, weight in weights
         }
 
+    def _measure(self, clips: list[int]) -> Measured:
+        order, measured, importance = self._run_on(clips)
+        objective = self.unwrapped
+        return Measured(
+            order,
+            objective.summarize(measured),
+            objective.intervals(measured),
+            objective.clip_errors(measured),
+            importance,
+        )
+
     @torch.no_grad()
-    def _measure(self, clips: list[int]) -> tuple[dict[str, float], tuple[float, ...]]:
-        """Numbers over whole clips, and the mean over all their frames of the weights of the layers."""
+    def _run_on(self, clips: list[int]) -> tuple[list[int], list[Any], tuple[float, ...]]:
+        """Whole clips in the order of measuring, what is to be known of each batch, and the mean shares of layers."""
         objective = self.unwrapped.eval()
         order = sorted(clips, key=lambda clip: objective.clips.frames_of(clip))
+        ordered: list[int] = []
         measured, weights, frames = [], torch.zeros(len(objective.description.codebooks)), 0
         while order:
             longest = objective.clips.frames_of(order[-1])
             size = max(1, self.batch_frames // longest)
+            ordered += order[-size:]
             crops, order = [objective.whole(clip) for clip in order[-size:]], order[:-size]
             batch = _to(objective.batch(crops), self.run.device)
             measured.append(objective.measure(batch))
             _, shares = objective.network.front(batch["inputs"], batch["lengths"])
             weights += shares.sum(dim=(0, 2)).cpu()
             frames += int(batch["lengths"].sum())
-        return objective.summarize(measured), tuple((weights / frames).tolist())
+        return ordered, measured, tuple((weights / frames).tolist())
 
     def test(self) -> None:
-        """Measures the best model on the test clips."""
+        """Measures the best model on the test clips, and on those of validation."""
         best = DownstreamModel.from_pretrained(self.run.folder / "best", device=self.run.device)
         self.unwrapped.network.load_state_dict(best.network.state_dict())
-        numbers, importance = self._measure(self.unwrapped.test_clips)
-        result = {
-            "clips": len(self.unwrapped.test_clips),
-            **numbers,
+        test, valid = self._measure(self.unwrapped.test_clips), self._measure(self.unwrapped.validation_clips)
+        result = _described(test) | {
             "layers": list(best.layers),
-            "weights": importance,
+            "weights": test.importance,
+            "validation": _described(valid),
         }
+        paths = [row["path"] for row in self.unwrapped.clips.rows]
+        with atomic_write(self.run.folder / "test_clips.csv") as aside, aside.open("w", newline="") as file:
+            writer = csv.writer(file)
+            names = [f"{name}{part}" for name in test.errors for part in ("_errors", "_of")]
+            writer.writerow(["split", "path", *names])
+            for split, of in (("test", test), ("valid", valid)):
+                columns = [column for pair in of.errors.values() for column in pair]
+                for position, clip in enumerate(of.clips):
+                    writer.writerow([split, paths[clip], *(column[position] for column in columns)])
         with atomic_write(self.run.folder / "test.json") as aside:
             aside.write_text(json.dumps(result, indent=2) + "\n")
 
     def export(self, folder: Path) -> None:
         """Saves the model."""
         objective = self.unwrapped
-        attends = objective.description.front.fusion == "attention"
+        weighs = objective.description.front.fusion != "uniform"
         description = dataclasses.replace(
             objective.description,
             head=objective.final_head(),
-            layer_importance=self.importance if attends else (),
+            layer_importance=self.importance if weighs else (),
         )
         network = copy.deepcopy(objective.network)
         objective.finish(network)
@@ -204,3 +248,9 @@ class TaskTrainer:
 
 def _to(batch: Batch, device: torch.device) -> Batch:
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
+def _described(measured: Measured) -> dict[str, Any]:
+    """As JSON has it, which has no NaN."""
+    intervals = {name: None if math.isnan(interval.low) else interval for name, interval in measured.intervals.items()}
+    return {"clips": len(measured.clips), **measured.numbers, "intervals": intervals}

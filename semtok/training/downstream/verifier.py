@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,13 @@ from semtok.checkpoints.config import config_entries
 from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.verifier import SpeakerVerifier, VerifierConfig, VerifierHead
 from semtok.errors import ConfigError
+from semtok.support.intervals import Interval, bootstrap_of
 from semtok.training.downstream.clips import Clips
 from semtok.training.downstream.config import TaskConfig
-from semtok.training.downstream.objective import Batch, Crop, Objective
+from semtok.training.downstream.objective import Batch, ClipErrors, Crop, Objective
+
+# Each sorts all pairs of clips.
+_DRAWS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +90,33 @@ class VerifierObjective(Objective[VerifierTrainingConfig]):
 
     def summarize(self, measured: Sequence[tuple[Tensor, list[str]]]) -> dict[str, float]:
         """The equal error rate over all pairs of clips."""
+        scores, names = self._scores(measured)
+        first, second = np.triu_indices(len(names), 1)
+        error, self.threshold = equal_error_rate(scores[first, second], names[first] == names[second])
+        return {"eer": error, "pairs": float(len(first))}
+
+    def clip_errors(self, measured: Sequence[tuple[Tensor, list[str]]]) -> ClipErrors:
+        return {}
+
+    def intervals(self, measured: Sequence[tuple[Tensor, list[str]]]) -> dict[str, Interval]:
+        """From clips drawn again; a pair of a clip and itself does not count."""
+        scores, names = self._scores(measured)
+
+        def error(clips: np.ndarray) -> float:
+            first, second = (clips[side] for side in np.triu_indices(len(clips), 1))
+            other = first != second
+            first, second = first[other], second[other]
+            same = names[first] == names[second]
+            return equal_error_rate(scores[first, second], same)[0] if 0 < same.sum() < len(same) else math.nan
+
+        return {"eer": bootstrap_of(error, len(names), draws=_DRAWS)}
+
+    @staticmethod
+    def _scores(measured: Sequence[tuple[Tensor, list[str]]]) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines [clips, clips] and the speakers [clips]."""
         embeddings = torch.cat([part for part, _ in measured])
         names = np.array([name for _, part in measured for name in part])
-        first, second = np.triu_indices(len(names), 1)
-        scores = (embeddings @ embeddings.T).double().numpy()[first, second]
-        error, self.threshold = equal_error_rate(scores, names[first] == names[second])
-        return {"eer": error, "pairs": float(len(scores))}
+        return (embeddings @ embeddings.T).double().numpy(), names
 
     def final_head(self) -> dict[str, Any]:
         return config_entries(dataclasses.replace(self.config.verifier, threshold=self.threshold))
