@@ -176,18 +176,29 @@ def compare_variants(options: argparse.Namespace) -> None:
 
 
 def train_variants(
-    task: str, variants: dict[str, dict[str, Any]], seed: int, tokenizer: Tokenizer, checkpoint: str, output: Path
+    task: str,
+    variants: dict[str, dict[str, Any]],
+    seed: int,
+    tokenizer: Tokenizer,
+    checkpoint: str,
+    output: Path,
+    *,
+    fold_of_seed: bool = False,
 ) -> None:
-    """Trains what is not there yet: variants, by name what changes in the config, on each fold of a task."""
+    """Trains what is not there yet: variants, by name what changes in the config, on each fold of a task.
+
+    With `fold_of_seed` on one fold alone, another for each seed.
+    """
     settings = yaml.safe_load(SETTINGS.read_text())
     own = settings["tasks"][task]
     folds = sorted((output / "manifests").glob(f"{task}*.csv"))
     if not folds:
         raise SystemExit("there are no manifests: run the command `manifests` first")
-    for (variant, changes), (fold, manifest) in product(variants.items(), enumerate(folds)):
+    chosen = [seed % len(folds)] if fold_of_seed else range(len(folds))
+    for (variant, changes), fold in product(variants.items(), chosen):
         name = f"{variant}-seed-{seed}" + (f"-fold-{fold}" if len(folds) > 1 else "")
         folder = output / task / name
-        where = {"folder": str(folder), "data": {"sources": [str(manifest)]}, "tokenizer": checkpoint, "seed": seed}
+        where = {"folder": str(folder), "data": {"sources": [str(folds[fold])]}, "tokenizer": checkpoint, "seed": seed}
         entries = settings["common"]
         for part in ({key: value for key, value in own.items() if key != "step"}, where, changes):
             entries = merge(entries, part)

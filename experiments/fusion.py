@@ -4,8 +4,9 @@
     python experiments/fusion.py --checkpoint FOLDER --output runs/fusion-next
 
 Fusions, tasks, steps and seeds are those of fusion.yaml, the heads those of downstream.yaml. A command that was stopped
-goes on where it was, and says what it has. A clip's error is its mean over seeds; the interval of an error is that over
-clips, and a fusion is called better or worse than the first one where a test on the same clips says so (p < .05).
+goes on where it was, and says what it has. Of a task with folds each seed takes another one. A clip's error is its mean
+over seeds, the interval of an error that over clips. A fusion is called better or worse than the first one where a test
+on the same clips says so (p < .05).
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def train(settings: dict[str, Any], options: argparse.Namespace, tasks: list[str
                 name: {"network": {"front": {"attention_dim": None} | front}, "schedule": schedule}
                 for name, front in settings["variants"].items()
             }
-            train_variants(task, variants, seed, tokenizer, checkpoint, options.output)
+            train_variants(task, variants, seed, tokenizer, checkpoint, options.output, fold_of_seed=True)
 
 
 def report(output: Path, variants: list[str], tasks: list[str]) -> None:

@@ -46,6 +46,7 @@ def run_config(room: Path, task: str, config: str, **changes: object) -> Path:
         "tokenizer": room / "tokenizer",
         "data.sources": f"[{room / 'clips.csv'}]",
         "data.validation_splits": "[valid]",
+        "data.repeated_texts": True,  # of four in all
         "data.validation_clips": 2,
         "batches.batch_seconds": 1.5,
         "schedule.steps": 2,
