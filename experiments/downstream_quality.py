@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,21 +82,36 @@ def measure_enhancer(options: argparse.Namespace, recognizer: Recognizer | None)
 
 
 def measure_speech(options: argparse.Namespace, recognizer: Recognizer | None) -> None:
-    """Texts in several voices; those with characters that the model cannot say are left out and counted."""
+    """Prints what is understood of texts in several voices, and how it sounds."""
     model = TextToSpeech.from_pretrained(options.model)
     speakers = options.speakers or model.speakers[:3]
     with options.texts.open(newline="") as file:
         texts = [text for row in csv.DictReader(file) if normalize(text := row.get("text") or "", upper=True)]
+    texts = texts[: options.limit]
+    scores, left_out = score_speech(model, texts, speakers, recognizer, options.layers, options.output)
+    print(f"{len(texts)} texts of {options.texts}, {left_out} of them could not be said\n")
+    print_means(scores, "WER")
+
+
+def score_speech(
+    model: TextToSpeech,
+    texts: Sequence[str],
+    speakers: Sequence[str],
+    recognizer: Recognizer | None,
+    layers: Sequence[int] | None = None,
+    output: Path | None = None,
+) -> tuple[dict[str, Scores], int]:
+    """Texts in several voices; those with characters that the model cannot say are left out and counted."""
     scores: dict[str, Scores] = defaultdict(lambda: defaultdict(list))
     left_out = 0
-    for number, text in enumerate(texts[: options.limit]):
+    for number, text in enumerate(texts):
         for speaker in speakers:
             try:
                 tokens = model.speak_tokens(text, speaker=speaker)
             except TextError:
                 left_out += 1
                 continue
-            waveform = model.vocoder.decode(tokens, layers=options.layers)[0].numpy()
+            waveform = model.vocoder.decode(tokens, layers=layers)[0].numpy()
             scores[speaker]["DNSMOS"].append(metrics.dnsmos(waveform))
             if recognizer is not None:
                 expected = recognizer.words(text)
@@ -103,10 +119,9 @@ def measure_speech(options: argparse.Namespace, recognizer: Recognizer | None) -
                     edit_distance(expected, recognizer.words(recognizer.transcribe([waveform])[0]))
                 )
                 scores[speaker]["words"].append(len(expected))
-            if options.output:
-                save_audio(options.output / f"{number}-{speaker}.wav", waveform)
-    print(f"{len(texts[: options.limit])} texts of {options.texts}, {left_out} of them could not be said\n")
-    print_means(scores, "WER")
+            if output:
+                save_audio(output / f"{number}-{speaker}.wav", waveform)
+    return scores, left_out
 
 
 if __name__ == "__main__":

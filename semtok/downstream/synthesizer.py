@@ -39,7 +39,8 @@ class SynthesizerConfig:
 
     `layers` are those whose tokens are made, all by default. Those that tell what is said are easier to foretell from a
     text than those that tell how it sounds, stage upon stage. In `language`, such as "en", numbers, abbreviations and
-    signs are read aloud; without one a text must be words alone.
+    signs are read aloud; without one a text must be words alone. `default_speaker` speaks where none is asked for, by
+    default the first.
     """
 
     encoder: ConformerConfig
@@ -48,6 +49,7 @@ class SynthesizerConfig:
     text: TextConfig | None = None
     language: str | None = None
     speakers: tuple[str, ...] = ()
+    default_speaker: str | None = None
 
 
 class SynthesizerHead(Head):
@@ -157,7 +159,7 @@ class TextToSpeech(TokenGenerator):
         Args:
             text: one, or several; sentences are spoken one by one, with a pause between them. Numbers, abbreviations
                 and signs are read aloud by `spoken_form`; what cannot be spoken is left out, with a warning.
-            speaker: one of `speakers`; the first of them by default.
+            speaker: one of `speakers`; by default the one that the config names, or the first.
             reference: instead, speech in whose voice to speak: one clip, or one for each text.
             speed: 2 speaks twice as fast.
 
@@ -217,7 +219,7 @@ class TextToSpeech(TokenGenerator):
                 raise SpeakerError(f"expected one reference, or one for each of {texts} texts, got {len(voices)}")
             return voices.expand(texts, -1)
         if speaker is None and self.speakers:
-            speaker = self.speakers[0]
+            speaker = self.head_config.default_speaker or self.speakers[0]
         if speaker not in self.speakers:
             known = ", ".join(self.speakers) or "nobody"
             raise SpeakerError(f"there is no speaker {speaker!r}: known are {known}; or pass reference=, a recording")

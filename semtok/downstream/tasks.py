@@ -116,7 +116,7 @@ TASKS = {
             help="Text to speech: an audio file.",
             training="Text to speech, with the timing of a recogniser.",
             options=(
-                Option("speaker", str, "One of the model's speakers; the first by default."),
+                Option("speaker", str, "One of the model's speakers; by default the model's own choice."),
                 Option("reference", Path, "Speech in whose voice to speak."),
                 Option("speed", float, "2 is twice as fast.", default=1.0, least=0.1, most=10),
             ),

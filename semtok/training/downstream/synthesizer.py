@@ -105,6 +105,8 @@ class SynthesizerObjective(Objective[SynthesizerTrainingConfig]):
                 self.by_speaker[speaker].append(clip)
         names = sorted(self.by_speaker, key=lambda name: (-len(self.by_speaker[name]), name))
         speakers = tuple(name for name in names if len(self.by_speaker[name]) > 1)
+        if (default := config.synthesizer.default_speaker) not in (None, *speakers):
+            raise ConfigError(f"default_speaker {default!r} has not two clips to train on; {len(speakers)} have")
         return config_entries(dataclasses.replace(config.synthesizer, text=self.codec.config, speakers=speakers))
 
     def _durations(self, aligner: SpeechRecognizer, clips: Sequence[int]) -> tuple[dict[int, list[int]], float]:

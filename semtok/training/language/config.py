@@ -23,7 +23,7 @@ class LanguageConfig(GradientConfig):
 
     `model` is passed to the configuration of transformers that its `model_type` names (Llama by default). A step takes
     `batch_size` rows of `length` ids, in which utterances are packed in another order in each epoch. The rate rises
-    over `warmup_steps` and falls along a cosine to a tenth.
+    over `warmup_steps` and falls along a cosine to a tenth. `half_precision` rounds what is saved to float16.
 
     `words` is a file of JSON lines {"path": ..., "words": [[text, start, duration], ...]}, whose paths end as those of
     the clips below the folder that was encoded. With it the model is tested on which of two orders of the words of a
@@ -40,6 +40,7 @@ class LanguageConfig(GradientConfig):
     layers: list[int] | None = None
     max_duration: int = 0
     weight_decay: float = 0.1
+    half_precision: bool = False
     words: str | None = None
     word_orders: int = 4
 

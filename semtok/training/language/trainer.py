@@ -115,7 +115,10 @@ class LanguageTrainer:
 
     def export(self, folder: Path) -> None:
         """Saves the model."""
-        self._model().save_pretrained(folder)
+        model = self._model()
+        if self.config.half_precision:
+            model.network.half()
+        model.save_pretrained(folder)
 
     def _model(self) -> SpeechLanguageModel:
         """The model as it is now: of a copy of the network, as that of a model is frozen."""
