@@ -49,6 +49,7 @@ class EncodingOptions:
     layers: Sequence[int] | None
     chunk_seconds: float
     context_seconds: float
+    finite: bool = False
 
 
 class Tokenizer(Pretrained):
@@ -236,6 +237,7 @@ class Tokenizer(Pretrained):
         layers: Sequence[int] | None = None,
         chunk_seconds: float = CHUNK_SECONDS,
         context_seconds: float = CONTEXT_SECONDS,
+        finite: bool = False,
         progress: bool = False,
     ) -> Tokens:
         """Speech -> tokens. A clip gets the same tokens alone and beside any others.
@@ -252,6 +254,9 @@ class Tokenizer(Pretrained):
             chunk_seconds: of the answer that each window of a long clip gives. A clip is long if it has more than a
                 chunk and twice the context.
             context_seconds: that each window of a long clip shows the encoder on either side of its chunk.
+            finite: the caller answers for arrays being free of NaN, Inf and peaks beyond 100. They are then not looked
+                at, which on an accelerator would wait for its work: a batch that lies there with lengths on the host
+                stays there.
             progress: show a bar on stderr.
 
         Returns:
@@ -263,7 +268,7 @@ class Tokenizer(Pretrained):
             AudioError: audio that cannot be read or is no speech waveform; clips shorter than one frame.
             LayerError: a layer that this tokenizer lacks, or twice the same.
         """
-        options = EncodingOptions(sample_rate, lengths, layers, chunk_seconds, context_seconds)
+        options = EncodingOptions(sample_rate, lengths, layers, chunk_seconds, context_seconds, finite)
         clips = self._clips(self.network, audio, options)
         return self._tokens(clips.layers, run_all(clips, progress=progress))
 
@@ -339,13 +344,14 @@ class Tokenizer(Pretrained):
         layers: Sequence[int] | None = None,
         chunk_seconds: float = CHUNK_SECONDS,
         context_seconds: float = CONTEXT_SECONDS,
+        finite: bool = False,
         progress: bool = False,
     ) -> Tensor:
         """The continuous features that `encode` quantizes: [batch, layers, frames, dim], 0 past each clip's frames.
 
         In the encoder's dtype, on `self.device`. Arguments and errors as in `encode`.
         """
-        options = EncodingOptions(sample_rate, lengths, layers, chunk_seconds, context_seconds)
+        options = EncodingOptions(sample_rate, lengths, layers, chunk_seconds, context_seconds, finite)
         clips = self._clips(self.encoder, audio, options)
         features = [clip.transpose(0, 1) for clip in run_all(clips, progress=progress)]
         return pad_sequence(features, batch_first=True).transpose(1, 2).contiguous()
@@ -392,7 +398,11 @@ class Tokenizer(Pretrained):
         layers = self._select(options.layers).layers
         windows = module.framing.windows(options.chunk_seconds, options.context_seconds)
         recordings = open_recordings(
-            audio, sample_rate=options.sample_rate, target_sample_rate=self.sample_rate, lengths=options.lengths
+            audio,
+            sample_rate=options.sample_rate,
+            target_sample_rate=self.sample_rate,
+            lengths=options.lengths,
+            finite=options.finite,
         )
         return Clips(module, recordings, layers, windows)
 

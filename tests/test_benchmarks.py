@@ -50,6 +50,12 @@ def test_a_corpus_is_compared_with_a_list(run_script):
     assert rows.keys() == {"encode(list)", "encode_corpus"} and rows["encode(list)"] == "1.00"
 
 
+def test_tokens_in_the_loop_are_compared_with_tokens_made_before(run_script):
+    printed = run_script("benchmarks/in_the_loop.py", "--quick")
+    rows = re.findall(r"^\| (.+) \| [\d.]+ \| [\d,]+ \|$", printed, re.M)
+    assert len(rows) == 4 and "in the loop, each epoch" in rows
+
+
 def test_recognition_is_compared_with_tokens_alone(tmp_path, run_script):
     make_model("lstm", Tokenizer.from_pretrained("tiny"), "tiny").save_pretrained(tmp_path)
     printed = run_script("benchmarks/recognize.py", "--quick", "--model", tmp_path)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from checkpoints import CLIPS
 from encoders import ENCODERS, tiny_model
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from semtok import Tokenizer, Vocoder, load_audio
@@ -45,6 +46,42 @@ def test_no_float64_reaches_the_device_in_encoding(name):
         codes, frames = network(waveforms, torch.tensor([24000, 9000]), [3, 1], statistics)
     assert codes.device.type == frames.device.type == "meta"
     assert (codes.shape, codes.dtype) == (expected.shape, torch.int64)
+
+
+class HostCopies(TorchFunctionMode):
+    """Refuses what brings values of a tensor to the host, or waits for them."""
+
+    NAMES = ("cpu", "item", "numpy", "__bool__", "__float__", "__int__", "__index__", "__array__", "nonzero")
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        assert getattr(function, "__name__", "") not in self.NAMES, f"{function} copies to the host"
+        return function(*arguments, **(options or {}))
+
+
+class HostScalars(TorchDispatchMode):
+    """Refuses the operations under `item`, `bool` and masks whose shape depends on values."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        refused = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
+        assert function.overloadpacket.__name__ not in refused, function
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "wav2vec2-bert"])
+def test_a_batch_on_a_device_is_encoded_without_a_copy_to_the_host(name):
+    centroids = {1: [torch.randn(20, 32), torch.randn(10, 32)], 3: torch.randn(30, 32)}
+    tokenizer = Tokenizer.from_centroids(tiny_model(name), centroids, normalize=True)
+    batch, lengths = torch.stack([CLIP, CLIP.flip(0), CLIP]), [24000, 20000, 9000]
+    expected = tokenizer.encode(batch, lengths=lengths)
+    with HostCopies(), HostScalars():
+        found = tokenizer.encode(batch, lengths=lengths, finite=True)
+    assert found.codes.equal(expected.codes) and found.lengths.equal(expected.lengths)
+    with HostCopies(), pytest.raises(AssertionError, match="copies to the host"):
+        tokenizer.encode(batch, lengths=lengths)
+    # a meta tensor has no values that could be copied
+    tokenizer.network.to("meta")
+    there = tokenizer.encode(batch.to("meta"), lengths=lengths, finite=True)
+    assert there.codes.device.type == "meta" and there.codes.shape == expected.codes.shape
 
 
 @pytest.mark.parametrize("folder", ["istft_folder", "hifigan_folder"])

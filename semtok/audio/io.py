@@ -209,8 +209,14 @@ def join_blocks(blocks: Iterable[Samples]) -> Tensor:
     return torch.from_numpy(np.concatenate(list(blocks)))
 
 
-def to_waveform(array: AudioArray, name: str) -> Tensor:
-    """A 1-D array as a checked float32 tensor [samples]; `name` is what an error calls it."""
+def to_waveform(array: AudioArray, name: str, *, finite: bool = False) -> Tensor:
+    """A 1-D array as a checked float32 tensor [samples].
+
+    Args:
+        array: as it was given.
+        name: what an error calls it.
+        finite: whether the caller answers for its samples, which are then not looked at.
+    """
     if not (array.is_floating_point() if isinstance(array, Tensor) else np.issubdtype(array.dtype, np.floating)):
         dtype = str(array.dtype).removeprefix("torch.")
         raise AudioError(
@@ -223,7 +229,8 @@ def to_waveform(array: AudioArray, name: str) -> Tensor:
     waveform = array.detach().to(torch.float32)
     if len(waveform) == 0:
         raise AudioError(f"{name} is empty (0 samples)")
-    _check_samples(waveform, name)
+    if not finite:
+        _check_samples(waveform, name)
     return waveform
 
 

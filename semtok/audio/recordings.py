@@ -159,9 +159,11 @@ class FileRecording(Recording):
 
 
 class _Array(Recording):
-    def __init__(self, array: AudioArray, name: str, array_sample_rate: int, sample_rate: int) -> None:
+    def __init__(
+        self, array: AudioArray, name: str, array_sample_rate: int, sample_rate: int, *, finite: bool = False
+    ) -> None:
         self.name = name
-        self._waveform = to_waveform(array, name)
+        self._waveform = to_waveform(array, name, finite=finite)
         self._rates = array_sample_rate, sample_rate
         if self.samples == 0:
             raise AudioError(
@@ -195,6 +197,7 @@ def open_recordings(
     sample_rate: int | None,
     target_sample_rate: int,
     lengths: Sequence[int] | AudioArray | None = None,
+    finite: bool = False,
 ) -> list[Recording]:
     """Turn every accepted input into a list of recordings at one rate. Arrays are checked here, files when read.
 
@@ -208,6 +211,7 @@ def open_recordings(
             with them give None or exactly that rate.
         target_sample_rate: rate of the recordings in Hz; audio of another rate is resampled (soxr, quality HQ).
         lengths: samples of each row of a [batch, samples] array, at its own rate; what lies past them is cut off.
+        finite: whether the caller answers for the samples of arrays, so that they are not looked at.
 
     Raises:
         AudioError: integer arrays, other shapes or types, empty arrays, NaN, Inf or a peak beyond 100 in them; arrays
@@ -218,14 +222,14 @@ def open_recordings(
     if sample_rate is not None:
         check_sample_rate(sample_rate, "sample_rate")
     return [
-        _open_recording(clip, f"clip {number}", sample_rate, target_sample_rate)
+        _Array(clip, f"clip {number}", sample_rate or target_sample_rate, target_sample_rate, finite=finite)
+        if isinstance(clip, _ARRAY)
+        else _open_recording(clip, f"clip {number}", sample_rate, target_sample_rate)
         for number, clip in enumerate(_split(audio, lengths))
     ]
 
 
 def _open_recording(clip: Any, name: str, sample_rate: int | None, target_sample_rate: int) -> Recording:
-    if isinstance(clip, _ARRAY):
-        return _Array(clip, name, sample_rate or target_sample_rate, target_sample_rate)
     if _is_decoder(clip):
         decoded = clip.get_all_samples()
         clip = {"array": decoded.data.mean(dim=0), "sampling_rate": decoded.sample_rate}

@@ -130,10 +130,11 @@ def _run_batch(clips: Clips, gate: Semaphore, batch: Sequence[int]) -> list[Outc
     waveforms = {number: waveform for number, waveform in loaded.items() if isinstance(waveform, Tensor)}
     if waveforms:
         lengths = torch.tensor([len(waveform) for waveform in waveforms.values()])
+        # From the lengths again, as those that the module gives would have to come from its device.
+        ends = map(clips.module.framing.count, lengths.tolist())
         with gate:
             padded = pad_sequence([waveform.to(clips.device) for waveform in waveforms.values()], batch_first=True)
-            outputs, frames = clips.module(padded, lengths, clips.layers)
-        ends = frames.tolist()
+            outputs, _ = clips.module(padded, lengths, clips.layers)
         outcomes += [(number, row[:, :end]) for number, row, end in zip(waveforms, outputs, ends, strict=True)]
     return outcomes
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semtok.audio.lengths import frame_mask
 from semtok.encoder.families import FAMILIES, SAMPLE_RATE
-from semtok.encoder.statistics import RunningStatistics, Statistics, regroup
+from semtok.encoder.statistics import RunningStatistics, Statistics, has_float64, regroup
 from semtok.errors import AudioError, CheckpointError, LayerError
 from semtok.networks.precision import exact_float32
 
@@ -128,7 +128,7 @@ class Encoder(nn.Module):
         gathered = self.running_statistics()
         samples = 0
         for piece in regroup(blocks, _STATISTICS_SECONDS * self.sample_rate):
-            gathered.add(piece.cpu())
+            gathered.add(piece if has_float64(piece.device) else piece.cpu())
             samples += len(piece)
         if samples < self.minimum_samples:
             raise AudioError(
@@ -174,8 +174,8 @@ class Encoder(nn.Module):
         with torch.inference_mode(), exact_float32(device):
             waveforms = waveforms[:, : max(samples)]
             if statistics is None:
-                clips = zip(waveforms.cpu(), samples, strict=True)
-                statistics = [self.statistics([clip[:length]]) for clip, length in clips]
+                clips = waveforms if has_float64(device) else waveforms.cpu()
+                statistics = [self.statistics([clip[:length]]) for clip, length in zip(clips, samples, strict=True)]
             hidden = self._family.embed(waveforms, samples, valid, statistics)
             mask = None
             if min(counts) < frames:

@@ -168,7 +168,7 @@ def _group_norm(hidden: Tensor, norm: nn.GroupNorm, statistics: Sequence[Statist
     """hidden [batch, steps, channels] -> the same shape, each clip normalised by the statistics of its recording."""
     means = [known.channel_mean for known in statistics if known.channel_mean is not None]
     variances = [known.channel_variance for known in statistics if known.channel_variance is not None]
-    # On the CPU in float64, which a device may not have.
-    scale = norm.weight.cpu() / torch.sqrt(torch.stack(variances) + norm.eps)
+    # In float64, where the statistics are.
+    scale = norm.weight.to(variances[0].device) / torch.sqrt(torch.stack(variances) + norm.eps)
     mean, scale = (part.float().to(hidden.device)[:, None] for part in (torch.stack(means), scale))
     return ((hidden.float() - mean) * scale + norm.bias).to(hidden.dtype)

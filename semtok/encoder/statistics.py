@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """How a recording is normalised. All tensors are float64 on the CPU, as not every device has float64.
+    """How a recording is normalised. All tensors are float64, on the recording's device or, if that has none, the CPU.
 
     Args:
         mean: of the input: [] for samples, [bins] for mel bins; None if the encoder does not normalise its input.
@@ -35,7 +35,7 @@ class RunningStatistics(Protocol):
     """Statistics of a recording that arrives piece by piece."""
 
     def add(self, samples: Tensor) -> None:
-        """The next piece, float32 [samples >= 1] on the CPU."""
+        """The next piece, float32 [samples >= 1], on a device that `has_float64`; all pieces are on one device."""
 
     def current(self) -> Statistics:
         """The statistics of all pieces so far, which together must have at least one frame."""
@@ -101,14 +101,14 @@ class WaveformStatistics:
             mean = self._samples.mean[0]
             deviation = torch.sqrt(self._samples.covariance()[0, 0] + self._epsilon)
         if self._convolution is not None:
-            weight = self._convolution.weight[:, 0].cpu().double()
+            weight = self._convolution.weight[:, 0].to(self._steps.mean.device).double()
             channel_mean = weight @ self._steps.mean
             channel_variance = ((weight @ self._steps.covariance()) * weight).sum(dim=1)
             if mean is not None and deviation is not None:
                 channel_mean = (channel_mean - weight.sum(dim=1) * mean) / deviation
                 channel_variance = channel_variance / deviation.square()
             if self._convolution.bias is not None:
-                channel_mean = channel_mean + self._convolution.bias.cpu()
+                channel_mean = channel_mean + self._convolution.bias.to(channel_mean.device)
         return Statistics(mean, deviation, channel_mean, channel_variance)
 
 
@@ -130,6 +130,7 @@ class MelStatistics:
         self._rest = torch.zeros(0)
 
     def add(self, samples: Tensor) -> None:
+        samples = samples.cpu()  # where the filterbank computes
         held = torch.cat([self._rest, samples])
         steps, self._rest = cut_steps(self._rest, samples, self._window, self._hop_length)
         if len(steps) > 0:
@@ -137,6 +138,11 @@ class MelStatistics:
 
     def current(self) -> Statistics:
         return Statistics(self._bins.mean, torch.sqrt(self._bins.covariance(correction=1).diagonal() + 1e-7))
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in float64; all but Apple's do."""
+    return device.type != "mps"
 
 
 def cut_steps(rest: Tensor, samples: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
@@ -148,7 +154,7 @@ def cut_steps(rest: Tensor, samples: Tensor, kernel: int, stride: int) -> tuple[
         kernel: samples of a step.
         stride: samples from one step to the next.
     """
-    held = torch.cat([rest, samples])
+    held = torch.cat([rest.to(samples.device), samples])
     steps = held.unfold(0, kernel, stride) if len(held) >= kernel else held.new_zeros(0, kernel)
     return steps, held[len(steps) * stride :]
 
