@@ -82,7 +82,7 @@ def write_clips(folder: Path, clips: int) -> tuple[list[str], float]:
     paths, samples = [str(folder / f"{number:05}.flac") for number in range(clips)], 0
     for path in paths:
         length = int(generator.uniform(2, 10) * SAMPLE_RATE)
-        save_audio(path, torch.roll(speech, int(generator.integers(len(speech)))).repeat(2)[:length])
+        save_audio(path, torch.roll(speech, int(generator.integers(len(speech)))).repeat(3)[:length])
         samples += length
     return paths, samples / SAMPLE_RATE
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import shlex
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -214,3 +217,19 @@ def test_fairseq_reads_units_in_the_order_of_its_manifest(encoded, codes, tmp_pa
     records = [json.loads(line) for line in (folder / "train.txt").read_text().splitlines()]
     assert [list(map(int, record["hubert"].split())) for record in records] == km
     assert all(Path(record["audio"]).is_file() and record["duration"] > 1 for record in records)
+
+
+def test_the_page_runs(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(helpers.ROOT / "examples/data/speech.flac", tmp_path)
+    page = (helpers.ROOT / "docs/toolkits.md").read_text()
+    (tmp_path / "speech.csv").write_text(re.search(r"^```csv\n(.*?)^```", page, re.M | re.S)[1])
+    commands = re.findall(r"^semtok (.+)$", re.search(r"^```bash\n(.*?)^```", page, re.M | re.S)[1], re.M)
+    assert len(commands) == 8
+    for command in commands:
+        assert run(*shlex.split(command))[0] == 0, command
+    facts = json.loads((tmp_path / "exported/dasb/tokens.json").read_text())
+    for name in ("num_codebooks", "vocab_size", "sample_rate", "encoder_dim"):
+        assert re.search(rf"^{name}: {facts[name]}\b", page, re.M), name
+    ids = json.loads((tmp_path / "exported/megatron/codes.json").read_text())
+    assert f"--vocab-size {ids['end_of_document']}`" in page

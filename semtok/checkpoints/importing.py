@@ -1,7 +1,7 @@
 """Other people's codebooks and vocoders -> checkpoints in semtok's own format.
 
-`import_speechbrain` and `import_kmeans` are public. An encoder that is kept by reference is described by its
-`config.json`; its weights are not fetched.
+`import_speechbrain`, `import_kmeans` and `import_unit_vocoder` are public. An encoder that is kept by reference is
+described by its `config.json`; its weights are not fetched.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from semtok.checkpoints.native import (
 )
 from semtok.checkpoints.readers import find_reader
 from semtok.checkpoints.speechbrain.reader import SpeechBrain
+from semtok.checkpoints.unit_vocoder import read_unit_vocoder
 from semtok.checkpoints.untrusted import read_centroids
 from semtok.codebooks.codebooks import check_layers
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError
+from semtok.networks.config import VocoderConfig
 
 _PREPROCESSOR = "preprocessor_config.json"
 
@@ -133,6 +135,37 @@ def import_kmeans(
     _check_target(Path(folder), section.fingerprint)
     write_tokenizer(Path(folder), section, centroids, model)
     return section
+
+
+def import_unit_vocoder(
+    generator: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    config: str | os.PathLike[str],
+    tokenizer: str | os.PathLike[str],
+) -> VocoderConfig:
+    """Saves a unit HiFi-GAN of fairseq or textlesslib as the vocoder of a tokenizer, in semtok's format.
+
+    Args:
+        generator: file of its weights, such as `g_00500000`.
+        folder: to save to, perhaps that of the tokenizer.
+        config: its `config.json`.
+        tokenizer: hub id or folder of the tokenizer that makes the units, of one row.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        CheckpointError, ConfigError: as `semtok.checkpoints.unit_vocoder.read_unit_vocoder`; or the folder holds
+            another checkpoint. Nothing is written then.
+    """
+    source = resolve(tokenizer)
+    parts = find_reader(source).tokenizer_parts(source, layers=None, encoder=None)
+    vocoder = read_unit_vocoder(generator, config, parts.config)
+    network = vocoder.network(os.fspath(generator))
+    _check_target(Path(folder), vocoder.config.fingerprint)
+    write_vocoder(Path(folder), vocoder.config, network)
+    return vocoder.config
 
 
 def normalizes(encoder: Repository) -> bool:

@@ -88,6 +88,21 @@ def import_kmeans(
     _report(output, import_kmeans(by_layer, output, encoder=encoder, encoder_revision=encoder_revision), None)
 
 
+@import_app.command("unit-vocoder")
+def import_unit_vocoder(
+    generator: Annotated[
+        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="Its weights, such as g_00500000.")
+    ],
+    config: Annotated[Path, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Its config.json.")],
+    tokenizer: Annotated[str, typer.Option(metavar="ID_OR_FOLDER", help="What its units were made with.")],
+    output: Folder,
+) -> None:
+    """A unit HiFi-GAN of fairseq or textlesslib, of one speaker and without pitch: the vocoder of a tokenizer."""
+    from semtok.checkpoints.importing import import_unit_vocoder
+
+    _report(output, None, import_unit_vocoder(generator, output, config=config, tokenizer=tokenizer))
+
+
 def _report(output: Path, tokenizer: TokenizerConfig | None, vocoder: VocoderConfig | None) -> None:
     for part, section in (("tokenizer", tokenizer), ("vocoder", vocoder)):
         if section is not None:

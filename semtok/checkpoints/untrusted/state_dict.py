@@ -22,7 +22,7 @@ _MAX_SAFETENSORS_HEADER = 100_000_000  # bytes, in the format's definition
 
 
 def read_state_dict(
-    path: str | os.PathLike[str], *, wanted: Callable[[str], bool] = lambda _: True
+    path: str | os.PathLike[str], *, wanted: Callable[[str], bool] = lambda _: True, within: str = ""
 ) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file, or of a dict of tensors that `torch.save` wrote, on the CPU.
 
@@ -31,13 +31,14 @@ def read_state_dict(
     Args:
         path: of the file.
         wanted: which tensors, by name; the others of a `.safetensors` file are not read.
+        within: the name under which `torch.save` may have been given them, beside others.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another format, or holds anything but names and tensors; a
             tensor holds NaN or infinite values.
     """
     with reading(path) as path:
-        content = read_safetensors(path, wanted=wanted) if is_safetensors(path) else read_torch(path)
+        content = read_safetensors(path, wanted=wanted) if is_safetensors(path) else read_torch(path, within=within)
         if isinstance(content, Tensor):
             raise CheckpointError("it holds a single tensor: expected a dict of tensors, a state dict")
         tensors = {name: tensor for name, tensor in content.items() if wanted(name)}
@@ -85,12 +86,13 @@ def is_torch(path: Path) -> bool:
     return start.startswith(ZIP_MAGIC) or start == _LEGACY_MAGIC
 
 
-def read_torch(path: Path, *, ignore: tuple[type, ...] = ()) -> Tensor | dict[str, Tensor]:
+def read_torch(path: Path, *, ignore: tuple[type, ...] = (), within: str = "") -> Tensor | dict[str, Tensor]:
     """The tensor or the dict of tensors in a file of `torch.save`.
 
     Args:
         path: of the file.
         ignore: types of values that may stand beside the tensors, and are left out.
+        within: name of the dict in a dict that is meant, if there is one.
 
     Raises:
         CheckpointError: it is damaged, holds something else, or expands to more than its own size.
@@ -108,6 +110,8 @@ def read_torch(path: Path, *, ignore: tuple[type, ...] = ()) -> Tensor | dict[st
             f"it cannot be read as weights alone: {what}. It is hostile, damaged or holds something else, and was not "
             "run. If you trust its source, load it with the library that wrote it and save its state_dict()"
         ) from error
+    if within and isinstance(content, dict):
+        content = content.get(within, content)
     tensors = {"": content} if isinstance(content, Tensor) else content
     if not isinstance(tensors, dict):
         raise CheckpointError(f"expected names and tensors, found {type(content).__name__}")

@@ -26,6 +26,7 @@ class HiFiGANConfig:
         upsample_kernel_sizes: of the transposed convolutions.
         resblock_kernel_sizes: of the residual blocks after each transposed convolution, one block for each size.
         resblock_dilations: of the convolutions of every residual block.
+        padding: at the edges of convolutions, "reflect" as SpeechBrain's, or "zeros" as the original and fairseq's.
     """
 
     title: ClassVar[str] = "HiFi-GAN"
@@ -35,6 +36,7 @@ class HiFiGANConfig:
     upsample_kernel_sizes: tuple[int, ...]
     resblock_kernel_sizes: tuple[int, ...]
     resblock_dilations: tuple[int, ...]
+    padding: str = "reflect"
 
     def __post_init__(self) -> None:
         check_sizes(self, "channels", "upsample_factors", "upsample_kernel_sizes")
@@ -49,6 +51,8 @@ class HiFiGANConfig:
             raise ConfigError(f"channels {self.channels} cannot be halved {len(factors)} times")
         if not self.resblock_kernel_sizes or any(kernel % 2 == 0 for kernel in self.resblock_kernel_sizes):
             raise ConfigError(f"resblock_kernel_sizes must be odd numbers, got {self.resblock_kernel_sizes}")
+        if self.padding not in ("reflect", "zeros"):
+            raise ConfigError(f"padding must be reflect or zeros, got {self.padding!r}")
 
     @property
     def hop_length(self) -> int:
@@ -72,7 +76,7 @@ class HiFiGAN(Generator):
         super().__init__()
         self.hop_length = config.hop_length
         channels = config.channels
-        self.conv_pre = SameConv1d(dim, channels, 7)
+        self.conv_pre = SameConv1d(dim, channels, 7, padding=config.padding)
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
         for factor, kernel in zip(config.upsample_factors, config.upsample_kernel_sizes, strict=True):
@@ -80,12 +84,12 @@ class HiFiGAN(Generator):
             channels //= 2
             self.resblocks.append(
                 nn.ModuleList(
-                    ResidualBlock(channels, kernel, config.resblock_dilations)
+                    ResidualBlock(channels, kernel, config.resblock_dilations, config.padding)
                     for kernel in config.resblock_kernel_sizes
                 )
             )
         # Here the published vocoders use the default slope of leaky ReLU, elsewhere a slope of 0.1.
-        self.conv_post = SameConv1d(channels, 1, 7, slope=0.01)
+        self.conv_post = SameConv1d(channels, 1, 7, slope=0.01, padding=config.padding)
 
     @property
     def receptive_frames(self) -> tuple[int, int]:
@@ -117,17 +121,25 @@ def _to_picture(vectors: Tensor) -> Tensor:
 
 
 class SameConv1d(nn.Conv1d):
-    """A convolution over the time of a picture [batch, channels, 1, time], of the same length, reflected at the edges.
+    """A convolution over the time of a picture [batch, channels, 1, time], of the same length.
 
     Args:
         slope: of the leaky ReLU in front of the convolution; 1 for no leaky ReLU.
+        padding: "reflect" or "zeros", at the edges.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, *, slope: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        dilation: int = 1,
+        *,
+        slope: float = 1.0,
+        padding: str = "reflect",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
-        self.slope = slope
+        self.slope, self.reflects = slope, padding == "reflect"
 
     @property
     def reach(self) -> int:
@@ -136,7 +148,8 @@ class SameConv1d(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         # Reflection needs more samples than it adds; of shorter pictures the edge is repeated.
-        mode = "reflect" if x.shape[-1] > self.reach else "replicate"
+        reflected = "reflect" if x.shape[-1] > self.reach else "replicate"
+        mode = reflected if self.reflects else "constant"
         padded = F.pad(x, (self.reach, self.reach, 0, 0), mode=mode)
         if self.slope != 1:
             # In place, as `padded` is a copy.
@@ -165,10 +178,11 @@ class Upsampling(nn.ConvTranspose1d):
 class ResidualBlock(nn.Module):
     """HiFi-GAN's residual block of type 1: a dilated and a plain convolution with a skip, for each dilation."""
 
-    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int], padding: str) -> None:
         super().__init__()
-        self.convs1 = nn.ModuleList(SameConv1d(channels, channels, kernel_size, d, slope=0.1) for d in dilations)
-        self.convs2 = nn.ModuleList(SameConv1d(channels, channels, kernel_size, slope=0.1) for _ in dilations)
+        convolution = functools.partial(SameConv1d, channels, channels, kernel_size, slope=0.1, padding=padding)
+        self.convs1 = nn.ModuleList(convolution(dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(convolution() for _ in dilations)
 
     @property
     def reach(self) -> int:
