@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from semtok import Tokenizer, Vocoder
 from semtok.errors import CheckpointError, ConfigError
-from semtok.training.vocoder.adversary import Shares, frozen_features
+from semtok.training.run import Run
+from semtok.training.vocoder.adversary import Adversary, Shares, frozen_features
 from semtok.training.vocoder.config import SpeakerTrainingConfig, VocoderTrainingConfig
 from semtok.training.vocoder.losses import (
     balanced_loss,
@@ -142,6 +143,18 @@ def test_a_run_stopped_in_any_stage_and_resumed_equals_an_unbroken_one(unbroken,
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("share", "steps", "words"), [(1.0, 120, "it has won"), (0.5, 1000, "does not learn")])
+def test_the_log_says_who_has_won_and_who_does_not_learn(config, istft_folder, tmp_path, caplog, share, steps, words):
+    config = dataclasses.replace(config, discriminator_steps=20)
+    adversary = Adversary(config, Run(tmp_path), Tokenizer.from_pretrained(istft_folder).encoder)
+    with caplog.at_level(logging.WARNING):
+        for step in range(config.adversarial_step + steps - 90, config.adversarial_step + steps + 3):
+            adversary.shares.add(torch.tensor([share, 0.8, 0.8]), config.matching_share)
+            adversary._warn(step - config.adversarial_step)
+    (message,) = caplog.messages
+    assert words in message and "window_512" in message
+
+
 def test_more_steps_go_on_at_the_same_rate(config):
     longer = dataclasses.replace(config, steps=60)
     assert [config.learning_rate_at(step, 100) for step in range(1, 7)] == [
@@ -178,6 +191,7 @@ def test_a_vocoder_of_another_tokenizer_of_the_same_shape_is_trained_on_with_a_w
     [
         ({"embeddings_from_centroids": True}, "embeddings are taken over"),
         ({"matching_share": 1.5}, "matching_share must be"),
+        ({"precision": "float16"}, "too small for float16"),
         ({"windows": (), "feature_layers": ()}, "there are none"),
     ],
 )

@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 Rotate = Callable[[Tensor], Tensor]
 
-# Of the gradient; its norm was at most 0.3 in the first 150 steps of relativistic pairs.
+# Of the gradient's norm: about 0.2 in the first 150 steps of relativistic pairs, with peaks of 2.
 _CLIP = 1.0
 # Of the running share of crops told apart: about the last 20 batches.
 _DECAY = 0.95
-# Steps of the discriminators after which each is looked at, and the shares that are worth a word.
+# Steps of the generator, and of the discriminators, after which each is looked at; the shares that are worth a word.
 _EARLY, _AT_ONCE = 100, 0.98
 _LATE, _NEVER = 1000, 0.6
 
@@ -79,7 +79,7 @@ class Adversary:
         ]
         self.shares.add(accelerator.reduce(torch.stack(apart), "mean"), config.matching_share)
         if self.run.is_main:
-            self._tell(step - config.adversarial_step)
+            self._warn(step - config.adversarial_step)
         return {
             "discriminator": loss,
             **{f"apart_{n}": s for n, s in zip(self.names, self.shares.running, strict=True)},
@@ -105,19 +105,21 @@ class Adversary:
         discriminators.requires_grad_(True)
         return adversarial, matching
 
-    def _tell(self, steps: int) -> None:
-        """A word in the log on discriminators that won at once or have not learnt, after so many steps of theirs."""
+    def _warn(self, steps: int) -> None:
+        """A word in the log on discriminators that have won or not learnt, after so many steps of theirs."""
+        alone = self.config.discriminator_steps
         for name, share in zip(self.names, self.shares.running.tolist(), strict=True):
-            if steps == _EARLY and share >= _AT_ONCE:
+            if steps == alone + _EARLY and share >= _AT_ONCE:
                 logger.warning(
-                    "the discriminator %s tells %.0f %% of crops apart after %d steps: it has won at once, and a game "
-                    "that is won teaches little; lower discriminator_learning_rate_factor, or leave it out",
-                    name, 100 * share, steps,
+                    "the discriminator %s tells %.0f %% of crops apart %d steps after the generator came in: it has "
+                    "won. If that stays and speech does not get better, lower discriminator_learning_rate_factor or "
+                    "discriminator_steps, or leave it out",
+                    name, 100 * share, _EARLY,
                 )  # fmt: skip
-            if steps == max(_LATE, self.config.discriminator_steps) and share < _NEVER:
+            if steps == max(_LATE, alone) and share < _NEVER:
                 logger.warning(
                     "the discriminator %s tells %.0f %% of crops apart after %d steps, half are chance: it does not "
-                    "learn; raise discriminator_learning_rate_factor or discriminator_steps, or leave it out",
+                    "learn. Raise discriminator_learning_rate_factor or discriminator_steps, or leave it out",
                     name, 100 * share, steps,
                 )  # fmt: skip
 

@@ -134,6 +134,8 @@ class VocoderTrainingConfig(GradientConfig):
                 "matching_share must be in 0 ... 1, discriminator_steps at least 0 and spectrogram_stride at least 1, "
                 f"got {self.matching_share}, {self.discriminator_steps} and {self.spectrogram_stride}"
             )
+        if self.balanced and self.precision == "float16":
+            raise ConfigError("balanced gradients are too small for float16: take bfloat16, or leave balanced out")
         if not (self.periods or self.scales or self.windows or self.feature_layers) and (
             self.steps > self.adversarial_step
         ):
