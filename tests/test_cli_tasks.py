@@ -14,6 +14,7 @@ from task_models import HEADS, make_model
 
 from semtok import load_audio
 from semtok.errors import ConfigError
+from semtok.training.downstream.witten_bell import estimate, spell
 from semtok.training.steps import train
 
 
@@ -67,6 +68,28 @@ def test_enhance_writes_as_many_files(run, models, speech, tmp_path):
     assert code == 1 and "broken.wav" in err and out.startswith("enhanced 2 files")
     written = sorted(path.name for path in (tmp_path / "clean").iterdir())
     assert written == sorted(f"{clip.stem}.wav" for clip in CLIPS[:2])
+
+
+def test_a_model_that_hears_features_is_given_the_audio(run, istft_folder, tokenizer, speech, tmp_path):
+    hears = {"feature_dim": tokenizer.encoder.dim}
+    make_model("enhancer", tokenizer, source=str(istft_folder), **hears).save_pretrained(tmp_path / "enhancer")
+    code, out, err = run("enhance", speech, "-o", tmp_path / "clean", "-m", tmp_path / "enhancer")
+    assert code == 1 and "broken.wav" in err and out.startswith("enhanced 2 files")
+    assert len(list((tmp_path / "clean").iterdir())) == 2
+    make_model("conformer", tokenizer, source=str(istft_folder), **hears).save_pretrained(tmp_path / "asr")
+    code, out, err = run("transcribe", speech, "-m", tmp_path / "asr", "--weights")
+    assert code == 1 and "broken.wav" in err and len(out.splitlines()) == 2
+
+
+def test_a_language_model_leads_what_is_transcribed(run, models, tmp_path):
+    estimate(map(spell, ["HELLO WORLD"]), 3).save(tmp_path / "hello.arpa")
+    options = ["transcribe", CLIPS[0], "-m", models / "conformer", "--beam", 3]
+    _, plain, _ = run(*options)
+    code, led, _ = run(*options, "--language-model", tmp_path / "hello.arpa", "--lm-weight", 3)
+    assert code == 0 and json.loads(led)["text"] != json.loads(plain)["text"]
+    (tmp_path / "no.arpa").write_text("no model")
+    code, _, err = run(*options, "--language-model", tmp_path / "no.arpa")
+    assert code == 1 and "no line \\data\\" in err
 
 
 def test_speak_writes_a_file(run, models, tmp_path, monkeypatch):

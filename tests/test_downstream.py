@@ -398,6 +398,14 @@ def test_frames_of_a_unit_know_where_in_it_their_middle_is_and_how_long_it_lasts
     torch.testing.assert_close(places[0], torch.tensor([middles, lasting]).T)
 
 
+def test_a_model_may_choose_who_speaks_by_default(models, tokenizer):
+    model = models["synthesizer"]
+    head = model.config.head | {"default_speaker": "bert"}
+    other = type(model)(dataclasses.replace(model.config, head=head), model.network, tokenizer=tokenizer)
+    for speaker, speech in (("anna", model), ("bert", other)):
+        assert speech.speak_tokens("hello").codes.equal(model.speak_tokens("hello", speaker=speaker).codes)
+
+
 def test_voices_and_speed_change_what_is_spoken(models, clips):
     model = models["synthesizer"]
     anna = model.speak_tokens("hello world")

@@ -8,12 +8,13 @@ import sys
 import pytest
 import yaml
 from helpers import ROOT
-from task_data import make_room
+from task_data import TEXTS, make_room
 from task_models import make_model
 
 from semtok import Tokenizer
 from semtok.downstream import DownstreamModel, bundled_models
 from semtok.downstream.bundled_models import BUNDLED_BY_NAME
+from semtok.training.downstream.witten_bell import estimate, spell
 
 
 @pytest.fixture
@@ -73,3 +74,21 @@ def test_there_is_a_card_for_every_name():
     cards = yaml.safe_load((ROOT / "experiments" / "edition_cards.yaml").read_text())
     assert cards.keys() == BUNDLED_BY_NAME.keys()
     assert len({frozenset(card) for card in cards.values()}) == 1
+
+
+def test_weight_and_bonus_are_chosen_on_validation_clips_and_saved(edition, tmp_path, monkeypatch, capsys):
+    import decoding
+
+    room = make_room(tmp_path)
+    tokenizer = Tokenizer.from_pretrained(room / "tokenizer")
+    model = make_model("conformer", tokenizer, source=str(room / "tokenizer"))
+    model.language_model = estimate(map(spell, TEXTS), 2)
+    model.save_pretrained(tmp_path / "asr")
+    arguments = ["--model", tmp_path / "asr", "--clips", room / "clips.csv", "--limit", 2, "--beam", 2, "--save"]
+    monkeypatch.setattr(sys, "argv", ["decoding.py", *map(str, arguments)])
+    monkeypatch.setattr(decoding, "BONUSES", (0.0, 3.0))
+    decoding.main()
+    printed = capsys.readouterr().out
+    assert "2 clips to choose by, 2 to measure" in printed and len(printed.splitlines()) == 7
+    saved = DownstreamModel.from_pretrained(tmp_path / "asr").head_config.decoding
+    assert f"weight {saved.weight}, bonus {saved.bonus}" in printed and saved.beam == 2

@@ -98,6 +98,16 @@ def test_a_run_is_logged_and_tested_beside_ngrams(room, trained):
     assert "right" in with_durations and "right_away_from_cuts" not in with_durations
 
 
+def test_a_model_may_be_saved_in_half_precision(room, trained):
+    half = run_training(room, "half", "half_precision=true") / "best"
+    whole = room / "frames" / "best"
+    assert (half / "model.safetensors").stat().st_size < 0.7 * (whole / "model.safetensors").stat().st_size
+    for (name, one), (_, other) in zip(
+        *(SpeechLanguageModel.from_pretrained(at).network.state_dict().items() for at in (half, whole)), strict=True
+    ):
+        assert one.dtype == torch.float32 and torch.equal(one, other.half().float()), name
+
+
 def test_transformers_loads_the_network(room, trained):
     from transformers import AutoModelForCausalLM
 
