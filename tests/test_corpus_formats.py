@@ -219,6 +219,46 @@ def test_fairseq_reads_units_in_the_order_of_its_manifest(encoded, codes, tmp_pa
     assert all(Path(record["audio"]).is_file() and record["duration"] > 1 for record in records)
 
 
+@pytest.mark.parametrize(
+    ("form", "name", "layers", "parts"),
+    [
+        ("espnet-text", "out", [3, 4], ["ESPnet's text holds one row of codes, these are l3, l4"]),
+        ("espnet-text", "out", [3], ["signs for 20 codes of a codebook, these are larger: l3 of 30"]),
+        ("km", "out", [3, 4], ["fairseq's .km holds one row of codes"]),
+        ("km", "a b", [3], ["letters, digits and _.-, got 'a b'"]),
+        ("espnet-speechlm", "a,b", [3], ["no path with ,", "a,b"]),
+        ("nemo", "a b", [3], ["got 'a b'"]),
+        ("dasb", "a\nb", [3], ["no path with a line break"]),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused(encoded, tmp_path, monkeypatch, form, name, layers, parts):
+    monkeypatch.setattr("semtok.corpus.exporters.espnet_text._MOST", 20)
+    with refuses(*parts):
+        corpus.export(encoded, form, tmp_path / name, layers=layers)
+    assert not (tmp_path / name).exists()
+
+
+def test_speakers_of_espnet_are_words_and_may_be_missing(with_rows, tmp_path):
+    pytest.importorskip("kaldiio")
+    tokens = with_rows({"speaker": "a b"}, {"speaker": "c"}, {})
+    with refuses("Kaldi's speakers are single words, but 'b-2' has 'a b'"):
+        corpus.export(tokens, "espnet-speechlm", tmp_path / "out")
+
+
+def test_recordings_have_to_be_whole_and_there(tokenizer, tmp_path):
+    copy_clips(tmp_path / "audio")
+    rows = [{"path": path.name, "start": start} for path, start in zip(CLIPS, ("", "0.5", ""), strict=True)]
+    table = helpers.write_csv(tmp_path / "audio" / "list.csv", rows)
+    corpus.encode_corpus(tokenizer, table, tmp_path / "parts")
+    with refuses("fairseq's .tsv names whole recordings, these clips are parts of one", CLIPS[1].name):
+        corpus.export(tmp_path / "parts", "km", tmp_path / "out", layers=[4])
+    corpus.encode_corpus(tokenizer, copy_clips(tmp_path / "more"), tmp_path / "whole")
+    (tmp_path / "more" / CLIPS[2].name).unlink()
+    with refuses("but there are no files", CLIPS[2].name, tmp_path / "more"):
+        corpus.export(tmp_path / "whole", "km", tmp_path / "out", layers=[4])
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_page_runs(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(helpers.ROOT / "examples/data/speech.flac", tmp_path)

@@ -10,11 +10,11 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from helpers import CLIPS
+from helpers import CLIPS, copy_clips
 from language_data import make_text_tokenizer
 from test_corpus_formats import encode
 
-from semtok import corpus
+from semtok import Tokenizer, corpus
 from semtok.errors import CorpusError
 from semtok.language import UnitVocabulary, separate
 
@@ -197,6 +197,32 @@ def test_megatron_reads_documents_of_a_vocabulary(encoded, codes, tmp_path, laye
         assert document[-1] == facts["end_of_document"]
         tokens = vocabulary.from_ids([torch.tensor(document[:-1])])
         assert np.array_equal(tokens.codes[0], expected if layers is None else expected[2:])
+
+
+@pytest.mark.filterwarnings("ignore")  # of what megatron imports, where it is installed
+def test_several_corpora_become_one(encoded, codes, tokenizer, other_folder, tmp_path, run):
+    copy_clips(tmp_path / "more")
+    corpus.encode_corpus(tokenizer, tmp_path / "more", tmp_path / "second")
+    code, _, printed = run("corpus", "export", encoded, tmp_path / "second", "megatron", tmp_path / "ids")
+    assert code == 0, printed
+    vocabulary = UnitVocabulary.load(tmp_path / "ids/vocabulary.json")
+    documents = read_documents(tmp_path / "ids")
+    for document, expected in zip(documents, codes * 2, strict=True):
+        assert np.array_equal(vocabulary.from_ids([torch.tensor(document[:-1])]).codes[0], expected)
+    for form in corpus.EXPORTERS:
+        with refuses("one key for several clips: 'b-2', 'b-10', 'a-1'"):
+            corpus.export([encoded, encoded], form, tmp_path / "twice")
+    with refuses("needs columns text", "has none"):
+        corpus.export([encoded, tmp_path / "second"], "chat", tmp_path / "twice")
+    corpus.encode_corpus(Tokenizer.from_pretrained(other_folder), tmp_path / "more", tmp_path / "third")
+    with refuses(encoded, tokenizer.fingerprint, tmp_path / "third", "their codes mean different sounds"):
+        corpus.export([encoded, tmp_path / "third"], "megatron", tmp_path / "twice")
+    corpus.encode_corpus(
+        Tokenizer.from_pretrained(tokenizer.source, layers=[4]), tmp_path / "more", tmp_path / "fourth"
+    )
+    with refuses("has rows l1, l3, l4", "choose layers that both have"):
+        corpus.export([encoded, tmp_path / "fourth"], "megatron", tmp_path / "twice")
+    assert not (tmp_path / "twice").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

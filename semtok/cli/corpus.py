@@ -164,7 +164,9 @@ def verify(
 
 @corpus.command()
 def export(
-    folder: Folder,
+    folder: Annotated[
+        list[Path], typer.Argument(metavar="OUT...", help="The folder of encode-corpus; several become one.")
+    ],
     form: Annotated[
         str,
         typer.Argument(

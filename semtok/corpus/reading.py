@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -149,6 +150,32 @@ def read(folder: str | os.PathLike[str], *, layers: Sequence[int] | None = None,
             "see `semtok corpus status`, or take what is there with partial=True"
         )
     return TokenCorpus(folder, run, codebooks, [shard_path(folder, shard) for shard in done])
+
+
+def join(corpora: Sequence[TokenCorpus]) -> TokenCorpus:
+    """Several corpora as one, with the columns that all of them have, of one type each.
+
+    Raises:
+        CorpusError: tokens of several tokenizers or of other layers; nothing to join.
+    """
+    if not corpora:
+        raise CorpusError("there is no corpus: name at least one")
+    first = corpora[0]
+    for other in corpora[1:]:
+        if other.run.fingerprint != first.run.fingerprint:
+            raise CorpusError(
+                f"{first.folder} holds tokens of tokenizer {first.run.fingerprint}, {other.folder} of "
+                f"{other.run.fingerprint}: their codes mean different sounds, export them one by one"
+            )
+        if other.codebooks != first.codebooks:
+            raise CorpusError(
+                f"{first.folder} has rows {', '.join(first.codebooks.columns)}, {other.folder} "
+                f"{', '.join(other.codebooks.columns)}: choose layers that both have"
+            )
+    shared = set.intersection(*(set(corpus.run.columns.items()) for corpus in corpora))
+    columns = {name: kind for name, kind in first.run.columns.items() if (name, kind) in shared}
+    run = dataclasses.replace(first.run, columns=columns)
+    return TokenCorpus(first.folder, run, first.codebooks, [path for corpus in corpora for path in corpus.paths])
 
 
 def _count(path: Path) -> int:

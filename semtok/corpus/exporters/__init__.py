@@ -12,6 +12,7 @@ from semtok.corpus.exporters.chat import export_chat
 from semtok.corpus.exporters.dasb import export_dasb
 from semtok.corpus.exporters.espnet_speechlm import export_espnet_speechlm
 from semtok.corpus.exporters.espnet_text import export_espnet_text
+from semtok.corpus.exporters.exporter import check_keys
 from semtok.corpus.exporters.kaldi import export_kaldi
 from semtok.corpus.exporters.km import export_km
 from semtok.corpus.exporters.lhotse import export_lhotse
@@ -19,7 +20,7 @@ from semtok.corpus.exporters.megatron import export_megatron
 from semtok.corpus.exporters.nemo import export_nemo
 from semtok.corpus.exporters.slamkit import export_slamkit
 from semtok.corpus.exporters.webdataset import export_webdataset
-from semtok.corpus.reading import read
+from semtok.corpus.reading import join, read
 from semtok.errors import CorpusError
 
 EXPORTERS: dict[str, Callable[..., list[Path]]] = {
@@ -39,17 +40,18 @@ EXPORTERS: dict[str, Callable[..., list[Path]]] = {
 
 
 def export(
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     form: str,
     target: str | os.PathLike[str],
     *,
     layers: Sequence[int] | None = None,
     **options: Any,
 ) -> list[Path]:
-    """Writes a finished corpus in another format.
+    """Writes a finished corpus, or several as one, in another format.
 
     Args:
-        folder: of the corpus.
+        folder: of the corpus, or a list of the folders of several with the tokens of one tokenizer. Of their columns
+            those are taken that all have.
         form: one of `EXPORTERS`; each says what it writes.
         target: a new folder.
         layers: these alone, in this order; all by default.
@@ -60,7 +62,8 @@ def export(
 
     Raises:
         CorpusError: a format that there is not, or that cannot hold this corpus; an option that the format does not
-            have; a target that has something in it; or as `read`.
+            have; a target that has something in it; corpora of several tokenizers or layers, or with ids in common; or
+            as `read`.
     """
     if form not in EXPORTERS:
         raise CorpusError(f"there is no format {form!r}, only {', '.join(EXPORTERS)}")
@@ -68,4 +71,8 @@ def export(
     known = list(inspect.signature(EXPORTERS[form]).parameters)[2:]
     if wrong := [name for name in given if name not in known]:
         raise CorpusError(f"{form} takes no {', '.join(wrong)}, only {', '.join(known) or 'layers'}")
-    return EXPORTERS[form](read(folder, layers=layers), Path(target), **given)
+    folders = [folder] if isinstance(folder, (str, os.PathLike)) else folder
+    corpus = join([read(one, layers=layers) for one in folders])
+    if len(folders) > 1:
+        check_keys(corpus, "an export of several corpora", str)
+    return EXPORTERS[form](corpus, Path(target), **given)

@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from semtok.corpus.exporters.archives import check_indexed, open_archive
-from semtok.corpus.exporters.exporter import check_words, codes_of, flatten, new_folder, one_line
+from semtok.corpus.exporters.exporter import (
+    check_values,
+    check_words,
+    codes_of,
+    flatten,
+    is_word,
+    new_folder,
+    one_line,
+)
 from semtok.corpus.reading import TokenCorpus
 
 _MODALITY = "codec"
@@ -20,7 +28,8 @@ _LINES = {"text": "text", "speaker": "utt2spk"}
 
 def export_espnet_speechlm(corpus: TokenCorpus, folder: Path) -> list[Path]:
     """Writes `wav.scp` and `data/wav_codec.ark`, of each clip a vector int32 [frames x rows]; `token_lists/`;
-    `data.json` for the task `audiolm`; and, of the columns `text` and `speaker`, the files `text` and `utt2spk`.
+    `data.json` for the task `audiolm`; and, of the columns `text` and `speaker`, the files `text` and `utt2spk` with a
+    line for each clip that has one.
 
     ESPnet divides the names of a modality by its streams. So the codes of row r are counted on from r times the size of
     the largest codebook, and the list has as many names for each row. The joint vocabulary that ESPnet makes of the
@@ -35,6 +44,8 @@ def export_espnet_speechlm(corpus: TokenCorpus, folder: Path) -> list[Path]:
     """
     check_words(corpus)
     check_indexed(folder, also=",")
+    if "speaker" in corpus.run.columns:
+        check_values(corpus, "speaker", "Kaldi's speakers are single words", is_word)
     rows, most = len(corpus.codebooks.sizes), max(corpus.codebooks.sizes)
     columns = {column: name for column, name in _LINES.items() if column in corpus.run.columns}
     target, examples = folder.absolute(), list(corpus.ids())
@@ -50,7 +61,8 @@ def export_espnet_speechlm(corpus: TokenCorpus, folder: Path) -> list[Path]:
             for clip in corpus:
                 append(clip.id, flatten(codes_of(clip), most * np.arange(rows)).astype(np.int32))
                 for column, file in lines.items():
-                    file.write(f"{clip.id} {one_line(clip.columns[column] or '')}\n")
+                    if line := one_line(clip.columns[column] or ""):
+                        file.write(f"{clip.id} {line}\n")
         lists = aside / "token_lists"
         lists.mkdir()
         names = (f"<{_MODALITY}_layer{row}_code{code}>\n" for row in range(rows) for code in range(most))
