@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from clip_errors import SPLITS, cell, read_runs
 
 from semtok import Tokenizer, load_audio
 from semtok.checkpoints.config import read_config
@@ -250,10 +251,14 @@ def report(output: Path) -> None:
         raise SystemExit(f"there are no results in {output}")
     lines = []
     for task, results in tasks.items():
-        lines += [f"\n**{task}**: error on the test clips, mean and deviation over runs\n", "| layers | error | runs |"]
-        lines += ["|---|---:|---:|"]
+        lines += [f"\n**{task}**: error, mean and deviation over runs, then over clips with its interval, %\n"]
+        lines += [f"| layers | test, runs | runs | {' | '.join(f'{title} clips' for title in SPLITS.values())} |"]
+        lines += ["|---" + "|---:" * (2 + len(SPLITS)) + "|"]
+        of_clips = [read_runs(output / task, split) for split in SPLITS]
         for name, result in results.items():
-            lines.append(f"| {name} | {_percent(result.errors)} | {len(result.errors)} |")
+            cells = [cell(runs.get("all", {}), runs[name]) if name in runs else "–" for runs in of_clips]
+            lines.append(f"| {name} | {_percent(result.errors)} | {len(result.errors)} | {' | '.join(cells)} |")
+        lines.append("\nBetter or worse than all layers by a test on the same clips, where it says so.")
         lines.append("\n" + agreement(task, results))
     (output / "report.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

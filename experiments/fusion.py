@@ -12,22 +12,17 @@ on the same clips says so (p < .05).
 from __future__ import annotations
 
 import argparse
-import csv
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from clip_errors import SPLITS, cell, rate, read_runs
 from downstream import make_manifests, train_variants
 
 from semtok import Tokenizer
-from semtok.support.intervals import bootstrap_interval, paired_bootstrap
 
 SETTINGS = Path(__file__).with_suffix(".yaml")
-SPLITS = {"valid": "validation", "test": "test"}
-# By path of a clip: its errors, the mean over seeds, and what they are errors in.
-ClipErrors = dict[str, tuple[float, float]]
 
 
 def main() -> None:
@@ -68,57 +63,21 @@ def train(settings: dict[str, Any], options: argparse.Namespace, tasks: list[str
 def report(output: Path, variants: list[str], tasks: list[str]) -> None:
     lines: list[str] = []
     for split, title in SPLITS.items():
-        found = {task: read_errors(output / task, variants, split) for task in tasks}
-        shown = {task: errors for task, errors in found.items() if variants[0] in errors}
-        if not shown:
-            raise SystemExit(f"no runs with {variants[0]} in {output}")
-        lines += [f"\nErrors of {title} clips, %", "| fusion | " + " | ".join(shown) + " | ratio |"]
-        lines += ["|---" * (len(shown) + 2) + "|"]
+        runs = {task: read_runs(output / task, split) for task in tasks}
+        runs = {task: of for task, of in runs.items() if of.keys() >= set(variants)}
+        if not runs:
+            raise SystemExit(f"no task has a run of every fusion in {output} yet: run again")
+        lines += [f"\nErrors of {title} clips, %\n", "| fusion | " + " | ".join(runs) + " | ratio |"]
+        lines += ["|---" + "|---:" * (len(runs) + 1) + "|"]
         for variant in variants:
-            columns = [cell(errors, variants[0], variant) for errors in shown.values()]
-            ratios = [
-                rate(errors[variant]) / rate(errors[variants[0]]) for errors in shown.values() if variant in errors
-            ]
-            ratio = f"{np.exp(np.mean(np.log(ratios))):.2f}" if len(ratios) == len(shown) else "–"
-            lines.append(f"| {variant} | " + " | ".join(columns) + f" | {ratio} |")
-        runs = {task: len(list((output / task).glob(f"{variants[0]}-seed-*/test.json"))) for task in shown}
-        lines.append(f"Runs a fusion: {', '.join(f'{task} {count}' for task, count in runs.items())}. ")
-    lines.append(f"ratio: of the errors to those of {variants[0]}, geometric mean over tasks")
+            cells = [cell(of[variants[0]], of[variant]) for of in runs.values()]
+            ratios = [rate(of[variant]) / rate(of[variants[0]]) for of in runs.values()]
+            lines.append(f"| {variant} | {' | '.join(cells)} | {np.exp(np.mean(np.log(ratios))):.2f} |")
+    counts = (f"{task} {'/'.join(str(len(of[variant])) for variant in variants)}" for task, of in runs.items())
+    lines.append(f"\nRuns of each fusion: {', '.join(counts)}.")
+    lines.append(f"ratio: of the errors to those of {variants[0]}, geometric mean over tasks.")
     (output / "fusion.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-
-
-def read_errors(folder: Path, variants: list[str], split: str) -> dict[str, ClipErrors]:
-    """Of each fusion that is there."""
-    found = {}
-    for variant in variants:
-        errors: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for path in sorted(folder.glob(f"{variant}-seed-*/test_clips.csv")):
-            with path.open(newline="") as file:
-                _, _, *names = next(csv.reader(file))
-                file.seek(0)
-                for row in csv.DictReader(file):
-                    if row["split"] == split:
-                        errors[row["path"]].append((float(row[names[0]]), float(row[names[1]])))
-        if errors:
-            found[variant] = {path: tuple(np.mean(of, axis=0)) for path, of in errors.items()}
-    return found
-
-
-def rate(errors: ClipErrors) -> float:
-    wrong, count = np.sum(list(errors.values()), axis=0)
-    return float(wrong / count)
-
-
-def cell(errors: dict[str, ClipErrors], first: str, variant: str) -> str:
-    """The rate, its interval, and whether it is better than that of the first."""
-    if variant not in errors or errors[variant].keys() != errors[first].keys():
-        return "–"
-    wrong, count = np.array([errors[variant][path] for path in errors[first]]).T
-    low, high = bootstrap_interval(wrong, count)
-    compared = paired_bootstrap([errors[first][path][0] for path in errors[first]], wrong, count)
-    verdict = "" if not compared.significant else " better" if compared.difference < 0 else " worse"
-    return f"{100 * wrong.sum() / count.sum():.1f} ({100 * low:.0f} to {100 * high:.0f}){verdict}"
 
 
 if __name__ == "__main__":

@@ -39,8 +39,39 @@ def test_comparisons_are_kept_and_reported(room, run_script):
     assert {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("*/test.json")} == tested
 
     printed = run_script("experiments/downstream.py", "--output", room / "output", "report")
-    assert "| only-3 |" in printed and "Spearman's rank correlation over layers: weight and score alone" in printed
+    assert "| layers | test, runs | runs | validation clips | test clips |" in printed and "| only-3 |" in printed
+    assert "Spearman's rank correlation over layers: weight and score alone" in printed
     assert (room / "output" / "layers.png").stat().st_size > 10_000
+
+
+def test_fusions_are_compared_by_one_command(room, run_script, tmp_path):
+    (tmp_path / "manifests").symlink_to(room / "output" / "manifests")
+    command = ("experiments/fusion.py", "--checkpoint", room / "tokenizer", "--output", tmp_path, "--tasks", "intent")
+    printed = run_script(*command, "--seeds", 0, 1, "--steps", 1)
+    valid, test = printed.split("Errors of ")[1:]
+    assert valid.startswith("validation clips") and test.startswith("test clips")
+    for table in (valid, test):
+        rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+        assert rows == ["fusion", "attention", "attention-floor", "gates", "concatenate", "concatenate-rank"]
+    assert "Runs of each fusion: intent 2/2/2/2/2." in printed
+    assert "Errors of test clips" in (tmp_path / "fusion.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "before, after, verdict",
+    [
+        ([1] * 9 + [0] * 11, [0] * 20, " better"),
+        ([0] * 20, [1] * 9 + [0] * 11, " worse"),
+        ([1, 0] * 10, [0, 1] * 10, ""),
+    ],
+)
+def test_better_is_what_a_test_calls_so(before, after, verdict, monkeypatch):
+    monkeypatch.syspath_prepend("experiments")
+    from clip_errors import cell
+
+    one, other = ({run: {str(n): (e, 1.0) for n, e in enumerate(errors)} for run in "0"} for errors in (before, after))
+    assert cell(one, other).endswith(")" + verdict)
+    assert cell(dict.fromkeys("01", one["0"]), dict.fromkeys("01", other["0"])).endswith(")" + verdict)
 
 
 def test_weights_are_drawn_above_the_words(room, run_script, tmp_path):

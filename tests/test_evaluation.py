@@ -27,6 +27,7 @@ from semtok.evaluation import (
     write_report,
 )
 from semtok.evaluation.pitch import f0_correlation, track_pitch, voicing_error
+from semtok.support.intervals import Interval
 from semtok.tokens import Tokens
 
 SPEECH = DATA / "arctic_axb_a0004.flac"
@@ -344,6 +345,8 @@ def test_report_holds_every_row_and_what_made_it(result, tmp_path):
     assert "- Recognizer: fake recognizer.\n- Speaker model: fake speaker model.\n" in text
     assert facts["judges"] == result.judges
     assert command in text and "resynthesis.png" in text and "late" not in text
+
+    assert METRICS[0].cell(0.5, Interval(0.25, 0.75)) == "0.500 (0.250 to 0.750)" and "intervals of 95 %" in text
 
     height, width, _ = imread(plot).shape
     assert width > height > 500

@@ -192,9 +192,14 @@ class Metric:
         """The value in its unit."""
         return value * 100 if self.unit == "%" else value
 
-    def cell(self, value: float) -> str:
-        """The value as a table has it; a dash for NaN."""
-        return "–" if math.isnan(value) else f"{self.shown(value):.{self.decimals}f}"
+    def cell(self, value: float, within: Interval | None = None) -> str:
+        """The value as a table has it, with the interval it lies in where that is known; a dash for NaN."""
+        if math.isnan(value):
+            return "–"
+        shown = f"{self.shown(value):.{self.decimals}f}"
+        if within is None or math.isnan(within.low):
+            return shown
+        return f"{shown} ({' to '.join(f'{self.shown(end):.{self.decimals}f}' for end in within)})"
 
 
 METRICS = (

@@ -119,7 +119,8 @@ def _markdown(result: Resynthesis, facts: dict[str, Any], plot: str) -> str:
         "",
         f"![quality over bitrate]({plot})",
         "",
-        f"- {result.clips} clips, {result.seconds:.1f} s. Means over clips; first the recordings themselves.",
+        f"- {result.clips} clips, {result.seconds:.1f} s. Means over clips; first the recordings themselves. In "
+        "brackets intervals of 95 %, by bootstrap over clips.",
         *(f"- {role.capitalize()}: {name}." for role, name in result.judges.items()),
         *(f"- {note}" for note in result.notes),
         *_undefined(result, columns),
@@ -130,7 +131,7 @@ def _markdown(result: Resynthesis, facts: dict[str, Any], plot: str) -> str:
 
 
 def _table_row(row: Row, columns: Sequence[Metric]) -> str:
-    cells = [column.cell(row.scores[column.name]) for column in columns]
+    cells = [column.cell(row.scores[column.name], row.intervals[column.name]) for column in columns]
     bitrate = "–" if row.bitrate is None else f"{row.bitrate / 1000:.2f}"
     return f"| {_name(row)} | {bitrate} | " + " | ".join(cells) + " |"
 
