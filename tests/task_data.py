@@ -80,7 +80,7 @@ def _common(room: Path, name: str) -> dict:
         "folder": str(room / "runs" / name),
         "tokenizer": str(room / "tokenizer"),
         "data": TaskData(sources=[str(room / "clips.csv")], validation_clips=2, repeated_texts=True),
-        "network": FrontTraining(front=FrontConfig(dim=8, attention_dim=4)),
+        "network": FrontTraining(front=FrontConfig(dim=8, fusion="attention", attention_dim=4)),
         "batches": Batches(batch_seconds=2),
         "schedule": TaskSchedule(steps=4, learning_rate=1e-2, warmup_steps=1, save_every=2, log_every=1),
     }

@@ -31,6 +31,7 @@ POOLINGS = {
     "ecapa": PoolingConfig(ecapa=ECAPAConfig((16, 16, 16, 16, 24), attention=8, squeeze=8, scale=4, embedding=8)),
 }
 TEXT = TextConfig(characters=" 'ABCDEHLORW")
+ATTENTION = {"fusion": "attention", "attention_dim": 6}
 HEADS = {
     "lstm": RecognizerConfig(lstm=LSTMConfig(8, 2), text=TEXT),
     "conformer": RecognizerConfig(conformer=CONFORMER, frames_per_step=2, text=TEXT),
@@ -53,7 +54,7 @@ def make_model(name: str, tokenizer: Tokenizer, source: str = "nowhere", **front
     kind = KINDS[name]
     config = DownstreamConfig(
         1, kind.task, source, tokenizer.fingerprint, tokenizer.codebooks, 16000, 320,
-        FrontConfig(**{"dim": 12, "attention_dim": 6, **front}), config_entries(HEADS[name]),
+        FrontConfig(**{"dim": 12, **(front or ATTENTION)}), config_entries(HEADS[name]),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

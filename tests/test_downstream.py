@@ -223,8 +223,8 @@ def test_scores_once_a_table_row_equal_those_frame_by_frame(codebooks):
 
 
 FRONTS = {
-    "attention": FrontConfig(dim=8, attention_dim=4),
-    "floor": FrontConfig(dim=8, attention_dim=4, floor=0.3),
+    "attention": FrontConfig(dim=8, fusion="attention", attention_dim=4),
+    "floor": FrontConfig(dim=8, fusion="attention", attention_dim=4, floor=0.3),
     "gates": FrontConfig(dim=8, fusion="gates", attention_dim=4),
     "concatenate": FrontConfig(dim=8, fusion="concatenate"),
     "rank": FrontConfig(dim=8, fusion="concatenate", rank=3),
@@ -298,7 +298,7 @@ def test_closed_gates_have_shares(tokenizer):
         ({"fusion": "gates", "attention_dim": 4, "floor": 0.1}, "floor is a share below 1 for fusion 'attention'"),
         ({"fusion": "attention", "attention_dim": 4, "floor": 1.0}, "got 1.0"),
         ({"fusion": "uniform", "rank": 4}, "rank is for fusion 'concatenate'"),
-        ({"fusion": "vote"}, "fusion must be one of attention, gates, concatenate, uniform"),
+        ({"fusion": "vote"}, "fusion must be one of concatenate, attention, gates, uniform"),
     ],
 )
 def test_a_fusion_has_its_own_settings_alone(entries, message):
@@ -475,7 +475,7 @@ def test_models_that_cannot_be_loaded(models, tmp_path, istft_folder, other_fold
     config.write_text(json.dumps(entries | {"task": "diarization"}))
     with pytest.raises(CheckpointError, match=r"task 'diarization', known are .*classifier"):
         DownstreamModel.from_pretrained(tmp_path / "asr")
-    config.write_text(json.dumps(entries | {"front": {"dim": 13, "attention_dim": 6}}))
+    config.write_text(json.dumps(entries | {"front": {"dim": 13, "fusion": "attention", "attention_dim": 6}}))
     with pytest.raises(CheckpointError, match="do not fit its config"):
         DownstreamModel.from_pretrained(tmp_path / "asr")
 

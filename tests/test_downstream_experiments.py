@@ -80,7 +80,7 @@ def test_weights_are_drawn_above_the_words(room, run_script, tmp_path):
         tokenizer=str(room / "tokenizer"),
         data=TaskData(sources=[str(room / "clips.csv")], validation_clips=2, repeated_texts=True),
         recognizer=RecognizerConfig(lstm=LSTMConfig(8, 1)),
-        network=FrontTraining(front=FrontConfig(dim=8, attention_dim=4)),
+        network=FrontTraining(front=FrontConfig(dim=8, fusion="attention", attention_dim=4)),
         batches=Batches(batch_seconds=2),
         schedule=TaskSchedule(steps=1, learning_rate=0.01, warmup_steps=1, save_every=1),
     )

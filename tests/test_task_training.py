@@ -204,7 +204,7 @@ def test_a_balanced_error_counts_labels_alike(room, balanced):
         {"network": {"front": FrontConfig(dim=8, fusion="concatenate")}},
         {"network": {"front": FrontConfig(dim=8, fusion="concatenate", rank=3)}, "batches": {"layer_dropout": 0.5}},
         {"network": {"front": FrontConfig(dim=8, fusion="gates", attention_dim=4)}},
-        {"network": {"front": FrontConfig(dim=8, attention_dim=4, floor=0.2)}},
+        {"network": {"front": FrontConfig(dim=8, fusion="attention", attention_dim=4, floor=0.2)}},
         {"data": {"layers": [2], "stages": 1}},
         {"network": {"freeze_tables": True, "tables_from_centroids": True}, "batches": {"layer_dropout": 0.5}},
     ],
@@ -225,7 +225,7 @@ def test_baselines_train_by_the_same_code(room, changes, tmp_path):
 
 
 def test_frozen_tables_stay_the_centroids(room, tmp_path):
-    network = FrontTraining(front=FrontConfig(dim=32, attention_dim=4), freeze_tables=True, tables_from_centroids=True)
+    network = FrontTraining(front=FrontConfig(dim=32), freeze_tables=True, tables_from_centroids=True)
     config = changed(task_config(room, "classifier"), folder=str(tmp_path / "run"), network=network)
     run_task(ClassifierObjective, config)
     tables = UtteranceClassifier.from_pretrained(tmp_path / "run" / "model").network.front.selector.embeddings
@@ -254,7 +254,7 @@ def planted(room: Path, folder: Path, seed: int, informative: int, others: str) 
         folder=str(folder / f"{others}-{seed}"),
         label="label",
         data={"sources": [manifest], "augmentation": AugmentationConfig()},
-        network={"front": FrontConfig(dim=16, attention_dim=16)},
+        network={"front": FrontConfig(dim=16, fusion="attention", attention_dim=16)},
         batches={"batch_seconds": 20},
         schedule={"steps": 150, "save_every": 150},
     )
@@ -321,7 +321,7 @@ def test_configs_that_contradict_themselves(room):
     with pytest.raises(ConfigError, match="have no tables"):
         changed(task_config(room, "asr"), data={"features": True}, network={"freeze_tables": True})
     with pytest.raises(ConfigError, match="needs an attention_dim"):
-        FrontConfig(dim=8)
+        FrontConfig(dim=8, fusion="gates")
 
 
 def test_an_aligner_of_another_tokenizer_is_refused(room, trained, tmp_path):

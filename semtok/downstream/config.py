@@ -10,7 +10,7 @@ from semtok.checkpoints.hub import Repository
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import CheckpointError, ConfigError, check_sizes
 
-Fusion = Literal["attention", "gates", "concatenate", "uniform"]
+Fusion = Literal["concatenate", "attention", "gates", "uniform"]
 _SCORED = ("attention", "gates")
 
 
@@ -20,9 +20,9 @@ class FrontConfig:
 
     Args:
         dim: of that vector, and of the embeddings of each layer.
-        fusion: "attention" is the layer selector, whose weights compete; "gates" weighs each layer by a sigmoid of its
-            own score; "concatenate" is a linear map of the embeddings of all layers beside each other; "uniform" their
-            mean, a baseline.
+        fusion: "concatenate" is a linear map of the embeddings of all layers beside each other, the best on most tasks;
+            "attention" the layer selector, whose weights compete; "gates" weighs each layer by a sigmoid of its own
+            score; "uniform" is their mean, a baseline.
         attention_dim: hidden size of the score, for "attention" and "gates".
         floor: share of each frame that "attention" leaves to the mean of the layers, so that none is lost.
         rank: of the map of "concatenate", fewer numbers to learn; by default it is a full one.
@@ -32,7 +32,7 @@ class FrontConfig:
     """
 
     dim: int
-    fusion: str = "attention"
+    fusion: str = "concatenate"
     attention_dim: int | None = None
     floor: float = 0.0
     rank: int | None = None
@@ -44,7 +44,10 @@ class FrontConfig:
         if self.fusion not in get_args(Fusion):
             raise ConfigError(f"fusion must be one of {', '.join(get_args(Fusion))}, got {self.fusion!r}")
         if (self.fusion in _SCORED) != (self.attention_dim is not None):
-            raise ConfigError(f"fusion {' or '.join(map(repr, _SCORED))}, and no other, needs an attention_dim")
+            raise ConfigError(
+                f"fusion {' or '.join(map(repr, _SCORED))}, and no other, needs an attention_dim, "
+                f"got fusion {self.fusion!r} with attention_dim {self.attention_dim}"
+            )
         if not 0 <= self.floor < 1 or (self.floor and self.fusion != "attention"):
             raise ConfigError(f"floor is a share below 1 for fusion 'attention', got {self.floor} for {self.fusion!r}")
         if self.rank is not None and self.fusion != "concatenate":

@@ -179,9 +179,9 @@ class DownstreamModel(TokenModel):
 
     @property
     def layer_importance(self) -> dict[int, float]:
-        """Mean weight of each layer over the clips that the model was validated on; they sum to 1.
+        """Mean share of each layer over the clips that the model was validated on; they sum to 1.
 
-        Empty where the layers are not weighted by attention.
+        As `layer_weights`. Empty where the layers are averaged.
         """
         return dict(zip(self.layers, self.config.layer_importance, strict=False))
 
@@ -195,7 +195,8 @@ class DownstreamModel(TokenModel):
     ) -> Tensor:
         """How much of each frame comes from which layer: float32 [batch, layers, frames], 0 past each clip's frames.
 
-        In each frame the weights sum to 1 over `layers`. Arguments and errors as in `Tokenizer.encode`.
+        In each frame they sum to 1 over `layers`: the weights of attention; or the gates, or the norms of what the map
+        of each layer adds to a concatenation, divided by their sum. Arguments and errors as in `Tokenizer.encode`.
         """
         inputs, present = self._inputs(audio, sample_rate, lengths)
 

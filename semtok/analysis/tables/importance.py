@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def importance(models: Mapping[str, DownstreamModel]) -> Table:
-    """Mean weight that trained models of tasks, by name, give each layer; see `DownstreamModel.layer_importance`."""
+    """Mean share that each layer has in trained models of tasks, by name; see `DownstreamModel.layer_importance`."""
     rows, notes = [], []
     for name, model in models.items():
         weights = model.layer_importance
         rows += [{"model": name, "task": model.task, "layer": layer, "weight": of} for layer, of in weights.items()]
         if not weights:
-            notes.append(f"{name} does not weight its layers by attention.")
+            notes.append(f"{name} keeps no shares of its layers: it averages them, or an earlier version trained it.")
     return Table(rows, notes)
