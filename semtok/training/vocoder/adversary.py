@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from semtok.encoder.encoder import Encoder
 from semtok.errors import ConfigError
+from semtok.training.data.corpus import seeded
 from semtok.training.run import Run
 from semtok.training.vocoder.config import VocoderTrainingConfig
 from semtok.training.vocoder.discriminators import Discriminators
-from semtok.training.vocoder.losses import discriminator_loss, feature_matching_loss, generator_loss
+from semtok.training.vocoder.losses import discriminator_loss, feature_matching_loss, generator_loss, rotate_phases
 
 logger = logging.getLogger(__name__)
-
-Rotate = Callable[[Tensor], Tensor]
 
 # Of the gradient's norm: about 0.2 in the first 150 steps of relativistic pairs, with peaks of 2.
 _CLIP = 1.0
@@ -60,11 +59,17 @@ class Adversary:
         self.discriminators, self.optimizer = run.accelerator.prepare(discriminators, optimizer)
         self.shares = Shares(len(self.names)).to(run.device)
         run.accelerator.register_for_checkpointing(self.shares)
+        self._rotate: Callable[[Tensor], Tensor] = lambda waveforms: waveforms
 
-    def learn(self, step: int, generated: Tensor, waveforms: Tensor, rotate: Rotate | None) -> dict[str, Tensor]:
+    def draw(self, step: int, share: int, waveforms: Tensor) -> None:
+        """Draws what is drawn for a batch of waveforms [batch, samples]: how phases are rotated, if they are."""
+        if self.config.rotate_phases:
+            self._rotate = rotate_phases(waveforms, seeded(self.config.seed, step, share, 1))
+
+    def learn(self, step: int, generated: Tensor, waveforms: Tensor) -> dict[str, Tensor]:
         """Updates the discriminators once; their loss, and the running share of crops that each tells apart."""
         config, accelerator = self.config, self.run.accelerator
-        real, generated = (waveforms, generated) if rotate is None else (rotate(waveforms), rotate(generated))
+        real, generated = self._rotate(waveforms), self._rotate(generated)
         judged = self.discriminators(torch.cat([real, generated]))
         of_real, of_generated = zip(*(score.chunk(2) for score, _ in judged), strict=True)
         loss = discriminator_loss(of_real, of_generated, relativistic=config.relativistic)
@@ -85,7 +90,7 @@ class Adversary:
             **{f"apart_{n}": s for n, s in zip(self.names, self.shares.running, strict=True)},
         }
 
-    def judge(self, generated: Tensor, waveforms: Tensor, rotate: Rotate | None) -> tuple[Tensor, Tensor]:
+    def judge(self, generated: Tensor, waveforms: Tensor) -> tuple[Tensor, Tensor]:
         """The generator's adversarial loss and feature matching loss.
 
         The gradient of the losses passes through the discriminators to the generator, and leaves the parameters of the
@@ -95,7 +100,7 @@ class Adversary:
         config = self.config
         discriminators = self.run.accelerator.unwrap_model(self.discriminators)
         discriminators.requires_grad_(False)
-        real, generated = (waveforms, generated) if rotate is None else (rotate(waveforms), rotate(generated))
+        real, generated = self._rotate(waveforms), self._rotate(generated)
         with torch.no_grad():
             wanted_scores, wanted_maps = zip(*discriminators(real), strict=True)
         scores, maps = zip(*discriminators(generated), strict=True)

@@ -18,9 +18,9 @@ from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import load_corpus, seeded
 from semtok.training.run import Run, train
-from semtok.training.vocoder.adversary import Adversary, Rotate, vocoder_optimizer
+from semtok.training.vocoder.adversary import Adversary, vocoder_optimizer
 from semtok.training.vocoder.config import VocoderTrainingConfig
-from semtok.training.vocoder.losses import MelLoss, Spectra, StftLoss, balanced_loss, rotate_phases
+from semtok.training.vocoder.losses import MelLoss, Spectra, StftLoss, balanced_loss
 from semtok.training.vocoder.networks import start_network
 from semtok.training.vocoder.speakers import load_embeddings
 from semtok.training.vocoder.token_corpus import TokenCorpus, load_tokens
@@ -125,17 +125,15 @@ class VocoderTrainer:
                 single=self.config.single_layer_probability,
                 singles=self.singles,
             )
-            rotate = None
-            if config.rotate_phases:
-                rotate = rotate_phases(waveforms, seeded(config.seed, step, share, 1))
+            self.adversary.draw(step, share, waveforms)
             with self.run.accelerator.accumulate(self.network, self.adversary.discriminators):
                 if config.trains_generator(step):
-                    numbers = self._learn(step, codes, waveforms, present.to(self.run.device), rotate, *voices)
+                    numbers = self._learn(step, codes, waveforms, present.to(self.run.device), *voices)
                 else:
                     with torch.no_grad():
                         arguments = self._voice_arguments(*voices)
                         generated = self.network(codes, present=present.to(self.run.device), **arguments).float()
-                    numbers = self.adversary.learn(step, generated, waveforms, rotate)
+                    numbers = self.adversary.learn(step, generated, waveforms)
         if config.trains_generator(step):
             with torch.no_grad():
                 decay = min(config.average_decay, step / (step + 100))
@@ -144,13 +142,7 @@ class VocoderTrainer:
         return numbers
 
     def _learn(
-        self,
-        step: int,
-        codes: Tensor,
-        waveforms: Tensor,
-        present: Tensor,
-        rotate: Rotate | None,
-        voices: Tensor | None = None,
+        self, step: int, codes: Tensor, waveforms: Tensor, present: Tensor, voices: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Codes [batch, rows, frames], waveforms [batch, samples], present [batch, layers]; voices or None."""
         config, accelerator = self.config, self.run.accelerator
@@ -162,8 +154,8 @@ class VocoderTrainer:
             numbers["stft"] = self.stft(*spectra)
             loss = loss + config.stft_weight * numbers["stft"]
         if step > config.adversarial_step:
-            numbers |= self.adversary.learn(step, generated.detach(), waveforms, rotate)
-            numbers["adversarial"], numbers["matching"] = self.adversary.judge(generated, waveforms, rotate)
+            numbers |= self.adversary.learn(step, generated.detach(), waveforms)
+            numbers["adversarial"], numbers["matching"] = self.adversary.judge(generated, waveforms)
             others = [
                 (numbers["adversarial"], config.adversarial_weight),
                 (numbers["matching"], config.feature_matching_weight),
