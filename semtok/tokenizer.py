@@ -37,6 +37,8 @@ from semtok.tokens import Tokens, take_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from semtok.encoder.model import SpeechModel
+
 Codes: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 
@@ -160,17 +162,17 @@ class Tokenizer(Pretrained):
     @classmethod
     def from_centroids(
         cls,
-        model: PreTrainedModel,
+        model: SpeechModel | PreTrainedModel,
         centroids: Mapping[int, Tensor | Sequence[Tensor]],
         *,
         normalize: bool,
         encoder: str = ENCODER,
         encoder_revision: str | None = None,
     ) -> Tokenizer:
-        """A tokenizer of an encoder of transformers and centroids [codebook_size, dim] of some of its layers.
+        """A tokenizer of an encoder and centroids [codebook_size, dim] of some of its layers.
 
         Args:
-            model: a base model of transformers. It is not copied, but put in eval mode and frozen.
+            model: a base model of transformers, whose weights are shared; or the model of an `Encoder`.
             centroids: by layer number; the tokenizer's layers are ascending. A list has the centroids of residual
                 stages, each of which quantizes the residual of the stage before it.
             normalize: whether the encoder takes input of zero mean and unit variance (`do_normalize`).
@@ -179,7 +181,7 @@ class Tokenizer(Pretrained):
 
         Raises:
             CheckpointError: a model of an unsupported family, or centroids of another shape.
-            ConfigError: a hub id without a revision.
+            ConfigError: a hub id without a revision, or a model with an entry in its config that semtok cannot run.
             LayerError: a layer that the model lacks.
         """
         wrapped = Encoder(model, normalize=normalize)

@@ -15,8 +15,8 @@ from torch import Tensor
 from semtok import Tokenizer
 from semtok.codebooks.quantizer import Quantizer
 from semtok.encoder.encoder import Encoder
-from semtok.encoder.front_end import PositionConvolution
-from semtok.errors import AudioError, CheckpointError, LayerError
+from semtok.encoder.positions import PositionConvolution
+from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError
 from semtok.networks.precision import check_compiler
 
 SPEECH = CLIPS
@@ -239,7 +239,7 @@ def test_other_families_are_told():
     with pytest.raises(CheckpointError, match="'unispeech' is not supported; those that are: data2vec-audio, hubert, "):
         Encoder(model, normalize=True)
     model = tiny_model("wav2vec2-bert", position_embeddings_type="rotary")
-    with pytest.raises(CheckpointError, match="'rotary' is not supported, only 'relative_key'"):
+    with pytest.raises(ConfigError, match="position_embeddings_type must be one of 'relative_key', None, got 'rotary'"):
         Encoder(model, normalize=True)
 
 
@@ -264,7 +264,7 @@ def test_convolutions_in_blocks_are_those_of_whole_batches(name, monkeypatch):
     clips = torch.stack([make_clip(1, 9000), make_clip(2, 9000, loudness=0.01)])
     statistics = [encoder.statistics([clip]) for clip in clips]
     with torch.inference_mode():
-        front_end = encoder._family._front_end
+        front_end = encoder.model.feature_extractor
         monkeypatch.setattr("semtok.encoder.front_end._BLOCK_FRAMES", 5)
         found = front_end(clips, [9000, 9000], statistics)
         normalised = torch.stack([(c - s.mean) / s.deviation for c, s in zip(clips, statistics, strict=True)])
@@ -273,13 +273,19 @@ def test_convolutions_in_blocks_are_those_of_whole_batches(name, monkeypatch):
 
 
 @settings(max_examples=30, deadline=None)
-@given(kernel=st.integers(1, 40), groups=st.sampled_from([1, 2, 4]), frames=st.integers(1, 200), bias=st.booleans())
-def test_positions_by_spectra_are_those_of_the_convolution(kernel, groups, frames, bias):
-    convolution = torch.nn.Conv1d(8, 8, kernel, padding=kernel // 2, groups=groups, bias=bias)
+@given(kernel=st.integers(1, 40), groups=st.sampled_from([1, 2, 4]), frames=st.integers(1, 200), norm=st.booleans())
+def test_positions_by_spectra_are_those_of_the_convolution(kernel, groups, frames, norm):
+    convolution = torch.nn.Conv1d(8, 8, kernel, padding=kernel // 2, groups=groups)
+    if norm:
+        convolution = torch.nn.utils.parametrizations.weight_norm(convolution, dim=2)
+    own = PositionConvolution(8, kernel, groups, weight_norm=norm)
+    own.load_state_dict(convolution.state_dict())
+    own.prepare()
     hidden = torch.randn(2, 8, frames)
     with torch.inference_mode():
         wanted = convolution(hidden)
-        torch.testing.assert_close(PositionConvolution(convolution)(hidden), wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(own(hidden), wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(own.plain()(hidden), wanted, rtol=0, atol=1e-6)
 
 
 @every_encoder

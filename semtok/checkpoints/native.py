@@ -34,9 +34,8 @@ from semtok.errors import CheckpointError, ConfigError
 from semtok.networks.config import VocoderConfig
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from semtok.encoder.encoder import Encoder
+    from semtok.encoder.model import SpeechModel
 
 CENTROIDS = "centroids.safetensors"
 VOCODER = "vocoder.safetensors"
@@ -73,7 +72,7 @@ class Native:
 
 
 def write_tokenizer(
-    folder: Path, section: TokenizerConfig, centroids: Mapping[int, Sequence[Tensor]], model: PreTrainedModel
+    folder: Path, section: TokenizerConfig, centroids: Mapping[int, Sequence[Tensor]], model: SpeechModel
 ) -> None:
     """Saves a tokenizer beside any vocoder, and the model up to the deepest layer unless the section names a hub id.
 

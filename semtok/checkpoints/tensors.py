@@ -14,6 +14,7 @@ from semtok.checkpoints.config import CONFIG
 from semtok.checkpoints.untrusted.source import loading, reading
 from semtok.checkpoints.untrusted.state_dict import check_finite
 from semtok.errors import CheckpointError, ConfigError, SemtokError
+from semtok.networks.outline import without_weights
 from semtok.support.atomic import atomic_write
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -55,7 +56,7 @@ def load_network(build: Callable[[], Network], weights: Mapping[str, Tensor], wh
         ConfigError: as `build`.
     """
     try:
-        with torch.device("meta"):
+        with without_weights():
             network = build()
         network.load_state_dict(weights, assign=True)
     except ConfigError as error:

@@ -90,13 +90,10 @@ def load_tokenizer(
     local_files_only: bool,
     dtype: str | None = None,
 ) -> Tokenizer:
-    """`Tokenizer.from_pretrained`, without transformers' own progress bars."""
+    """`Tokenizer.from_pretrained`."""
     check_device(device)
-    from transformers.utils import logging
-
     from semtok.tokenizer import Tokenizer
 
-    logging.disable_progress_bar()
     return Tokenizer.from_pretrained(
         checkpoint, layers=layers, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only
     )

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from semtok.audio.lengths import frame_mask
-from semtok.encoder.families import FAMILIES, SAMPLE_RATE
+from semtok.encoder.families import adopt
+from semtok.encoder.front_end import SAMPLE_RATE
+from semtok.encoder.model import SpeechModel
 from semtok.encoder.statistics import RunningStatistics, Statistics, has_float64, regroup
-from semtok.errors import AudioError, CheckpointError, LayerError
+from semtok.errors import AudioError, LayerError
 from semtok.networks.precision import exact_float32
 
 if TYPE_CHECKING:
@@ -22,18 +24,18 @@ _STATISTICS_SECONDS = 10
 
 
 class Encoder(nn.Module):
-    """A frozen self-supervised speech model of transformers that gives a clip the same features alone and in any batch.
+    """A frozen self-supervised speech model that gives a clip the same features alone and in any batch.
 
     Everything that looks across time (input normalisation, group norm, convolutions over frames, attention) sees the
-    valid samples and frames of its own clip only. On a single clip the features are those of the model itself.
+    valid samples and frames of its own clip only. On a single clip the features are those of transformers' model.
 
     The encoder stays in eval mode even after `train()`, as dropout and layer drop would change features from call to
     call.
 
     Args:
-        model: Data2VecAudioModel, HubertModel, UniSpeechSatModel, Wav2Vec2Model, Wav2Vec2BertModel or WavLMModel. The
-            model is not copied, but put in eval mode and frozen. It may hold fewer layers than the published model, if
-            only the lower ones are needed.
+        model: a model of `read_encoder`; or a Data2VecAudioModel, HubertModel, UniSpeechSatModel, Wav2Vec2Model,
+            Wav2Vec2BertModel or WavLMModel of transformers, whose weights are then shared, not copied. It may hold
+            fewer layers than the published model, if only the lower ones are needed.
         normalize: whether the model was trained on inputs of zero mean and unit variance (`do_normalize` of its
             feature extractor). For w2v-BERT, whether mel bands are normalised, as in all published models.
         normalize_epsilon: added to the variance of the input, which matters for quiet clips: 1e-7 in transformers,
@@ -41,25 +43,21 @@ class Encoder(nn.Module):
 
     Raises:
         CheckpointError: the model is of another family.
+        ConfigError: the model's config has an entry that semtok cannot run.
     """
 
     sample_rate = SAMPLE_RATE
 
-    def __init__(self, model: PreTrainedModel, *, normalize: bool, normalize_epsilon: float = 1e-7) -> None:
+    def __init__(
+        self, model: SpeechModel | PreTrainedModel, *, normalize: bool, normalize_epsilon: float = 1e-7
+    ) -> None:
         super().__init__()
-        family = FAMILIES.get(model.config.model_type)
-        if family is None:
-            raise CheckpointError(
-                f"an encoder of type {model.config.model_type!r} is not supported; "
-                f"those that are: {', '.join(FAMILIES)}"
-            )
-        self.model = model
+        self.model = model if isinstance(model, SpeechModel) else adopt(model)
         self.normalize = normalize
         self.normalize_epsilon = normalize_epsilon
-        self._family = family(model)
-        self._run_layer = self._family.run_layer
+        self._run_layer = _run_layer
         self._compiled = False
-        self.framing = self._family.framing
+        self.framing = self.model.framing
         self.requires_grad_(False).eval()
 
     @property
@@ -74,7 +72,7 @@ class Encoder(nn.Module):
 
     @property
     def dim(self) -> int:
-        return int(self.model.config.hidden_size)
+        return self.model.config.hidden_size
 
     @property
     def num_layers(self) -> int:
@@ -82,10 +80,8 @@ class Encoder(nn.Module):
         return len(self._layers)
 
     @property
-    def _layers(self) -> Sequence[nn.Module]:
-        encoder: Any = self.model.encoder
-        layers: Sequence[nn.Module] = encoder.layers
-        return layers
+    def _layers(self) -> nn.ModuleList:
+        return self.model.encoder.layers
 
     def frame_count(self, samples: int) -> int:
         """Frames that a clip of so many samples gives."""
@@ -93,7 +89,7 @@ class Encoder(nn.Module):
 
     def compile_layers(self) -> None:
         """Compiles the transformer layers by `torch.compile` on next use, for clips of any lengths."""
-        self._run_layer = torch.compile(self._family.run_layer, dynamic=True)
+        self._run_layer = torch.compile(_run_layer, dynamic=True)
         self._compiled = True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,7 +98,7 @@ class Encoder(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._run_layer = self._family.run_layer
+        self._run_layer = _run_layer
         if self._compiled:
             self.compile_layers()
 
@@ -112,7 +108,7 @@ class Encoder(nn.Module):
 
     def running_statistics(self) -> RunningStatistics:
         """Statistics of a recording that arrives piece by piece, still without any samples."""
-        return self._family.running_statistics(normalize=self.normalize, epsilon=self.normalize_epsilon)
+        return self.model.running_statistics(normalize=self.normalize, epsilon=self.normalize_epsilon)
 
     @torch.inference_mode()
     def statistics(self, blocks: Iterable[Tensor]) -> Statistics:
@@ -176,13 +172,13 @@ class Encoder(nn.Module):
             if statistics is None:
                 clips = waveforms if has_float64(device) else waveforms.cpu()
                 statistics = [self.statistics([clip[:length]]) for clip, length in zip(clips, samples, strict=True)]
-            hidden = self._family.embed(waveforms, samples, valid, statistics)
+            hidden = self.model.embed(waveforms, samples, valid, statistics)
             mask = None
             if min(counts) < frames:
                 mask = torch.zeros(valid.shape, dtype=dtype, device=device).masked_fill(~valid, -torch.inf)[
                     :, None, None
                 ]
-            terms = self._family.attention_terms(frames, mask)
+            terms = self.model.attention_terms(frames, mask)
             for number in range(max(layers) + 1):
                 if number > 0:
                     hidden = self._run_layer(self._layers[number - 1], hidden, *terms)
@@ -210,3 +206,9 @@ class Encoder(nn.Module):
                 f"asked for layers {list(layers)}; the encoder has layers {', '.join(map(str, available))}"
             )
         return samples
+
+
+def _run_layer(layer: nn.Module, hidden: Tensor, *terms: Tensor | None) -> Tensor:
+    """The output of a transformer layer, of the same shape as its input, [batch, frames, dim]."""
+    output: Tensor = layer(hidden, *terms)
+    return output

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from semtok.checkpoints.config import CONFIG
-from semtok.checkpoints.encoders import WEIGHTS, quiet_transformers
+from semtok.checkpoints.encoders import WEIGHTS
 from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.transformers_models import quiet_transformers
 from semtok.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from semtok.checkpoints.encoders import quiet_transformers
+from semtok.checkpoints.transformers_models import quiet_transformers
 from semtok.errors import CheckpointError, SemtokError
 from semtok.evaluation.metrics import SAMPLE_RATE, Waveform
 from semtok.evaluation.models import PREPROCESSOR, fetch_files, find_model, load_model, read_architecture

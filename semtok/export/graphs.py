@@ -10,15 +10,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.codebooks.quantizer import ResidualQuantizer
-from semtok.encoder.families import FAMILIES, Convolutional
-from semtok.encoder.front_end import PositionConvolution, has_group_norm
+from semtok.encoder.families import Convolutional
+from semtok.encoder.positions import PositionConvolution, PositionEmbedding
 from semtok.errors import CheckpointError
 from semtok.networks.generators.istft import ISTFTGenerator
 from semtok.tokenizer import Tokenizer
@@ -29,23 +28,21 @@ class TokenizerGraph(nn.Module):
     """Waveform float32 [1, samples] -> codes int64 [1, rows, frames] of some layers, in their order.
 
     Raises:
-        CheckpointError: an encoder that computes its filterbanks outside of torch (w2v-BERT 2.0).
+        CheckpointError: an encoder on filterbanks (w2v-BERT 2.0).
     """
 
     def __init__(self, tokenizer: Tokenizer, layers: Sequence[int]) -> None:
         super().__init__()
         encoder = tokenizer.encoder
-        # a copy on the CPU: the family puts modules of its own into the model
-        self.model: Any = copy.deepcopy(encoder.model).cpu()
-        family = FAMILIES[self.model.config.model_type](self.model)
-        if not isinstance(family, Convolutional):
+        model = copy.deepcopy(encoder.model).cpu()
+        if not isinstance(model, Convolutional):
             raise CheckpointError(
-                f"an encoder of the family {self.model.config.model_type} cannot be exported: "
-                "its filterbanks are computed outside of torch"
+                f"an encoder of the family {model.config.model_type} cannot be exported: it takes filterbanks, and "
+                "only encoders that begin with convolutions on the waveform are supported"
             )
-        self._family = family
-        embedding = self.model.encoder.pos_conv_embed
-        if isinstance(getattr(embedding, "conv", None), PositionConvolution):
+        self.model = model
+        embedding = model.encoder.pos_conv_embed
+        if isinstance(embedding, PositionEmbedding) and isinstance(embedding.conv, PositionConvolution):
             embedding.conv = embedding.conv.plain()
         self.layers = tuple(layers)
         self.normalize, self.epsilon = encoder.normalize, encoder.normalize_epsilon
@@ -54,11 +51,11 @@ class TokenizerGraph(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         frames = self._convolve(self._normalised(waveform))
-        hidden = self._family.embed_frames(frames, torch.zeros_like(frames[:, :, :1], dtype=torch.bool))
-        terms = self._family.attention_terms(hidden.shape[1], None)
+        hidden = self.model.embed_frames(frames, torch.zeros_like(frames[:, :, :1], dtype=torch.bool))
+        terms = self.model.attention_terms(hidden.shape[1], None)
         features = {0: hidden}
         for number, layer in enumerate(self.model.encoder.layers[: max(self.layers)], start=1):
-            hidden = features[number] = self._family.run_layer(layer, hidden, *terms)
+            hidden = features[number] = layer(hidden, *terms)
         codes = [quantize(features[layer]) for layer, quantize in zip(self.layers, self.quantizers, strict=True)]
         return torch.cat(codes, dim=1)
 
@@ -73,12 +70,12 @@ class TokenizerGraph(nn.Module):
     def _convolve(self, waveform: Tensor) -> Tensor:
         """[1, samples] -> [1, frames, channels]."""
         hidden = waveform[:, None]
-        for layer in self.model.feature_extractor.conv_layers:
+        for layer in self.model.feature_extractor.layers:
             convolution = layer.conv
             hidden = F.conv1d(hidden, convolution.weight, convolution.bias, convolution.stride)
-            if has_group_norm(layer):
+            if isinstance(layer.layer_norm, nn.GroupNorm):
                 hidden = _group_norm(hidden, layer.layer_norm)
-            elif getattr(layer, "layer_norm", None) is not None:
+            elif layer.layer_norm is not None:
                 hidden = layer.layer_norm(hidden.transpose(1, 2)).transpose(1, 2)
             hidden = layer.activation(hidden)
         return hidden.transpose(1, 2)

@@ -16,8 +16,8 @@ from semtok.audio.lengths import Windows
 from semtok.audio.recordings import AudioInput
 from semtok.checkpoints.card import Card
 from semtok.checkpoints.config import CONFIG, read_config, write_config
-from semtok.checkpoints.encoders import load_model, quiet_transformers
 from semtok.checkpoints.hub import Repository
+from semtok.checkpoints.transformers_models import load_model, quiet_transformers
 from semtok.checkpoints.untrusted import read_state_dict
 from semtok.checkpoints.untrusted.source import loading
 from semtok.codebooks.codebooks import Codebooks

@@ -93,7 +93,8 @@ class SpeakerConditioning(nn.Module):
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.absent = nn.Parameter(F.normalize(torch.randn(dim), dim=0))
+        # About as long as the embeddings of speakers, which are of length 1.
+        self.absent = nn.Parameter(nn.init.normal_(torch.empty(dim), std=dim**-0.5))
         self.map = nn.Linear(dim, width, bias=False)
         nn.init.zeros_(self.map.weight)
 

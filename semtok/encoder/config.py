@@ -1,16 +1,11 @@
-"""What semtok reads of an encoder's `config.json`: entries that shape the model or its training, each within bounds.
-
-transformers gets these entries and no other. What else may stand in the file would choose other weights
-(`transformers_weights`), code (`auto_map`), arithmetic (`quantization_config`) or a model that semtok does not run.
-"""
+"""Configs of the encoder families: the entries of transformers that shape a model or its training, within bounds."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from semtok.checkpoints.config import read_config
 from semtok.errors import MOST_LAYERS, ConfigError, check_sizes
 
 Activation = Literal["gelu", "gelu_new", "relu", "selu", "silu", "swish"]
@@ -18,11 +13,12 @@ Activation = Literal["gelu", "gelu_new", "relu", "selu", "silu", "swish"]
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Entries of all families, by their names in transformers; one that is not in the file has transformers' default.
+    """Entries of all families, by their names in transformers; one that is not in a file has transformers' default.
 
     Those from `initializer_range` on serve training, and are saved again with a model; semtok's encoders run without.
     """
 
+    model_type: str
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
@@ -78,6 +74,10 @@ class ConvolutionalConfig(EncoderConfig):
         check_sizes(self, "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", most=1 << 12)
         if not 0 < len(self.conv_dim) == len(self.conv_stride) == len(self.conv_kernel):
             raise ConfigError("conv_dim, conv_stride and conv_kernel must have a number for each convolution")
+        if self.hidden_size % (groups := self.num_conv_pos_embedding_groups):
+            raise ConfigError(
+                f"hidden_size {self.hidden_size} is no multiple of {groups} num_conv_pos_embedding_groups"
+            )
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class WavLMConfig(ConvolutionalConfig):
 class Data2VecConfig(ConvolutionalConfig):
     """data2vec-audio has a stack of `num_conv_pos_embeddings` convolutions over frames."""
 
+    feat_extract_norm: str = "layer"
     num_conv_pos_embeddings: int = 5
     conv_pos_kernel_size: int = 19
 
@@ -152,19 +153,7 @@ CONFIGS: dict[str, type[EncoderConfig]] = {
     "wav2vec2-bert": FilterbankConfig,
     "wavlm": WavLMConfig,
 }
-"""By `model_type`, the same as `semtok.encoder.families.FAMILIES`."""
-
-
-def encoder_entries(entries: dict[str, Any], family: str, where: str) -> dict[str, Any]:
-    """Those entries of a `config.json` that semtok reads for this family, checked; `where` names the file.
-
-    Raises:
-        ConfigError: an entry is ill-typed or out of bounds, or some contradict each other.
-    """
-    known = {field.name for field in dataclasses.fields(CONFIGS[family])}
-    needed = {name: value for name, value in entries.items() if name in known}
-    config = read_config(needed, CONFIGS[family], where)
-    return {name: getattr(config, name) for name in needed}
+"""By `model_type`."""
 
 
 def _check_choice(config: EncoderConfig, name: str, choices: tuple[str | None, ...]) -> None:
