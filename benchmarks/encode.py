@@ -21,6 +21,7 @@ import torch
 from encode_parts import count_flops, matmul_rate, print_profile
 from report import median_seconds, parse_options, print_machine, print_table
 from torch import Tensor
+from transformers_peer import of_transformers
 
 from semtok import Tokenizer
 from semtok.encoder.encoder import Encoder
@@ -77,7 +78,8 @@ def print_comparison(name: str, tokenizer: Tokenizer, peers: Runs, options: argp
 
 
 def peers_of(tokenizer: Tokenizer, waveform: Tensor, peers: Runs) -> Runs:
-    plain = functools.partial(tokenizer.encoder.model, waveform[None], output_hidden_states=True)
+    model = of_transformers(tokenizer.encoder.model)
+    plain = functools.partial(model, waveform[None], output_hidden_states=True)
     return {PEER: plain, **{name: functools.partial(run, waveform[None]) for name, run in peers.items()}}
 
 
@@ -141,7 +143,7 @@ def copy_of(tokenizer: Tokenizer, dtype: torch.dtype, device: torch.device | str
 
 def speechbrain_encoder(peer: Any, tokenizer: Tokenizer) -> Runs:
     """SpeechBrain's encoder with the weights of a tokenizer, by the module `speechbrain_peer`."""
-    model = tokenizer.encoder.model
+    model = of_transformers(tokenizer.encoder.model)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "encoder"
         peer.layout_files.write_encoder(source, model.config.to_dict(), model.state_dict(), normalize=True)

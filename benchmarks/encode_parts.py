@@ -54,12 +54,12 @@ class Clock:
 def print_profile(tokenizer: Tokenizer, run: Callable[[], object]) -> None:
     """The share of each part of an encoder in the time of a run, on a CPU. The tokenizer is not to be used after it."""
     clock, encoder = Clock(), tokenizer.encoder
-    family: Any = encoder._family
-    family._front_end = clock.around("convolutions", family._front_end)
-    family._positions = clock.around("positions", family._positions)
+    model: Any = encoder.model
+    model.feature_extractor.forward = clock.around("convolutions", model.feature_extractor.forward)
+    positions = model.encoder.pos_conv_embed
+    positions.forward = clock.around("positions", positions.forward)
     encoder._run_layer = clock.around("layers", encoder._run_layer)
-    layers: Any = encoder.model.encoder
-    for layer in layers.layers:
+    for layer in model.encoder.layers:
         layer.feed_forward.forward = clock.around("feed forward", layer.feed_forward.forward)
     for layer in tokenizer.layers:
         quantizer = tokenizer.network.quantizer(layer)

@@ -33,6 +33,7 @@ from joined import (
 from long_decode import peak_memory
 from report import print_versions
 from torch import Tensor
+from transformers_peer import of_transformers
 
 from semtok import Tokenizer
 from semtok.audio.lengths import CHUNK_SECONDS as CHUNK
@@ -100,7 +101,7 @@ def measure_agreement(options: argparse.Namespace) -> None:
 def print_reach(tokenizer: Tokenizer, speech: Tensor) -> None:
     """How much of the attention of each layer goes to frames farther than some seconds."""
     speech = (speech - speech.mean()) / speech.std()
-    attentions = tokenizer.encoder.model(speech[None], output_attentions=True).attentions
+    attentions = of_transformers(tokenizer.encoder.model)(speech[None], output_attentions=True).attentions
     frames = torch.arange(attentions[0].shape[2])
     distances = (frames[:, None] - frames).abs()
     rows = {}

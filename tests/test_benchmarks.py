@@ -100,3 +100,11 @@ def test_a_benchmark_of_long_audio_prints_positive_numbers(command, rows, run_sc
     tables = dict(re.findall(r"^\| (.+?) \| ([\d. |]+) \|$", printed, re.M))
     assert tables.keys() >= set(rows)
     assert all(float(value) > 0 for row in rows for value in tables[row].split(" | "))
+
+
+def test_the_start_of_commands_is_compared_with_that_of_torch(run_script):
+    printed = run_script("benchmarks/start.py", "--repeats", "1")
+    rows = dict(re.findall(r"^\| (.+) \| [\d.]+ \| ([\d.]+) \|$", printed, re.M))
+    assert rows.pop("import torch") == "1.00"
+    assert {"semtok --help", "semtok encode", "semtok decode", "semtok speak"} < rows.keys()
+    assert float(rows["semtok --help"]) < 0.5

@@ -120,7 +120,7 @@ def assemble(config: EncoderConfig, weights: Mapping[str, Tensor]) -> SpeechMode
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     wrong = [name for name, shape in shapes.items() if name not in weights or weights[name].shape != shape]
     if wrong:
-        raise CheckpointError(f"weights that are missing or of another shape than the config asks for: {wrong[:20]}")
+        raise CheckpointError(f"missing or of another shape: {wrong[:20]}")
     model.load_state_dict({name: weights[name] for name in shapes}, assign=True)
     for module in model.modules():
         if isinstance(module, FrontEnd | PositionConvolution):
