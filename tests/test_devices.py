@@ -120,6 +120,17 @@ def test_an_accelerator_gives_the_tokens_of_the_cpu(device):
 
 
 @pytest.mark.gpu
+def test_a_batch_stays_on_an_accelerator(device):
+    there, here = Tokenizer.from_pretrained("tiny", device=device), Tokenizer.from_pretrained("tiny")
+    batch, lengths = torch.stack([CLIP, CLIP.flip(0), CLIP]), [24000, 20000, 9000]
+    lying = batch.to(device)
+    with HostCopies(), HostScalars():
+        found = there.encode(lying, lengths=lengths, finite=True)
+    assert found.codes.device.type == device.type
+    assert (found.codes.cpu() != here.encode(batch, lengths=lengths).codes).float().mean() < 1e-3
+
+
+@pytest.mark.gpu
 def test_an_accelerator_gives_the_speech_of_the_cpu(device):
     here, there = Vocoder.from_pretrained("tiny"), Vocoder.from_pretrained("tiny", device=device)
     tokens = Tokenizer.from_pretrained("tiny").encode([load_audio(path) for path in CLIPS])

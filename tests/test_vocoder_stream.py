@@ -66,6 +66,7 @@ def push_all(stream, tokens, cuts):
             upsample_kernel_sizes=(8, 3),
             resblock_kernel_sizes=(1, 3),
             resblock_dilations=(2,),
+            padding="zeros",
         ),
     ],
     ids=["istft", "istft-wide-windows", "istft-short-frames", "hifigan", "hifigan-other-kernels"],
