@@ -13,7 +13,7 @@ import soundfile
 import torch
 import yaml
 from encoders import tiny_model
-from helpers import CLIPS, ROOT, copy_clips, refuses
+from helpers import CLIPS, ROOT, copy_clips, refuses, write_csv
 
 from semtok import Tokenizer, load_audio
 from semtok.audio.disturbances import (
@@ -30,8 +30,8 @@ from semtok.audio.disturbances import (
 from semtok.errors import AudioError, ConfigError
 from semtok.training.config import load_config
 from semtok.training.data.corpus import CorpusVoices, load_corpus
-from semtok.training.data.disturbances import Disturber
-from semtok.training.data.noises import load_noises
+from semtok.training.data.disturbances import Disturbances, Disturber
+from semtok.training.data.noises import Background, load_noises
 from semtok.training.encoder.classes import Standardized, normalize
 from semtok.training.encoder.config import Consistency, DisturbanceConfig, EncoderConfig, Regression
 from semtok.training.encoder.consistency import ConsistencyLoss
@@ -175,6 +175,19 @@ def test_every_crop_that_is_to_be_disturbed_is_and_stays_as_long(config, tmp_pat
         assert heard.shape == speech.shape and heard.isfinite().all()
         assert np.std(heard.numpy() - speech) > 1e-3 * np.std(speech)
         assert torch.equal(heard, subject.disturb(torch.from_numpy(speech), np.random.default_rng(seed)))
+
+
+def test_voices_behind_the_clips_of_a_task_are_those_of_training(config, tmp_path, speech):
+    rows = [{"path": str(clip), "split": split} for clip, split in zip(CLIPS, ("train", "test", "train"), strict=False)]
+    manifest = str(write_csv(tmp_path / "clips.csv", rows))
+    babble_alone = Disturbances(rooms=0, channels=0)
+    background = Background(babble_alone, [manifest], ["test"], RATE)
+    assert len(background.identity["voices"]) == 2
+    assert background.identity != Background(babble_alone, [manifest], [], RATE).identity
+    heard = background.load().disturb(torch.from_numpy(speech), np.random.default_rng(0))
+    assert heard.shape == speech.shape and not torch.equal(heard, torch.from_numpy(speech))
+    with pytest.raises(ConfigError, match="clips of data"):
+        Background(Disturbances(noise=[str(CLIPS[0])]), [manifest], [], RATE).load()
 
 
 def test_targets_come_from_clean_speech(config, monkeypatch):
