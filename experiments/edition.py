@@ -111,9 +111,11 @@ def measured(folder: Path) -> dict[str, Any]:
     """What the best model is worth on the test clips; without any, on those that chose it."""
     test, log = folder / "test.json", folder / "log.jsonl"
     if test.exists():
-        return {
-            name: value for name, value in json.loads(test.read_text()).items() if name not in ("layers", "weights")
-        }
+        numbers = json.loads(test.read_text())
+        for name, interval in numbers.pop("intervals", {}).items():
+            if interval:
+                numbers[name] = f"{numbers[name]:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+        return {name: value for name, value in numbers.items() if name not in ("layers", "weights", "validation")}
     lines = [line for line in map(json.loads, log.read_text().splitlines()) if any(key[:6] == "valid_" for key in line)]
     first = next(key for key in lines[0] if key[:6] == "valid_")
     best = min(lines, key=lambda line: line[first])

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
-import json
-import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +16,12 @@ from semtok.codebooks.codebooks import Codebooks
 from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.model import DownstreamModel
 from semtok.networks.selector import LayerSelector
-from semtok.support.atomic import atomic_write
-from semtok.support.intervals import Interval
 from semtok.tokenizer import Tokenizer
 from semtok.training.data.corpus import length_batches
 from semtok.training.downstream.clips import load_clips
 from semtok.training.downstream.config import TaskConfig
-from semtok.training.downstream.objective import Batch, ClipErrors, Objective
+from semtok.training.downstream.objective import Batch, Objective
+from semtok.training.downstream.results import Measured, write_results
 from semtok.training.run import Run, train
 
 
@@ -105,24 +101,6 @@ def start_tables(selector: LayerSelector, tokenizer: Tokenizer, codebooks: Codeb
             for stage in range(len(sizes))
         ]
     )
-
-
-class Measured(NamedTuple):
-    """What a model is worth on some clips.
-
-    Args:
-        clips: their numbers, in the order of the errors.
-        numbers: over all of them.
-        intervals: of the error rates among these.
-        errors: clip by clip.
-        importance: the mean share of each layer over all frames.
-    """
-
-    clips: list[int]
-    numbers: dict[str, float]
-    intervals: dict[str, Interval]
-    errors: ClipErrors
-    importance: tuple[float, ...]
 
 
 class TaskTrainer:
@@ -213,22 +191,8 @@ class TaskTrainer:
         best = DownstreamModel.from_pretrained(self.run.folder / "best", device=self.run.device)
         self.unwrapped.network.load_state_dict(best.network.state_dict())
         test, valid = self._measure(self.unwrapped.test_clips), self._measure(self.unwrapped.validation_clips)
-        result = _described(test) | {
-            "layers": list(best.layers),
-            "weights": test.importance,
-            "validation": _described(valid),
-        }
         paths = [row["path"] for row in self.unwrapped.clips.rows]
-        with atomic_write(self.run.folder / "test_clips.csv") as aside, aside.open("w", newline="") as file:
-            writer = csv.writer(file)
-            names = [f"{name}{part}" for name in test.errors for part in ("_errors", "_of")]
-            writer.writerow(["split", "path", *names])
-            for split, of in (("test", test), ("valid", valid)):
-                columns = [column for pair in of.errors.values() for column in pair]
-                for position, clip in enumerate(of.clips):
-                    writer.writerow([split, paths[clip], *(column[position] for column in columns)])
-        with atomic_write(self.run.folder / "test.json") as aside:
-            aside.write_text(json.dumps(result, indent=2) + "\n")
+        write_results(self.run.folder, test, valid, list(best.layers), paths)
 
     def export(self, folder: Path) -> None:
         """Saves the model."""
@@ -248,9 +212,3 @@ class TaskTrainer:
 
 def _to(batch: Batch, device: torch.device) -> Batch:
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-
-
-def _described(measured: Measured) -> dict[str, Any]:
-    """As JSON has it, which has no NaN."""
-    intervals = {name: None if math.isnan(interval.low) else interval for name, interval in measured.intervals.items()}
-    return {"clips": len(measured.clips), **measured.numbers, "intervals": intervals}
