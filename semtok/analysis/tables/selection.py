@@ -64,7 +64,7 @@ def recommend(table: Table, purpose: str, *, count: int | None = None) -> str:
         f"{chosen['quality']:.3g} {chosen['unit']} at {chosen['bitrate'] / 1000:.2f} kbit/s"
     )
     if chosen is best:
-        return f"{text}. No other set that was tried does better."
+        return f"{text}. No other set that was tried has more on these clips."
     return (
         f"{text}: {chosen['quality'] / best['quality']:.0%} of the best ({_names(best)}) "
         f"at {chosen['bitrate'] / best['bitrate']:.0%} of its bitrate."
