@@ -36,7 +36,12 @@ _ENCODERS: dict[str, tuple[Callable[[Any], PreTrainedModel], Callable[..., Any],
     "wavlm-large": (transformers.WavLMModel, transformers.WavLMConfig, _LARGE),
     "unispeech-sat-base": (transformers.UniSpeechSatModel, transformers.UniSpeechSatConfig, _BASE),
     "unispeech-sat-large": (transformers.UniSpeechSatModel, transformers.UniSpeechSatConfig, _LARGE),
-    "data2vec-audio": (transformers.Data2VecAudioModel, transformers.Data2VecAudioConfig, {}),
+    # two entries that its model passes over
+    "data2vec-audio": (
+        transformers.Data2VecAudioModel,
+        transformers.Data2VecAudioConfig,
+        {**_BASE, "do_stable_layer_norm": True},
+    ),
     "wav2vec2-bert": (transformers.Wav2Vec2BertModel, transformers.Wav2Vec2BertConfig, {}),
 }
 

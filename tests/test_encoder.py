@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from semtok import Tokenizer
 from semtok.codebooks.quantizer import Quantizer
+from semtok.encoder.config import CONFIGS
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.positions import PositionConvolution
 from semtok.errors import AudioError, CheckpointError, ConfigError, LayerError
@@ -108,6 +110,38 @@ def test_a_single_clip_gives_the_hidden_states_of_transformers(name, normalize):
     for layer, found in zip(layers, features[0], strict=True):
         wanted = expected[layer][0, :valid]
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+
+
+@every_encoder
+def test_each_layer_is_that_of_transformers(name):
+    """With the same input, and with an end of the batch that no key is to see."""
+    model, hidden = tiny_model(name), torch.randn(2, 70, 32)
+    own = Encoder(model, normalize=True).model
+    masked = torch.zeros(2, 1, 1, 70).masked_fill(torch.arange(70) > 60, -torch.inf)
+    with torch.no_grad():
+        for mask in (None, None if name.startswith("wavlm") else masked):  # theirs takes another kind of mask
+            terms = own.attention_terms(70, mask)
+            bias = {"position_bias": terms[0].repeat(2, 1, 1)} if name.startswith("wavlm") else {}
+            for mine, theirs in zip(own.encoder.layers, model.encoder.layers, strict=True):
+                wanted = theirs(hidden, attention_mask=mask, **bias)
+                wanted = wanted[0] if isinstance(wanted, tuple) else wanted
+                torch.testing.assert_close(mine(hidden, *terms), wanted, rtol=0, atol=2e-6)
+
+
+def test_entries_that_a_config_leaves_out_are_those_of_transformers():
+    for kind, config in CONFIGS.items():
+        theirs = transformers.CONFIG_MAPPING[kind]().to_dict()
+        for name, value in dataclasses.asdict(config(kind)).items():
+            if name in theirs:
+                assert value == (tuple(theirs[name]) if isinstance(value, tuple) else theirs[name]), (kind, name)
+
+
+def test_an_adapter_of_a_language_is_run():
+    model, clip = tiny_model("wav2vec2-large", adapter_attn_dim=8), make_clip(0, 8000)
+    with torch.no_grad():
+        wanted = model(clip[None], output_hidden_states=True).hidden_states
+    features, _ = Encoder(model, normalize=False)(*make_batch([clip]), [2])
+    torch.testing.assert_close(features[0, 0], wanted[2][0], rtol=0, atol=1e-5 * float(wanted[2].abs().max()))
 
 
 @every_encoder

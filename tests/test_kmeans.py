@@ -206,7 +206,7 @@ def test_hours_end_the_draw():
 @pytest.fixture(scope="module")
 def config(encoder, clips, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kmeans")
-    encoder.model.save_pretrained(folder / "encoder")
+    tiny_model("hubert-base").save_pretrained(folder / "encoder")
     return KMeansConfig(
         folder=str(folder / "whole"),
         data=[str(clips)],

@@ -128,6 +128,9 @@ class FilterbankConfig(EncoderConfig):
     num_attention_heads: int = 16
     intermediate_size: int = 4096
     hidden_act: str = "swish"
+    hidden_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    attention_dropout: float = 0.0
     feature_projection_input_dim: int = 160
     position_embeddings_type: str | None = "relative_key"
     left_max_position_embeddings: int = 64

@@ -76,7 +76,10 @@ class Convolutional(SpeechModel):
 
 
 class Data2Vec(Convolutional):
-    """data2vec-audio: a stack of convolutions over frames for the positions."""
+    """data2vec-audio: a stack of convolutions over frames for the positions, and one form of norms whatever is said."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(dataclasses.replace(config, feat_extract_norm="layer", do_stable_layer_norm=False))
 
     def _positions(self, config: Any) -> nn.Module:
         return StackedPositions(config)
@@ -118,9 +121,11 @@ def assemble(config: EncoderConfig, weights: Mapping[str, Tensor]) -> SpeechMode
     """
     model = outline(config)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    wrong = [name for name, shape in shapes.items() if name not in weights or weights[name].shape != shape]
-    if wrong:
-        raise CheckpointError(f"missing or of another shape: {wrong[:20]}")
+    given = {name: weights[name].shape for name in shapes if name in weights}
+    if wrong := [name for name, shape in shapes.items() if given.get(name) != shape]:
+        shown = {name: list(given[name]) if name in given else "nothing" for name in wrong[:10]}
+        listed = ", ".join(f"{name} is {shape} for {list(shapes[name])}" for name, shape in shown.items())
+        raise CheckpointError(f"missing or of another shape: {listed}")
     model.load_state_dict({name: weights[name] for name in shapes}, assign=True)
     for module in model.modules():
         if isinstance(module, FrontEnd | PositionConvolution):
