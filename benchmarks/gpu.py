@@ -1,29 +1,29 @@
-"""Exactness and speed of `tiny` on an accelerator; needs semtok, torch, transformers and numpy alone.
+"""Exactness and speed on an accelerator, in 20 minutes at most; needs semtok, torch, transformers and numpy alone.
 
     python benchmarks/gpu.py                     10 s of noise with the shape of speech
     python benchmarks/gpu.py speech/*.npy        float arrays [samples] at 16 kHz, e.g. of load_audio(path).numpy()
+    python benchmarks/gpu.py --quick             tiny sizes: tries the script
 
-Prints Markdown. Exactness is that of float32 against this machine's CPU. Speeds are times faster than the audio lasts,
-from waveforms on the CPU to tokens on the device, and from those to waveforms there. Without an accelerator it measures
-the CPU, which tries the script.
+Prints Markdown: `tiny` against this machine's CPU; a push of eight frames to its vocoder, eager and by a CUDA graph;
+the shape of WavLM-large by layers, dtype, lengths and batch, with the tokens that differ from float32; speeds of
+`tiny`. Speeds are times faster than the audio lasts, from waveforms on the CPU to tokens on the device, and from those
+to waveforms there. What the time does not suffice for says so. Without an accelerator it measures the CPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import transformers
+from gpu_table import RATE, make_clip, median_time, print_encoding, print_pushes
 from torch import Tensor
 
 import semtok
 from semtok import Tokenizer, Tokens, Vocoder
-
-RATE = 16000
 
 
 def main() -> None:
@@ -31,10 +31,15 @@ def main() -> None:
     parser.add_argument("arrays", nargs="*", help=".npy files, float [samples] at 16 kHz in [-1, 1]")
     parser.add_argument("--checkpoint", default="tiny")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clips that are timed")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--repeats", type=int, default=7, help="timed runs, of which the median counts")
     parser.add_argument("--no-compile", action="store_true", help="leave out what torch.compile makes")
+    parser.add_argument("--minutes", type=float, default=20.0, help="after which no more is begun")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and few runs, nothing compiled")
     options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.batches, options.repeats, options.no_compile = 1.0, [1, 4], 1, True
+    stop = time.monotonic() + 60 * options.minutes
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     device = accelerator or torch.device("cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
@@ -44,16 +49,10 @@ def main() -> None:
     clips = [torch.from_numpy(np.load(path)).float() for path in options.arrays] or [make_clip(options.seconds)]
     print_exactness(options.checkpoint, clips, device)
     clip = torch.cat(clips).repeat(1 + round(options.seconds * RATE) // sum(map(len, clips)))
-    print_speeds(options, clip[: round(options.seconds * RATE)], device)
-
-
-def make_clip(seconds: float) -> Tensor:
-    """Noise [samples] whose colour and loudness change as fast as syllables."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(round(seconds * RATE), generator=generator)
-    smooth = torch.nn.functional.avg_pool1d(noise[None], 15, stride=1, padding=7)[0]
-    wander = torch.sin(2 * torch.pi * 4 * torch.arange(len(noise)) / RATE)
-    return 0.05 * (noise * (1 + wander) + 4 * smooth * (1 - wander))
+    clip = clip[: round(options.seconds * RATE)]
+    print_pushes(device, options.repeats)
+    print_encoding(options, clip, device, stop)
+    print_speeds(options, clip, device, stop)
 
 
 def print_exactness(checkpoint: str, clips: Sequence[Tensor], device: torch.device) -> None:
@@ -72,12 +71,15 @@ def print_exactness(checkpoint: str, clips: Sequence[Tensor], device: torch.devi
     print(f"\nSpeech differs by {float((speech - found).abs().max()):.1e} at most.\n")
 
 
-def print_speeds(options: argparse.Namespace, clip: Tensor, device: torch.device) -> None:
-    print("| | " + " | ".join(f"batch {batch}" for batch in options.batches) + " |")
+def print_speeds(options: argparse.Namespace, clip: Tensor, device: torch.device, stop: float) -> None:
+    print(f"\n| {options.checkpoint} | " + " | ".join(f"batch {batch}" for batch in options.batches) + " |")
     print("|---|" + "---:|" * len(options.batches))
     for kind in (Tokenizer, Vocoder):
         for dtype in ("float32", "bfloat16", "float16"):
             for compiled in (False,) if options.no_compile else (False, True):
+                if time.monotonic() > stop:
+                    print("\nNo time for more.")
+                    return
                 try:
                     model = kind.from_pretrained(options.checkpoint, device=device, dtype=dtype, compile=compiled)
                     cells = [speed(model, clip, batch, options.repeats) for batch in options.batches]
@@ -97,15 +99,7 @@ def speed(model: Tokenizer | Vocoder, clip: Tensor, batch: int, repeats: int) ->
         tokens = Tokens.of(list(codes), model.codebooks, model.frame_rate, model.fingerprint)
         tokens = tokens.to(model.device)
         run = lambda: model.decode(tokens)  # noqa: E731
-    times = []
-    for repeat in range(-2, repeats):  # two before those that count
-        start = time.perf_counter()
-        run()
-        if model.device.type != "cpu":
-            torch.accelerator.synchronize()
-        if repeat >= 0:
-            times.append(time.perf_counter() - start)
-    return f"{batch * len(clip) / RATE / statistics.median(times):.0f}"
+    return f"{batch * len(clip) / RATE / median_time(run, model.device, repeats):.0f}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -108,3 +109,20 @@ def test_the_start_of_commands_is_compared_with_that_of_torch(run_script):
     assert rows.pop("import torch") == "1.00"
     assert {"semtok --help", "semtok encode", "semtok decode", "semtok speak"} < rows.keys()
     assert float(rows["semtok --help"]) < 0.5
+
+
+def test_the_table_of_an_accelerator_has_every_cell(run_script):
+    printed = run_script("benchmarks/gpu.py", "--quick")
+    rows = re.findall(r"^\| (1, 3, 7(?:, 12, 18, 23)?) \| (\w+) \| (equal|mixed) \| (.+) \| (.+) \|$", printed, re.M)
+    dtypes = ("float32", "bfloat16", "float16")
+    layers = ("1, 3, 7", "1, 3, 7, 12, 18, 23")
+    assert {row[:3] for row in rows} == set(itertools.product(layers, dtypes, ("equal", "mixed"))) and len(rows) == 12
+    changed = {row[1]: re.findall(r"\(([\d.]+) %\)", " ".join(row[3:])) for row in rows}
+    assert changed["float32"] == ["0.00", "0.00"] and all(float(share) < 50 for share in changed["float16"])
+    assert re.search(r"^\| eager \| [\d.]+ \|$", printed, re.M) and "CUDA graph" in printed
+    assert "Speech differs by" in printed and re.search(r"^\| encode, float32 \|", printed, re.M)
+
+
+def test_a_table_of_an_accelerator_ends_in_time(run_script):
+    printed = run_script("benchmarks/gpu.py", "--quick", "--minutes", "0")
+    assert "no time" in printed and "No time for more." in printed

@@ -14,11 +14,12 @@ from semtok.analysis.clips import PHONES
 from semtok.analysis.study import Study
 from semtok.analysis.tables.importance import importance
 from semtok.analysis.tables.selection import recommend
-from semtok.analysis.tables.table import Table, compare, finite
+from semtok.analysis.tables.table import Table, compare
 from semtok.downstream import DownstreamModel
 from semtok.errors import SemtokError
 from semtok.evaluation.report import provenance
 from semtok.support.atomic import atomic_write
+from semtok.support.json import finite
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _PACKAGES = ("torch", "transformers", "numpy")

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from semtok import __version__
+from semtok.cli.benchmarking import benchmark
 from semtok.cli.corpus import corpus, encode_corpus
 from semtok.cli.demo import demo
 from semtok.cli.exporting import export_app
@@ -45,6 +46,7 @@ app.add_typer(corpus, name="corpus")
 for name, command, text in task_commands():
     app.command(name, help=text)(command)
 app.command("continue")(continue_speech)
+app.command()(benchmark)
 app.command()(study)
 app.command()(select)
 app.command()(importance)

@@ -14,12 +14,15 @@ from typer.core import TyperGroup
 from semtok.cli.options import (
     Checkpoint,
     Device,
+    JudgeOptions,
     LocalFilesOnly,
     Revision,
     Speech,
+    check_device,
     load_tokenizer,
     load_vocoder,
     parse_layers,
+    with_options,
 )
 from semtok.errors import needs_extra
 from semtok.training.steps import STEPS
@@ -67,7 +70,9 @@ for name, step in STEPS.items():
 
 
 @evaluate.command()
+@with_options
 def resynthesis(
+    judging: JudgeOptions,
     audio: Speech,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the report.")],
     checkpoint: Checkpoint = "tiny",
@@ -81,56 +86,62 @@ def resynthesis(
             show_default=False,
         ),
     ] = None,
-    recognizer: Annotated[
-        str, typer.Option(metavar="ID_OR_FOLDER", help="Whisper or CTC model of transformers, for WER and dWER.")
-    ] = "openai/whisper-base",
-    recognizer_dtype: Annotated[
-        str, typer.Option(help="Its floating-point type; bfloat16 is faster where the CPU has it.")
-    ] = "float32",
-    language: Annotated[str, typer.Option(help="Code of the language spoken, for the recognizer.")] = "en",
-    speaker_model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID_OR_FOLDER",
-            help="X-vector model of transformers, or resemblyzer. By default microsoft/wavlm-base-plus-sv, and "
-            "resemblyzer where the hub cannot be asked.",
-            show_default=False,
-        ),
-    ] = None,
     speaker: Annotated[
         bool, typer.Option("--speaker", help="Tell the vocoder the voice of each clip, beside its tokens.")
     ] = False,
-    device: Device = "cpu",
     revision: Revision = None,
-    local_files_only: LocalFilesOnly = False,
 ) -> None:
     """Encode and decode a folder of speech, and write what was kept of it as a table and a plot over bitrate."""
     subsets = [parse_layers(subset) or () for subset in layers or []]
     with needs_extra("eval"):
-        from semtok.evaluation import evaluate_resynthesis, load_judges, write_report
+        from semtok.evaluation import evaluate_resynthesis, write_report
 
-        vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
-        tokenizer = load_tokenizer(
-            checkpoint,
-            layers=vocoder.layers,
-            device=device,
-            revision=revision,
-            local_files_only=local_files_only,
-        )
-        judges = load_judges(
-            recognizer,
-            speaker_model,
-            language=language,
-            device=device,
-            dtype=recognizer_dtype,
-            local_files_only=local_files_only,
-        )
-        for line in judges.missing:
-            typer.echo(line, err=True)
+        local = judging.local_files_only
+        where: dict[str, Any] = {"device": judging.device, "revision": revision, "local_files_only": local}
+        vocoder = load_vocoder(checkpoint, **where)
+        tokenizer = load_tokenizer(checkpoint, layers=vocoder.layers, **where)
         result = evaluate_resynthesis(
-            tokenizer, vocoder, audio, subsets=subsets or None, judges=judges, speaker=speaker
+            tokenizer, vocoder, audio, subsets=subsets or None, judges=judging.load(), speaker=speaker
         )
         command = shlex.join(["semtok", *sys.argv[1:]])
         report, *others = write_report(result, output, checkpoint=checkpoint, command=command)
     typer.echo(report.read_text())
     typer.echo("written: " + ", ".join(map(str, [report, *others])))
+
+
+@evaluate.command()
+def language(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Language model: folder, or hub id owner/name.")],
+    suite: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Pairs of recordings: ZeroSpeech's lexical (sWUGGY) or syntactic (sBLIMP) folder, spoken or topic "
+            "StoryCloze, SALMon, or a folder with several of them.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the report.")],
+    device: Device = "cpu",
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+) -> None:
+    """How often a language model finds the right recording of a pair likelier than the wrong one."""
+    check_device(device)
+    with needs_extra("eval"):
+        from semtok.evaluation.language import evaluate_language, write_language_report
+        from semtok.evaluation.suites import read_suite
+        from semtok.language.model import SpeechLanguageModel
+
+        tasks = read_suite(suite)
+        loaded = SpeechLanguageModel.from_pretrained(
+            model, revision=revision, local_files_only=local_files_only, device=device
+        )
+        command = shlex.join(["semtok", *sys.argv[1:]])
+        accuracies = evaluate_language(loaded, tasks)
+        report, data = write_language_report(
+            accuracies, output, model=model, fingerprint=loaded.fingerprint, command=command
+        )
+    typer.echo(report.read_text(encoding="utf-8"))
+    typer.echo(f"written: {report}, {data}")

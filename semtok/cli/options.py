@@ -6,12 +6,14 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
+    from semtok.evaluation import Judges
     from semtok.tokenizer import Tokenizer
     from semtok.vocoder import Vocoder
 
@@ -69,6 +71,46 @@ Speaker = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Speech in whose voice to decode, if the vocoder can.", show_default=False),
 ]
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """Who judges speech that comes back, and where networks run: options of `evaluate resynthesis` and `benchmark`."""
+
+    recognizer: Annotated[
+        str, typer.Option(metavar="ID_OR_FOLDER", help="Whisper or CTC model of transformers, for WER and dWER.")
+    ] = "openai/whisper-base"
+    recognizer_dtype: Annotated[
+        str, typer.Option(help="Its floating-point type; bfloat16 is faster where the CPU has it.")
+    ] = "float32"
+    language: Annotated[str, typer.Option(help="Code of the language spoken, for the recognizer.")] = "en"
+    speaker_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID_OR_FOLDER",
+            help="X-vector model of transformers, or resemblyzer. By default microsoft/wavlm-base-plus-sv, and "
+            "resemblyzer where the hub cannot be asked.",
+            show_default=False,
+        ),
+    ] = None
+    device: Device = "cpu"
+    local_files_only: LocalFilesOnly = False
+
+    def load(self) -> Judges:
+        """Those that there are; what is missing is told on stderr."""
+        from semtok.evaluation import load_judges
+
+        judges = load_judges(
+            self.recognizer,
+            self.speaker_model,
+            language=self.language,
+            device=self.device,
+            dtype=self.recognizer_dtype,
+            local_files_only=self.local_files_only,
+        )
+        for line in judges.missing:
+            typer.echo(line, err=True)
+        return judges
 
 
 def parse_layers(text: str | None) -> tuple[int, ...] | None:

@@ -18,6 +18,7 @@ from semtok import __version__
 from semtok.evaluation.metrics import METRICS, Metric
 from semtok.evaluation.resynthesis import Resynthesis, Row
 from semtok.support.atomic import atomic_write
+from semtok.support.json import finite
 
 _PACKAGES = ("torch", "transformers", "pystoi", "pesq", "speechmos")
 
@@ -40,7 +41,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     markdown, data, plot = (folder / f"resynthesis.{suffix}" for suffix in ("md", "json", "png"))
     facts = _facts(result, checkpoint, command)
-    rows = [_finite(dataclasses.asdict(row)) for row in result.rows]
+    rows = [finite(dataclasses.asdict(row)) for row in result.rows]
     with atomic_write(markdown) as table, atomic_write(data) as numbers, atomic_write(plot) as picture:
         table.write_text(_markdown(result, facts, plot.name), encoding="utf-8")
         numbers.write_text(json.dumps(facts | {"rows": rows}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -88,19 +89,6 @@ def _cpu() -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: null."""
-
-    def finite(value: Any) -> Any:
-        if isinstance(value, dict):
-            return _finite(value)
-        if isinstance(value, tuple):
-            return [finite(entry) for entry in value]
-        return None if value is not None and value != value else value
-
-    return {name: finite(value) for name, value in row.items()}
 
 
 def _columns(result: Resynthesis) -> list[Metric]:

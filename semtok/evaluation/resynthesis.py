@@ -145,20 +145,31 @@ def evaluate_resynthesis(
 def _measure_clips(
     judges: Judges, clips: Sequence[Clip], outputs_of_clips: Iterable[dict[Subset, Waveform]], workers: int
 ) -> Iterator[_Measured]:
-    """Every clip, in order. Networks run here while other processes measure."""
+    """Every clip, in order. Networks run here while other processes measure, if there are to be several."""
+    judged = _judge_clips(judges, clips, outputs_of_clips)
+    if min(workers, len(clips)) == 1:
+        yield from (_measure(*of_clip) for of_clip in judged)
+        return
     # spawn, as forking a process with torch's threads can hang
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         pending: deque[Future[_Measured]] = deque()
-        for clip, outputs in zip(clips, outputs_of_clips, strict=True):
-            original = outputs[_ORIGINAL]
-            other_language = judges.recognizer.other_language(original) if judges.recognizer else None
-            judged = _judge(judges, "" if other_language else clip.label("text"), outputs, hear=other_language is None)
-            pending.append(pool.submit(_measure, outputs, judged, other_language))
+        for of_clip in judged:
+            pending.append(pool.submit(_measure, *of_clip))
             # bounds the audio that waits in memory
             if len(pending) > 2 * workers:
                 yield pending.popleft().result()
         yield from (future.result() for future in pending)
+
+
+def _judge_clips(
+    judges: Judges, clips: Sequence[Clip], outputs_of_clips: Iterable[dict[Subset, Waveform]]
+) -> Iterator[tuple[dict[Subset, Waveform], dict[Subset, dict[str, Any]], str | None]]:
+    """The outputs of each clip, what the judges make of them, and the language if it is another one."""
+    for clip, outputs in zip(clips, outputs_of_clips, strict=True):
+        other_language = judges.recognizer.other_language(outputs[_ORIGINAL]) if judges.recognizer else None
+        text = "" if other_language else clip.label("text")
+        yield outputs, _judge(judges, text, outputs, hear=other_language is None), other_language
 
 
 def _resynthesise(
@@ -167,11 +178,12 @@ def _resynthesise(
     """What each subset of the layers of each clip sounds like, and the original itself, all at 16 kHz."""
     import soxr
 
+    needed = tuple(layer for layer in vocoder.layers if any(layer in subset for subset in subsets))
     for _, waveform in speech.read(SAMPLE_RATE):
         if isinstance(waveform, AudioError):
             raise waveform
         original = waveform.numpy()
-        tokens = tokenizer.encode(original, sample_rate=SAMPLE_RATE, layers=vocoder.layers)
+        tokens = tokenizer.encode(original, sample_rate=SAMPLE_RATE, layers=needed)
         voice = vocoder.speaker(original, sample_rate=SAMPLE_RATE) if speaker else None
         outputs = {_ORIGINAL: original}
         for subset in subsets:

@@ -86,6 +86,15 @@ def plain(value: object) -> Any:
     raise TypeError(f"{value!r} has no form in JSON")
 
 
+def finite(value: Any) -> Any:
+    """The same for JSON, which has no NaN and no infinity: null; tuples become lists."""
+    if isinstance(value, dict):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _entries(content: bytes, where: str, error: type[SemtokError]) -> dict[str, Any]:
     value = parse_json(content, where, error)
     if not isinstance(value, dict):

@@ -79,15 +79,6 @@ class TableCache:
         return table
 
 
-def finite(value: Any) -> Any:
-    """The same for JSON, which has no NaN: null."""
-    if isinstance(value, dict):
-        return {name: finite(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
         return " ".join(map(str, value))
