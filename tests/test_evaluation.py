@@ -121,6 +121,7 @@ def test_every_metric_has_its_own_name_and_can_be_had():
     evidence = {
         **{name: np.ones(16000, np.float32) for name in ("reference", "output")},
         **{name: np.linspace(100, 200, 50) for name in ("reference_pitch", "pitch")},
+        "rating": 3.5,
         **{name: ["a"] for name in ("text", "words", "reference_words")},
         **{name: np.ones(1, np.float32) for name in ("voice", "reference_voice")},
     }

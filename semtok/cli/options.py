@@ -93,6 +93,16 @@ class JudgeOptions:
             show_default=False,
         ),
     ] = None
+    utmos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="utmos22_strong_step7459_v1.pt of github.com/tarepan/SpeechMOS, release v1.0.0 (MIT), for UTMOS.",
+            show_default=False,
+        ),
+    ] = None
     device: Device = "cpu"
     local_files_only: LocalFilesOnly = False
 
@@ -103,6 +113,7 @@ class JudgeOptions:
         judges = load_judges(
             self.recognizer,
             self.speaker_model,
+            utmos=self.utmos,
             language=self.language,
             device=self.device,
             dtype=self.recognizer_dtype,

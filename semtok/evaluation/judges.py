@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,6 +14,7 @@ from semtok.evaluation.metrics import check_extra
 from semtok.evaluation.models import is_hub_id
 from semtok.evaluation.recognizers import Recognizer, load_recognizer
 from semtok.evaluation.speakers import RESEMBLYZER, SpeakerModel, load_speaker_model
+from semtok.evaluation.utmos import Utmos, load_utmos
 
 RECOGNIZER = "openai/whisper-base"
 SPEAKER_MODEL = "microsoft/wavlm-base-plus-sv"
@@ -25,12 +27,13 @@ class Judges:
 
     recognizer: Recognizer | None = None
     speaker_model: SpeakerModel | None = None
+    utmos: Utmos | None = None
     missing: tuple[str, ...] = ()
 
     @property
     def names(self) -> dict[str, str]:
         """Those that are there, with their revisions."""
-        judges = {"recognizer": self.recognizer, "speaker model": self.speaker_model}
+        judges = {"recognizer": self.recognizer, "speaker model": self.speaker_model, "UTMOS": self.utmos}
         return {role: judge.name for role, judge in judges.items() if judge is not None}
 
 
@@ -38,21 +41,23 @@ def load_judges(
     recognizer: str = RECOGNIZER,
     speaker_model: str | None = None,
     *,
+    utmos: str | os.PathLike[str] | None = None,
     language: str = "en",
     device: str | torch.device = "cpu",
     dtype: torch.dtype | str | None = None,
     local_files_only: bool = False,
 ) -> Judges:
-    """Loads both; one that the hub does not give is missing, one in a folder has to be whole.
+    """Loads them; one that the hub does not give is missing, one in a folder has to be whole.
 
     Args:
         recognizer: of `load_recognizer`, as `language` and `dtype`.
         speaker_model: of `load_speaker_model`; by default microsoft/wavlm-base-plus-sv, without the hub resemblyzer.
+        utmos: file of `load_utmos`; none by default, which leaves this metric out.
         device: where they run.
         local_files_only: never ask the hub.
 
     Raises:
-        CheckpointError: a folder that lacks files, or holds something else.
+        CheckpointError: a folder that lacks files, or holds something else; a file that is not of UTMOS.
         SemtokError: a language that the recognizer does not know; the extra `eval` is not installed.
     """
     check_extra()
@@ -84,4 +89,5 @@ def load_judges(
     )
     if voice is None and speaker_model is None:
         voice = load_speaker_model(RESEMBLYZER)
-    return Judges(listener, voice, tuple(missing))
+    rating = None if utmos is None else load_utmos(utmos, device=device)
+    return Judges(listener, voice, rating, tuple(missing))

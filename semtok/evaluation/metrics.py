@@ -122,6 +122,11 @@ def dnsmos(output: Waveform) -> float:
     return float(model.run(output.clip(-1, 1), SAMPLE_RATE)["ovrl_mos"])
 
 
+def utmos(rating: float) -> float:
+    """Naturalness as a listener would rate it, 1 to 5, higher is better: that of `semtok.evaluation.utmos`."""
+    return rating
+
+
 def speaker_similarity(reference_voice: Voice, voice: Voice) -> float:
     """Cosine between two speaker embeddings [dim] of unit length, -1 to 1, higher is better; NaN if one is NaN."""
     return float(np.dot(reference_voice, voice))
@@ -162,9 +167,9 @@ class Metric:
         title: its heading.
         better: "higher" or "lower".
         needs: what `function` takes, in this order, of "reference" and "output", waveforms; "reference_pitch" and
-            "pitch", of `track_pitch`, equally long; "reference_voice" and "voice", speaker embeddings; "text", the
-            words of the text, "reference_words" and "words", those that the recognizer heard. Left out where one of
-            them is not there.
+            "pitch", of `track_pitch`, equally long; "rating", of UTMOS; "reference_voice" and "voice", speaker
+            embeddings; "text", the words of the text, "reference_words" and "words", those that the recognizer heard.
+            Left out where one of them is not there.
         function: gives a float, of which the report has the mean over clips, or `WordErrors`, which it adds up.
         decimals: that are shown.
         unit: "" or "%", which shows a hundred times the score.
@@ -209,6 +214,7 @@ METRICS = (
     Metric("f0_correlation", "F0 correlation", "higher", ("reference_pitch", "pitch"), f0_correlation),
     Metric("voicing_error", "voicing error", "lower", ("reference_pitch", "pitch"), voicing_error, 1, "%"),
     Metric("dnsmos", "DNSMOS", "higher", ("output",), dnsmos, decimals=2),
+    Metric("utmos", "UTMOS", "higher", ("rating",), utmos, decimals=2),
     Metric("speaker_similarity", "speaker similarity", "higher", ("reference_voice", "voice"), speaker_similarity),
     Metric("wer", "WER", "lower", ("text", "words"), word_errors, decimals=1, unit="%"),
     Metric("dwer", "dWER", "lower", ("reference_words", "words"), word_errors, decimals=1, unit="%"),

@@ -202,6 +202,9 @@ def _judge(
         expected = judges.recognizer.words(text)
         for subset, spoken in zip(outputs, words, strict=True):
             judged[subset] |= {"words": spoken, "reference_words": words[0]} | ({"text": expected} if expected else {})
+    if judges.utmos is not None:
+        for subset, waveform in outputs.items():
+            judged[subset]["rating"] = judges.utmos.rate(waveform)
     if judges.speaker_model is not None:
         voices = [judges.speaker_model.embed(waveform) for waveform in outputs.values()]
         for subset, voice in zip(outputs, voices, strict=True):

@@ -131,9 +131,9 @@ def phone_information(frames: CodedFrames, tiers: Tiers, clips: int) -> dict[str
         counts = contingency(labels.labels, codes, len(labels.names), int(codes.max()) + 1)
         of_label, of_code = counts.sum(axis=1)[labels.labels], counts.sum(axis=0)[codes]
         total = len(codes)
-        told = np.log2(counts[labels.labels, codes] * total / (of_label * of_code))
+        gains = np.log2(counts[labels.labels, codes] * total / (of_label * of_code))
         values, entropies = np.zeros(frames.codes.shape[1]), np.zeros(frames.codes.shape[1])
-        values[labels.frames], entropies[labels.frames] = told, np.log2(total / of_label)
+        values[labels.frames], entropies[labels.frames] = gains, np.log2(total / of_label)
         aligned = np.isin(frames.clips, frames.clip_of[labels.frames])
         figures[name] = _ratio(_by_clip(frames, values)[aligned], _by_clip(frames, entropies)[aligned], name)
     return figures

@@ -29,6 +29,7 @@ from semtok.errors import SemtokError
 from semtok.evaluation import METRICS, Judges, Resynthesis, evaluate_resynthesis
 from semtok.evaluation.metrics import Metric, check_extra
 from semtok.evaluation.resynthesis import Row
+from semtok.evaluation.utmos import UTMOS_WEIGHTS
 from semtok.speech.reading import Speech
 from semtok.support.intervals import Interval
 
@@ -249,6 +250,8 @@ def _reasons(judges: Judges) -> Iterator[tuple[str, str]]:
     if judges.recognizer is None:
         yield from dict.fromkeys(("words", "reference_words"), "there is no recognizer").items()
     yield "text", "the clips have no text, or in another language than the recognizer's"
+    if judges.utmos is None:
+        yield "rating", f"give {UTMOS_WEIGHTS} of github.com/tarepan/SpeechMOS (MIT) by --utmos"
     if judges.speaker_model is None:
         yield "voice", "there is no speaker model"
 
