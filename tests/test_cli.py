@@ -409,7 +409,8 @@ def test_evaluate_measures_the_subsets_asked_for(run, checkpoint, speech, tmp_pa
     arguments = ("evaluate", "resynthesis", "--checkpoint", checkpoint, "--audio", speech, "-o", tmp_path / "out")
     code, out, err = run(*arguments, "--layers", "1", "--layers", "1,3", "--recognizer", "me/mine", "--language", "de")
     assert (code, err) == (0, "No WER: get it there\n")
-    load.assert_called_once_with("me/mine", None, language="de", device="cpu", dtype="float32", local_files_only=False)
+    where = {"device": "cpu", "dtype": "float32", "local_files_only": False}
+    load.assert_called_once_with("me/mine", None, utmos=None, language="de", **where)
     assert measure.call_args.kwargs["judges"] is load.return_value
     tokenizer, vocoder, audio = measure.call_args.args
     assert tokenizer.fingerprint == vocoder.fingerprint

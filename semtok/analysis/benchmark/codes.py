@@ -135,7 +135,7 @@ def phone_information(frames: CodedFrames, tiers: Tiers, clips: int) -> dict[str
         values, entropies = np.zeros(frames.codes.shape[1]), np.zeros(frames.codes.shape[1])
         values[labels.frames], entropies[labels.frames] = gains, np.log2(total / of_label)
         aligned = np.isin(frames.clips, frames.clip_of[labels.frames])
-        figures[name] = _ratio(_by_clip(frames, values)[aligned], _by_clip(frames, entropies)[aligned], name)
+        figures[name] = _ratio(_by_clip(frames, values)[aligned], _by_clip(frames, entropies)[aligned], f"row {name}")
     return figures
 
 
