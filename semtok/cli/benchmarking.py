@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from semtok.cli.options import JudgeOptions, Speech, check_device, with_options
+from semtok.cli.options import Changes, JudgeOptions, OptionalSpeech, check_device, with_options
 from semtok.errors import needs_extra
 
 
@@ -24,8 +25,8 @@ def benchmark(
             "or of DAC, EnCodec, Mimi and X-codec, as kyutai/mimi or kyutai/mimi:8 (codebooks).",
         ),
     ],
-    audio: Speech,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="REPORT", help="Folder for the page.")],
+    audio: OptionalSpeech = None,
     alignments: Annotated[
         Path | None,
         typer.Option(
@@ -36,17 +37,41 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
+    tasks: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="CONFIG",
+            exists=True,
+            dir_okay=False,
+            help="Config of `semtok train` of a task, whose head is trained on each tokenizer; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    changes: Changes = None,
 ) -> None:
     """One page: bitrate, what comes back, what the tokens say of phones, how they keep in noise, and speed.
 
+    All that is measured on --audio; with --tasks also the errors of models that learn from the tokens, or these alone.
     Every figure has its interval by bootstrap over clips, and what was not measured its reason. A codec without a
     number of codebooks takes as many as come nearest to the bitrate of the first NAME. CSV and JSON lie beside it.
     """
+    if audio is None and not tasks:
+        raise typer.BadParameter("give --audio, --tasks or both", param_hint="--audio")
+    if audio is None and alignments is not None:
+        raise typer.BadParameter("they are of the clips of --audio, which is not given", param_hint="--alignments")
     with needs_extra("eval"):
-        from semtok.analysis.benchmark import open_subjects, run_benchmark, write_benchmark
+        from semtok.analysis.benchmark import Benchmark, open_subjects, run_benchmark, write_benchmark
 
         check_device(judging.device)
         subjects = open_subjects(names, device=judging.device, local_files_only=judging.local_files_only)
-        result = run_benchmark(subjects, audio, alignments=alignments, judges=judging.load())
+        results = []
+        if tasks:
+            with needs_extra("train"):
+                from semtok.analysis.benchmark.tasks import run_tasks
+
+                results.append(run_tasks(subjects, tasks, output / "heads", changes=changes or []))
+        if audio is not None:
+            results.insert(0, run_benchmark(subjects, audio, alignments=alignments, judges=judging.load()))
+        result = reduce(Benchmark.joined, results)
         page, *others = write_benchmark(result, output, command=shlex.join(["semtok", *sys.argv[1:]]))
     typer.echo(f"written: {page}, and beside it {', '.join(path.name for path in others)}")

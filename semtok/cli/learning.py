@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from semtok.cli.options import (
+    Changes,
     Checkpoint,
     Device,
     JudgeOptions,
@@ -47,15 +48,6 @@ train = typer.Typer(
 evaluate = typer.Typer(no_args_is_help=True, help="Measure quality. Needs the extra semtok[eval].")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", exists=True, dir_okay=False, help="YAML file.")]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change an entry of the config, steps=100 or generator.istft.width=64; may be repeated.",
-        show_default=False,
-    ),
-]
 
 
 def _train_command(step: str) -> Callable[..., None]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from semtok.vocoder import Vocoder
 
 
-def _check_speech(source: str) -> str:
-    if "://" not in source and not source.startswith("hub:") and not Path(source).exists():
+def _check_speech(source: str | None) -> str | None:
+    if source is not None and "://" not in source and not source.startswith("hub:") and not Path(source).exists():
         raise typer.BadParameter(f"path {source!r} does not exist")
     return source
 
@@ -59,12 +59,21 @@ LocalFilesOnly = Annotated[
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Keep outputs that are there: goes on after a stop.")
 ]
-Speech = Annotated[
-    str,
+_SPEECH = typer.Option(
+    metavar="IN",
+    callback=_check_speech,
+    help="Folder, manifest (csv, jsonl, parquet), tars, Lhotse's cuts or Shar, or hub:OWNER/NAME?split=...",
+    show_default=False,
+)
+Speech = Annotated[str, _SPEECH]
+OptionalSpeech = Annotated[str | None, _SPEECH]
+Changes = Annotated[
+    list[str] | None,
     typer.Option(
-        metavar="IN",
-        callback=_check_speech,
-        help="Folder, manifest (csv, jsonl, parquet), tars, Lhotse's cuts or Shar, or hub:OWNER/NAME?split=...",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change an entry of the config, steps=100 or generator.istft.width=64; may be repeated.",
+        show_default=False,
     ),
 ]
 Speaker = Annotated[

@@ -82,17 +82,26 @@ def load_config(path: str | Path, kind: type[Config], changes: Sequence[str] = (
         ConfigError: if the file is missing or not YAML, has unknown, missing or ill-typed entries, or a change is no
             such pair.
     """
+    entries = _in_sections(read_yaml(path), kind)
+    for change in changes:
+        apply_change(change, entries)
+        entries = _in_sections(entries, kind)
+    return read_config(entries, kind, str(path) if not changes else f"{path} with --set {' '.join(changes)}")
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The entries of a YAML file, whatever they are.
+
+    Raises:
+        ConfigError: the file is missing or not YAML.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except FileNotFoundError as error:
         raise ConfigError(f"there is no config file {path} (looked from {Path.cwd()})") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no text in UTF-8: {error}") from error
-    entries = _in_sections(parse_yaml(text, str(path)), kind)
-    for change in changes:
-        apply_change(change, entries)
-        entries = _in_sections(entries, kind)
-    return read_config(entries, kind, str(path) if not changes else f"{path} with --set {' '.join(changes)}")
+    return parse_yaml(text, str(path))
 
 
 def _in_sections(entries: Any, kind: type[Config]) -> Any:

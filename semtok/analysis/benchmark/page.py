@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from semtok.analysis.benchmark.codes import Figure
-from semtok.analysis.benchmark.run import MEASURES, Benchmark, Entry, Measure
+from semtok.analysis.benchmark.results import Benchmark, Entry, Measure
 from semtok.evaluation.published import Published, read_published
 from semtok.evaluation.report import provenance
 from semtok.support.atomic import atomic_write
@@ -29,7 +29,7 @@ def write_benchmark(result: Benchmark, folder: str | os.PathLike[str], *, comman
     """Writes the page and its numbers into a folder, made if it is not there; each appears whole.
 
     Args:
-        result: of `run_benchmark`.
+        result: of `run_benchmark`, `run_tasks`, or of both, joined.
         folder: where to; an older benchmark in it is replaced.
         command: the command line that gives it again.
 
@@ -55,7 +55,7 @@ def write_benchmark(result: Benchmark, folder: str | os.PathLike[str], *, comman
         facts=facts,
         entries=result.entries,
         sections=_sections(result),
-        reasons=_reasons(result.entries),
+        reasons=_reasons(result),
         notes=result.notes,
         details=_details(result.entries),
         published=[_published(title, list(rows)) for title, rows in groupby(published, attrgetter("group"))],
@@ -75,7 +75,9 @@ def write_benchmark(result: Benchmark, folder: str | os.PathLike[str], *, comman
 
 def _sections(result: Benchmark) -> list[dict[str, Any]]:
     """Rows of cells, by section; rows that nothing is known of are left out of them."""
-    measured = [measure for measure in MEASURES if any(measure.name in entry.figures for entry in result.entries)]
+    measured = [
+        measure for measure in result.measures if any(measure.name in entry.figures for entry in result.entries)
+    ]
     return [
         {"title": title, "rows": [_row(measure, result) for measure in rows]}
         for title, rows in groupby(measured, attrgetter("section"))
@@ -114,9 +116,9 @@ def _cell(measure: Measure, figure: Figure | None, low: float, high: float) -> d
     }
 
 
-def _reasons(entries: Sequence[Entry]) -> list[dict[str, str]]:
+def _reasons(result: Benchmark) -> list[dict[str, str]]:
     """What was not measured of which tokenizers, and why, those of one reason together."""
-    titles = {measure.name: measure.title for measure in MEASURES}
+    entries, titles = result.entries, {measure.name: measure.title for measure in result.measures}
     missing: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         for name, reason in entry.missing.items():
@@ -167,7 +169,7 @@ def _write_csv(result: Benchmark, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["tokenizer", "measure", "value", "low", "high", "clips", "of", "missing"])
-        for measure in MEASURES:
+        for measure in result.measures:
             for entry in result.entries:
                 figure, reason = entry.figures.get(measure.name), entry.missing.get(measure.name, "")
                 numbers = [figure.value, *figure.interval] if figure else [math.nan] * 3

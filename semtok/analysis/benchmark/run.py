@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from semtok.analysis.benchmark.codes import (
     phone_errors,
     phone_information,
 )
+from semtok.analysis.benchmark.results import Benchmark, Entry, Measure
 from semtok.analysis.benchmark.subjects import Subject
 from semtok.analysis.clips import Tiers, read_excerpts, read_tiers
 from semtok.analysis.frames import CodedFrames
@@ -32,39 +31,6 @@ from semtok.evaluation.resynthesis import Row
 from semtok.evaluation.utmos import UTMOS_WEIGHTS
 from semtok.speech.reading import Speech
 from semtok.support.intervals import Interval
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A row of the page.
-
-    Args:
-        name: key of its figures.
-        title: its heading.
-        section: under which it stands.
-        better: "higher" or "lower"; "" where neither is.
-        decimals: that are shown.
-        unit: "" or "%", which shows a hundred times the figure; or what it is a thousand times less of, "kbit/s".
-    """
-
-    name: str
-    title: str
-    section: str
-    better: Literal["higher", "lower", ""]
-    decimals: int = 3
-    unit: str = ""
-
-    @property
-    def heading(self) -> str:
-        """Title, unit and an arrow that points to the better end."""
-        arrow = {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
-        return f"{self.title}{f', {self.unit}' if self.unit else ''}{arrow}"
-
-    def shown(self, value: float) -> str:
-        """The value in its unit; a dash for NaN."""
-        scale = {"%": 100.0, "kbit/s": 0.001}.get(self.unit, 1.0)
-        return "–" if math.isnan(value) else f"{value * scale:.{self.decimals}f}"
-
 
 RATE, SPEECH, PHONES, STABILITY, SPEED = (
     "What it costs",
@@ -92,46 +58,6 @@ MEASURES = (
     Measure("decoding_speed", "decoding, x real time", SPEED, "higher", 1),
 )
 """Every row of the page, in order."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What was measured of one tokenizer.
-
-    Args:
-        name: as it was asked for.
-        title: with its layers or codebooks.
-        facts: of it, for the page: frames and tokens a second, codebook sizes, fingerprint.
-        figures: by name of the measure.
-        missing: by name of the measure, why it was not measured.
-        details: figures behind the best ones: PNMI by row, ABX by layer.
-    """
-
-    name: str
-    title: str
-    facts: dict[str, str]
-    figures: dict[str, Figure] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-    details: dict[str, dict[str, Figure]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """The result of `run_benchmark`: an entry for each tokenizer, on `seconds` of audio in `clips`.
-
-    `recordings` are the figures of the recordings themselves, of the measures that need no reference; `judges` are
-    names by role, `notes` say what holds for all.
-    """
-
-    entries: tuple[Entry, ...]
-    recordings: dict[str, Figure]
-    clips: int
-    seconds: float
-    judges: dict[str, str]
-    notes: tuple[str, ...]
-
-
-Missing: TypeAlias = dict[str, str]
 
 
 def run_benchmark(
@@ -162,7 +88,7 @@ def run_benchmark(
     entries, recordings, seconds = [], dict[str, Figure](), 0.0
     notes = list(judges.missing)
     for subject in subjects:
-        entry = Entry(subject.name, subject.title, _facts(subject))
+        entry = Entry(subject.name, subject.title, subject.facts)
         frames, entry.figures["encoding_speed"] = encode_clips(subject, speech)
         seconds = float(frames.lengths.sum()) / frames.frame_rate
         notes += [f"Not encoded by {subject.title}: {reason}" for reason in frames.left_out]
@@ -175,20 +101,8 @@ def run_benchmark(
         entries.append(entry)
     if len(speech) < 2:
         notes.append("One clip alone: there are no intervals, and figures of other speech will differ.")
-    return Benchmark(tuple(entries), recordings, len(speech), seconds, judges.names, tuple(dict.fromkeys(notes)))
-
-
-def _facts(subject: Subject) -> dict[str, str]:
-    tokenizer = subject.tokenizer
-    sizes = tokenizer.codebooks.sizes
-    rows = len(sizes)
-    return {
-        "frames a second": f"{tokenizer.frame_rate:g}",
-        "tokens a second": f"{tokenizer.frame_rate * rows:g}",
-        "codebooks": f"{rows} of {sizes[0]}" if len(set(sizes)) == 1 else ", ".join(map(str, sizes)),
-        "sample rate": f"{tokenizer.sample_rate} Hz",
-        "fingerprint": tokenizer.fingerprint,
-    }
+    together = tuple(dict.fromkeys(notes))
+    return Benchmark(MEASURES, tuple(entries), recordings, len(speech), seconds, judges.names, together)
 
 
 def _measure_codes(entry: Entry, subject: Subject, frames: CodedFrames, speech: Speech, tiers: Tiers) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ class Subject:
         no_vocoder: why there is none.
         times: of so many frames, the centre of each, in seconds.
         embed: a layer and codes [stages, frames] of it -> what they stand for, [frames, dim].
+        checkpoint: of semtok, as `Tokenizer.from_pretrained` has it; None of a codec of others.
+        load: the tokenizer of that with all of its layers, whichever are measured.
     """
 
     name: str
@@ -43,11 +46,26 @@ class Subject:
     no_vocoder: str
     times: Callable[[int], Seconds]
     embed: Callable[[int, Integers], npt.NDArray[np.float32]]
+    checkpoint: str | None = None
+    load: Callable[[], Tokenizer] | None = None
 
     @property
     def bitrate(self) -> float:
         """Bit/s of plain codes."""
         return self.tokenizer.frame_rate * self.tokenizer.codebooks.bits
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the head of a page says of it."""
+        tokenizer, sizes = self.tokenizer, self.tokenizer.codebooks.sizes
+        rows = len(sizes)
+        return {
+            "frames a second": f"{tokenizer.frame_rate:g}",
+            "tokens a second": f"{tokenizer.frame_rate * rows:g}",
+            "codebooks": f"{rows} of {sizes[0]}" if len(set(sizes)) == 1 else ", ".join(map(str, sizes)),
+            "sample rate": f"{tokenizer.sample_rate} Hz",
+            "fingerprint": tokenizer.fingerprint,
+        }
 
 
 def open_subjects(names: Sequence[str], *, device: str = "cpu", local_files_only: bool = False) -> list[Subject]:
@@ -142,7 +160,8 @@ def _of_layers(
         return points
 
     title = f"{_short(checkpoint)}, layer{'s' * (len(tokenizer.layers) > 1)} {', '.join(map(str, tokenizer.layers))}"
-    return Subject(name, title, tokenizer, vocoder, no_vocoder, times, embed)
+    load = partial(Tokenizer.from_pretrained, source, **where)
+    return Subject(name, title, tokenizer, vocoder, no_vocoder, times, embed, source, load)
 
 
 def _short(checkpoint: str) -> str:
