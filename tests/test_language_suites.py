@@ -196,6 +196,27 @@ def test_the_command_reports_with_published_figures_beside(run, model_folder, tm
     assert "slamkit" in out and "salmon" in out
 
 
+def test_a_benchmark_has_the_accuracies_of_the_tokenizer_of_the_model(run, model_folder, istft_folder, tmp_path):
+    suite = tmp_path / "suite"
+    suite.mkdir()
+    wav = load_audio(CLIPS[0])
+    for number in range(4):
+        save_audio(suite / f"{number}_x.wav", wav[4000 * number :][:8000])
+    options = ["--suite", suite, "--language-model", model_folder, "-o", tmp_path / "report"]
+    code, _, err = run("benchmark", istft_folder, f"{istft_folder}:4", *options)
+    assert code == 0, err
+    whole, alone = json.loads((tmp_path / "report" / "benchmark.json").read_text(encoding="utf-8"))["entries"]
+    (expected,) = evaluate_language(SpeechLanguageModel.from_pretrained(model_folder), read_suite(suite)).values()
+    assert alone["figures"].keys() == whole["missing"].keys() == {"suite, by token", "suite, by second"}
+    assert alone["figures"]["suite, by token"]["value"] == expected.by_token and not alone["missing"]
+    assert alone["figures"]["suite, by second"]["clips"] == expected.items == 2
+    assert "no language model given is of its tokens and layers" in whole["missing"]["suite, by token"]
+    code, _, err = run("benchmark", istft_folder, *options)
+    assert code == 1 and "no language model is of these tokenizers and layers" in err and "layers 4 of" in err
+    code, _, err = run("benchmark", istft_folder, *options[:2], "-o", tmp_path / "none")
+    assert code == 2 and "need each other" in err
+
+
 def test_a_recording_that_cannot_be_read_is_an_error(model_folder, tmp_path):
     touch(tmp_path, "0_correct.wav", "0_incorrect.wav")
     with pytest.raises(AudioError):

@@ -48,15 +48,37 @@ def benchmark(
         ),
     ] = None,
     changes: Changes = None,
+    suite: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Pairs of recordings, as of `semtok evaluate language`, for --language-model.",
+            show_default=False,
+        ),
+    ] = None,
+    language_models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--language-model",
+            metavar="MODEL",
+            help="Folder or hub id of one on tokens of a NAME and its layers, for --suite; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """One page: bitrate, what comes back, what the tokens say of phones, how they keep in noise, and speed.
 
-    All that is measured on --audio; with --tasks also the errors of models that learn from the tokens, or these alone.
+    All that is measured on --audio, the errors of models that learn --tasks from the tokens, and which recordings of a
+    --suite language models of them find likelier: what is given, one of the three at least.
     Every figure has its interval by bootstrap over clips, and what was not measured its reason. A codec without a
     number of codebooks takes as many as come nearest to the bitrate of the first NAME. CSV and JSON lie beside it.
     """
-    if audio is None and not tasks:
-        raise typer.BadParameter("give --audio, --tasks or both", param_hint="--audio")
+    if audio is None and not tasks and suite is None:
+        raise typer.BadParameter("give --audio, --tasks, --suite, or several of them", param_hint="--audio")
+    if (suite is None) != (not language_models):
+        raise typer.BadParameter("a suite and a language model need each other", param_hint="--suite")
     if audio is None and alignments is not None:
         raise typer.BadParameter("they are of the clips of --audio, which is not given", param_hint="--alignments")
     with needs_extra("eval"):
@@ -65,6 +87,17 @@ def benchmark(
         check_device(judging.device)
         subjects = open_subjects(names, device=judging.device, local_files_only=judging.local_files_only)
         results = []
+        if suite is not None:
+            from semtok.analysis.benchmark.language import run_suite
+            from semtok.language.model import SpeechLanguageModel
+
+            models = {
+                name: SpeechLanguageModel.from_pretrained(
+                    name, device=judging.device, local_files_only=judging.local_files_only
+                )
+                for name in language_models or []
+            }
+            results.append(run_suite(subjects, suite, models))
         if tasks:
             with needs_extra("train"):
                 from semtok.analysis.benchmark.tasks import run_tasks

@@ -29,7 +29,7 @@ def write_benchmark(result: Benchmark, folder: str | os.PathLike[str], *, comman
     """Writes the page and its numbers into a folder, made if it is not there; each appears whole.
 
     Args:
-        result: of `run_benchmark`, `run_tasks`, or of both, joined.
+        result: of `run_benchmark`, `run_tasks` or `run_suite`, or of several, joined.
         folder: where to; an older benchmark in it is replaced.
         command: the command line that gives it again.
 

@@ -64,13 +64,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The result of `run_benchmark` or `run_tasks`: an entry for each tokenizer, with each of `measures` or why not.
+    """What was measured of tokenizers by `run_benchmark`, `run_tasks` or `run_suite`: each measure, or why not.
 
     Args:
         measures: the rows, in order.
         entries: the columns.
         recordings: figures of the recordings themselves, of the measures that need no reference.
-        clips: how many were encoded and decoded, `seconds` of audio; 0 of tasks alone, whose figures have their own.
+        clips: how many were encoded and decoded, `seconds` of audio; tasks and suites have none of these.
         judges: names by role.
         notes: what holds for all.
     """
