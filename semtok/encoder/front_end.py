@@ -103,14 +103,14 @@ class FrontEnd(nn.Module):
 
 def _normalised(waveforms: Tensor, lengths: Sequence[int], statistics: Sequence[Statistics]) -> Tensor:
     """Waveforms [batch, samples], normalised where the statistics have a mean and a deviation, 0 past each length."""
-    inputs = torch.zeros_like(waveforms)
-    for row, waveform, length, known in zip(inputs, waveforms, lengths, statistics, strict=True):
+    inputs = []
+    for waveform, length, known in zip(waveforms, lengths, statistics, strict=True):
         clip = waveform[:length]
         if known.mean is not None and known.deviation is not None:
             # Rounded before they reach the device, which may have no float64.
             clip = (clip - known.mean.float().to(clip.device)) / known.deviation.float().to(clip.device)
-        row[:length] = clip
-    return inputs
+        inputs.append(nn.functional.pad(clip, (0, len(waveform) - length)))
+    return torch.stack(inputs)
 
 
 def _group_norm(hidden: Tensor, norm: nn.GroupNorm, statistics: Sequence[Statistics]) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -148,27 +147,28 @@ class Shares(nn.Module):
 
 def frozen_features(encoder: Encoder, layers: Sequence[int]) -> Callable[[Tensor], list[Tensor]]:
     """Waveforms [batch, samples] -> features [batch, frames, dim] of some layers of an encoder, with the gradient of
-    the waveforms, which `Encoder` itself does not give.
+    the waveforms, which `Encoder` itself does not give; the statistics that it normalises by count as constants.
 
     Raises:
-        ConfigError: the encoder lacks a layer, or takes something else than waveforms.
+        ConfigError: the encoder lacks a layer.
     """
     if wrong := [layer for layer in layers if not 1 <= layer <= encoder.num_layers]:
         raise ConfigError(f"feature_layers must be in 1 ... {encoder.num_layers}, as the encoder has them, got {wrong}")
-    if not hasattr(encoder.model, "feature_extractor"):
-        raise ConfigError(
-            f"feature_layers need an encoder of waveforms; {encoder.model.config.model_type} takes mel bands: leave "
-            "them out"
-        )
-    model: Any = copy.deepcopy(encoder.model)
-    model.encoder.layers = model.encoder.layers[: max(layers)]
+    model = copy.deepcopy(encoder.model)
 
     def features(waveforms: Tensor) -> list[Tensor]:
-        if encoder.normalize:
-            mean = waveforms.mean(1, keepdim=True)
-            deviation = (waveforms.var(1, keepdim=True, unbiased=False) + encoder.normalize_epsilon).sqrt()
-            waveforms = (waveforms - mean) / deviation
-        states = model(waveforms, output_hidden_states=True).hidden_states
+        samples = waveforms.shape[1]
+        valid = torch.ones(len(waveforms), encoder.frame_count(samples), dtype=torch.bool, device=waveforms.device)
+        # Not by `Encoder.statistics`: tensors of inference mode have no place in a gradient.
+        statistics = []
+        for waveform in waveforms.detach():
+            running = encoder.running_statistics()
+            running.add(waveform)
+            statistics.append(running.current())
+        states = [model.embed(waveforms, [samples] * len(waveforms), valid, statistics)]
+        terms = model.attention_terms(valid.shape[1], None)
+        for layer in model.encoder.layers[: max(layers)]:
+            states.append(layer(states[-1], *terms))
         return [states[layer] for layer in layers]
 
     return features
