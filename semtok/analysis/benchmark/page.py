@@ -88,7 +88,8 @@ def _row(measure: Measure, result: Benchmark) -> dict[str, Any]:
     figures = [entry.figures.get(measure.name) for entry in result.entries]
     recordings = result.recordings.get(measure.name)
     bounds = [bound for figure in (*figures, recordings) if figure for bound in _bounds(figure)]
-    low, high = min(bounds), max(bounds)
+    # From 0, so that a difference looks as small as it is.
+    low, high = min(0.0, *bounds), max(0.0, *bounds)
     return {
         "heading": measure.heading,
         "cells": [_cell(measure, figure, low, high) for figure in figures],
