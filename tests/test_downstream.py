@@ -290,6 +290,11 @@ def test_closed_gates_have_shares(tokenizer):
     assert fused.abs().max() < 1e-3 and shares.isfinite().all()
 
 
+def test_a_config_from_before_there_was_a_choice_is_one_of_attention():
+    assert FrontConfig(dim=8, attention_dim=4) == FrontConfig(dim=8, fusion="attention", attention_dim=4)
+    assert FrontConfig(dim=8) == FrontConfig(dim=8, fusion="concatenate")
+
+
 @pytest.mark.parametrize(
     "entries, message",
     [

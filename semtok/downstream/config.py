@@ -22,7 +22,8 @@ class FrontConfig:
         dim: of that vector, and of the embeddings of each layer.
         fusion: "concatenate" is a linear map of the embeddings of all layers beside each other, the best on most tasks;
             "attention" the layer selector, whose weights compete; "gates" weighs each layer by a sigmoid of its own
-            score; "uniform" is their mean, a baseline.
+            score; "uniform" is their mean, a baseline. By default "attention" if there is an attention_dim, as in
+            configs from before there was a choice, and else "concatenate".
         attention_dim: hidden size of the score, for "attention" and "gates".
         floor: share of each frame that "attention" leaves to the mean of the layers, so that none is lost.
         rank: of the map of "concatenate", fewer numbers to learn; by default it is a full one.
@@ -32,7 +33,7 @@ class FrontConfig:
     """
 
     dim: int
-    fusion: str = "concatenate"
+    fusion: str | None = None
     attention_dim: int | None = None
     floor: float = 0.0
     rank: int | None = None
@@ -41,6 +42,8 @@ class FrontConfig:
 
     def __post_init__(self) -> None:
         check_sizes(self, "dim", "attention_dim", "rank", "feature_dim")
+        if self.fusion is None:
+            object.__setattr__(self, "fusion", "concatenate" if self.attention_dim is None else "attention")
         if self.fusion not in get_args(Fusion):
             raise ConfigError(f"fusion must be one of {', '.join(get_args(Fusion))}, got {self.fusion!r}")
         if (self.fusion in _SCORED) != (self.attention_dim is not None):
