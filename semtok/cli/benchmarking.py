@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from semtok.cli.options import Changes, JudgeOptions, OptionalSpeech, check_device, with_options
+from semtok.cli.options import Alignments, Changes, JudgeOptions, OptionalSpeech, check_device, with_options
 from semtok.errors import needs_extra
 
 
@@ -27,16 +27,7 @@ def benchmark(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="REPORT", help="Folder for the page.")],
     audio: OptionalSpeech = None,
-    alignments: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help='JSON lines {"path", "phones": [[name, start, duration], ...]}, in seconds, for PNMI and ABX.',
-            show_default=False,
-        ),
-    ] = None,
+    alignments: Alignments = None,
     tasks: Annotated[
         list[Path] | None,
         typer.Option(

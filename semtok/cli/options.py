@@ -67,6 +67,16 @@ _SPEECH = typer.Option(
 )
 Speech = Annotated[str, _SPEECH]
 OptionalSpeech = Annotated[str | None, _SPEECH]
+Alignments = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help='JSON lines {"path", "phones": [[name, start, duration], ...]}, in seconds; "words" likewise.',
+        show_default=False,
+    ),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semtok.cli.options import (
+    Alignments,
     Device,
     Layers,
     LocalFilesOnly,
@@ -43,16 +44,7 @@ class Subject:
         typer.Argument(metavar="CHECKPOINT", help="Tokenizer or encoder: bundled name, folder, or hub id owner/name."),
     ]
     audio: Speech
-    alignments: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help='JSON lines {"path", "phones": [[name, start, duration], ...]}, in seconds; "words" likewise.',
-            show_default=False,
-        ),
-    ] = None
+    alignments: Alignments = None
     codebook_sizes: Annotated[
         str | None,
         typer.Option(
