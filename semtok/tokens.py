@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.editions import with_edition
 from semtok.errors import ConfigError, TokensError
 from semtok.support.atomic import atomic_write
 from semtok.support.json import parse_json
@@ -312,7 +313,8 @@ def take_tokens(
         raise TokensError(f"expected Tokens as Tokenizer.encode gives them, got {type(tokens).__name__}")
     if tokens.fingerprint != fingerprint:
         raise TokensError(
-            f"these tokens are of tokenizer {tokens.fingerprint}, {owner} takes those of {fingerprint}: "
+            f"these tokens are of tokenizer {with_edition(tokens.fingerprint)}, {owner} takes those of "
+            f"{with_edition(fingerprint)}: "
             "encode and decode with the same checkpoint"
         )
     if layers is not None:

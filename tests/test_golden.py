@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import ROOT, TESTS
+from helpers import ROOT, TESTS, changed_tokens, refuses
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.downstream import TextToSpeech
+from semtok.errors import TokensError
 
 GOLDEN = TESTS / "golden"
 CLIPS = {
@@ -81,3 +82,9 @@ def test_tiny_tts_speaks_the_golden_tokens(run, tmp_path):
     assert len(spoken) == len(golden_waveform("tiny-tts"))
     if not differs.any():
         torch.testing.assert_close(spoken, golden_waveform("tiny-tts"), atol=1e-4, rtol=0)
+
+
+def test_tokens_of_an_older_edition_are_refused_by_name():
+    older = changed_tokens(Tokens.load(GOLDEN / "speech.safetensors"), fingerprint="cc52e70fdeb35925")
+    with refuses(TokensError, "cc52e70fdeb35925 (the second edition of tiny)", "takes those of", "edition of tiny)"):
+        Vocoder.from_pretrained("tiny").decode(older)

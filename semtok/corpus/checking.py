@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
+from semtok.codebooks.editions import with_edition
 from semtok.corpus.plan import Plan, id_hash
 from semtok.corpus.reading import TokenCorpus, read
 from semtok.corpus.run import CorpusRun, read_run
@@ -156,7 +157,10 @@ def verify(
     corpus = read(folder)
     run = corpus.run
     if tokenizer.fingerprint != run.fingerprint:
-        raise CorpusError(f"{folder} is of tokenizer {run.fingerprint}, this one is {tokenizer.fingerprint}")
+        raise CorpusError(
+            f"{folder} is of tokenizer {with_edition(run.fingerprint)}, this one is "
+            f"{with_edition(tokenizer.fingerprint)}: check it with the checkpoint that encoded it"
+        )
     _check_ids(folder, run)
     opened = open_source(source or run.source, skip=folder, allow_urls=allow_urls)
     wanted, shards = _sample(corpus, clips, random.Random(seed))

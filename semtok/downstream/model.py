@@ -20,6 +20,7 @@ from semtok.checkpoints.card import Card
 from semtok.checkpoints.config import CONFIG, read_config, write_config
 from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.tensors import load_network, read_tensors, write_tensors
+from semtok.codebooks.editions import with_edition
 from semtok.downstream.config import DownstreamConfig, read_downstream_config
 from semtok.downstream.front import Front
 from semtok.downstream.tasks import TASKS
@@ -243,8 +244,8 @@ class DownstreamModel(TokenModel):
             audio = self.tokenizer.encode(audio, sample_rate=sample_rate, lengths=lengths, layers=self.layers)
         if audio.fingerprint != self.fingerprint:
             raise TokensError(
-                f"these tokens are of tokenizer {audio.fingerprint}, this {type(self).__name__} takes those of "
-                f"{self.fingerprint} ({self.config.tokenizer})"
+                f"these tokens are of tokenizer {with_edition(audio.fingerprint)}, this {type(self).__name__} takes "
+                f"those of {with_edition(self.fingerprint)}: encode with {self.config.tokenizer}"
             )
         there = [layer for layer in self.layers if layer in audio.layers]
         missing = [layer for layer in self.layers if layer not in there]

@@ -12,6 +12,7 @@ import torch
 
 from semtok.checkpoints.hub import BUNDLED_MODELS, Repository, bundled_names, resolve
 from semtok.checkpoints.pretrained import Pretrained
+from semtok.codebooks.editions import with_edition
 from semtok.downstream.bundled_models import check_name
 from semtok.errors import CheckpointError
 from semtok.tokenizer import Tokenizer
@@ -106,8 +107,9 @@ class TokenModel(Pretrained):
         """
         if part.fingerprint != self.fingerprint:
             raise CheckpointError(
-                f"this model is of tokenizer {self.fingerprint} ({self.checkpoint}), the {type(part).__name__.lower()} "
-                f"is of {part.fingerprint}: pass the model's own as tokenizer=, or train the model anew"
+                f"this model is of tokenizer {with_edition(self.fingerprint)} ({self.checkpoint}), the "
+                f"{type(part).__name__.lower()} is of {with_edition(part.fingerprint)}: "
+                "pass the model's own as tokenizer=, or train the model anew"
             )
         return part
 
