@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,9 +26,12 @@ from semtok.checkpoints.native import card_of_folder, new_tokenizer_config, writ
 from semtok.checkpoints.pretrained import Pretrained
 from semtok.checkpoints.readers import find_reader
 from semtok.codebooks.codebooks import Codebooks, check_layers, code_type
+from semtok.codebooks.fingerprint import segments_fingerprint
+from semtok.codebooks.segmentation import Segmentation
 from semtok.encoder.batches import Clips, run_all, run_each
 from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
+from semtok.encoder.segment_encoder import SegmentEncoder
 from semtok.encoder.statistics import Statistics
 from semtok.errors import AudioError, CheckpointError, LayerError
 from semtok.networks.precision import check_compiler, parse_dtype
@@ -88,7 +92,12 @@ class Tokenizer(Pretrained):
             wanted = [[size, config.dim] for size in sizes]
             if (shapes := [list(points.shape) for points in centroids[layer]]) != wanted:
                 raise CheckpointError(f"centroids of layer {layer} must have shapes {wanted}, got {shapes}")
-        super().__init__(dataclasses.replace(config, codebooks=codebooks), CodeEncoder(encoder, centroids))
+        if config.segmentation is None:
+            network = CodeEncoder(encoder, centroids)
+        else:
+            ((layer, (points,)),) = centroids.items()
+            network = SegmentEncoder(encoder, layer, points, config.segmentation)
+        super().__init__(dataclasses.replace(config, codebooks=codebooks), network)
         self.encoder = encoder
 
     @classmethod
@@ -189,6 +198,25 @@ class Tokenizer(Pretrained):
         given = ((layer, centroids[layer]) for layer in layers)
         stages = {layer: [points] if isinstance(points, Tensor) else list(points) for layer, points in given}
         return cls(new_tokenizer_config(wrapped, stages, encoder, encoder_revision), wrapped, stages)
+
+    def segmented(self, layer: int, segmentation: Segmentation) -> Tokenizer:
+        """The tokenizer of one layer whose codes stay the same within segments; it shares the encoder.
+
+        `deduplicate` gives a code a segment and how long it lasts. Batches, streams, files, corpora and models take
+        these tokens as they take those of frames, but a model of the one refuses tokens of the other.
+        `Vocoder.of_segments` makes the vocoder for them.
+
+        Raises:
+            ConfigError: the layer has residual stages, or there is no such boundary layer up to it.
+            LayerError: a layer that this tokenizer lacks.
+        """
+        config = dataclasses.replace(
+            self.config,
+            codebooks=self._select([layer]),
+            fingerprint=segments_fingerprint(self.fingerprint, segmentation.name),
+            segmentation=segmentation,
+        )
+        return Tokenizer(config, self.encoder, {layer: self.network.centroids()[layer]})
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, include_encoder: bool = False) -> None:
         """Saves the config, the centroids, and the encoder up to the deepest layer. A vocoder in the folder stays.
@@ -413,6 +441,14 @@ class Tokenizer(Pretrained):
 
     def _tokens(self, layers: tuple[int, ...], codes: Sequence[Tensor]) -> Tokens:
         """Tokens of clips with these codes, int64 [rows, frames] each."""
+        if self.config.segmentation is not None:
+            for clip in codes:
+                if clip.shape[1] >= self.frame_rate and not bool(clip.diff(dim=1).any()):
+                    warnings.warn(
+                        f"a clip of {clip.shape[1] / self.frame_rate:.1f} s became a single segment: silence, or a "
+                        f"tokenizer that segments too coarsely ({self.config.segmentation.name})",
+                        stacklevel=3,
+                    )
         return Tokens.of(codes, self._select(layers), self.frame_rate, self.fingerprint)
 
     def embed(self, tokens: Tokens) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from semtok.audio.lengths import frame_mask
 from semtok.codebooks.codebooks import Codebooks
 from semtok.codebooks.editions import with_edition
+from semtok.codebooks.fingerprint import frames_fingerprint
 from semtok.errors import ConfigError, TokensError
 from semtok.support.atomic import atomic_write
 from semtok.support.json import parse_json
@@ -312,6 +313,12 @@ def take_tokens(
     if not isinstance(tokens, Tokens):
         raise TokensError(f"expected Tokens as Tokenizer.encode gives them, got {type(tokens).__name__}")
     if tokens.fingerprint != fingerprint:
+        if frames_fingerprint(tokens.fingerprint) == frames_fingerprint(fingerprint):
+            kinds = [f"segments ({name})" if "/" in name else "frames" for name in (tokens.fingerprint, fingerprint)]
+            raise TokensError(
+                f"these are tokens of {kinds[0]}, {owner} takes those of {kinds[1]} of tokenizer {fingerprint}: "
+                "encode with the tokenizer that it names"
+            )
         raise TokensError(
             f"these tokens are of tokenizer {with_edition(tokens.fingerprint)}, {owner} takes those of "
             f"{with_edition(fingerprint)}: "

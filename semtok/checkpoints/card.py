@@ -112,6 +112,7 @@ def checkpoint_card(config: CheckpointConfig, name: str) -> Card:
             "Frame rate": f"{frame_rate:g} Hz, of speech at {section.sample_rate} Hz",
             "Bitrate": f"{frame_rate * section.codebooks.bits / 1000:.2f} kbit/s with all layers, before any entropy "
             "coding",
+            "Segments": tokenizer.segmentation.name if tokenizer and tokenizer.segmentation else None,
             "Speaker": _speaker(vocoder),
             "Encoder": _encoder(tokenizer),
         },

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.segmentation import Segmentation
 from semtok.errors import ConfigError, check_sizes
 from semtok.networks.config import VocoderConfig
 from semtok.support.atomic import atomic_write
@@ -39,6 +40,7 @@ class TokenizerConfig:
         fingerprint: hash of encoder and centroids, which tokens and vocoders carry.
         encoder_revision: commit of the hub id; None for the folder.
         normalize_epsilon: what normalising adds to the variance: 1e-7 in transformers, 1e-5 in fairseq and SpeechBrain.
+        segmentation: joins the frames of the one layer to segments; by default each frame has a code of its own.
     """
 
     encoder: str
@@ -50,13 +52,25 @@ class TokenizerConfig:
     fingerprint: str
     encoder_revision: str | None = None
     normalize_epsilon: float = 1e-7
+    segmentation: Segmentation | None = None
 
     def __post_init__(self) -> None:
         check_sizes(self, "dim", "sample_rate", "hop_length")
+        if self.segmentation is not None:
+            self._check_segmentation(self.segmentation)
         if (self.encoder == ENCODER) != (self.encoder_revision is None):
             raise ConfigError(
                 f"encoder {self.encoder!r} with encoder_revision {self.encoder_revision!r}: "
                 "expected a hub id with the commit to use, or 'encoder', the folder beside, without"
+            )
+
+    def _check_segmentation(self, segmentation: Segmentation) -> None:
+        if len(self.codebooks.sizes) != 1:
+            raise ConfigError(f"segments have one code: expected one layer of one stage, got {self.codebooks}")
+        (layer,), boundary = self.codebooks, segmentation.boundary_layer
+        if boundary is not None and boundary > layer:
+            raise ConfigError(
+                f"boundary_layer must be a layer up to {layer}, beyond which the encoder is not run; got {boundary}"
             )
 
     @property

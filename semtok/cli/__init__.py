@@ -29,6 +29,7 @@ from semtok.cli.info import info
 from semtok.cli.language import continue_speech
 from semtok.cli.learning import evaluate, train
 from semtok.cli.models import models
+from semtok.cli.segmenting import segment
 from semtok.cli.studying import importance, select, study
 from semtok.cli.tasks import task_commands
 from semtok.cli.tokens import decode, encode, resynth
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command()(encode)
 app.command()(decode)
 app.command()(resynth)
+app.command()(segment)
 app.command("encode-corpus")(encode_corpus)
 app.add_typer(corpus, name="corpus")
 for name, command, text in task_commands():

@@ -84,6 +84,7 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
         "sample rate": f"{section.sample_rate} Hz",
         "frame rate": f"{frame_rate:g} Hz (hop length {section.hop_length})",
         "bitrate": f"{frame_rate * section.codebooks.bits:.0f} bit/s with all layers",
+        **({"segments": tokenizer.segmentation.name} if tokenizer and tokenizer.segmentation else {}),
         "dim": f"{tokenizer.dim} (of features and centroids)" if tokenizer else "unknown",
         "fingerprint": section.fingerprint,
         "size on disk": describe_size([file for file in files if file]),

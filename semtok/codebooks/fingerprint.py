@@ -23,6 +23,16 @@ def fingerprint_of(encoder: str, centroids: Mapping[int, Sequence[Tensor]]) -> s
     return digest.hexdigest()[:16]
 
 
+def segments_fingerprint(frames: str, segmentation: str) -> str:
+    """Of a tokenizer whose frames are joined to segments: that of the frames, and the segmentation's name."""
+    return f"{frames_fingerprint(frames)}/{segmentation}"
+
+
+def frames_fingerprint(fingerprint: str) -> str:
+    """Of a tokenizer with the same encoder and centroids, whose frames have codes of their own."""
+    return fingerprint.partition("/")[0]
+
+
 def weights_identity(model: nn.Module) -> str:
     """A hash of an encoder's weights, which identifies an encoder without a hub id."""
     digest = hashlib.sha256()

@@ -45,14 +45,22 @@ class Quantizer(nn.Module):
         Of equally near centroids the lowest number is the code. Distances are computed in float32: `margins` gives how
         near a frame is to another code.
         """
+        codes = [self._scores(rows).argmin(dim=1) for rows in self._rows(features)]
+        return torch.cat(codes).reshape(features.shape[:-1])
+
+    @torch.no_grad()
+    def distances(self, features: Tensor) -> Tensor:
+        """Squared distances of features [..., dim] to all centroids, less a constant of each frame: float32
+        [..., codebook_size]."""
+        scores = torch.cat([self._scores(rows) for rows in self._rows(features)])
+        return 2 * scores.reshape(*features.shape[:-1], self.codebook_size)
+
+    def _scores(self, rows: Tensor) -> Tensor:
+        """Half of the distances that `distances` gives, of features [rows, dim]: [rows, codebook_size]."""
         if not self._terms.fit(self.centroids):
             self._terms = _Terms(self.centroids)
-        centre, centred, half_norms = self._terms.centre, self._terms.centred, self._terms.half_norms
-        codes = [
-            torch.addmm(half_norms, rows.float() - centre, centred.T, alpha=-1).argmin(dim=1)
-            for rows in self._rows(features)
-        ]
-        return torch.cat(codes).reshape(features.shape[:-1])
+        terms = self._terms
+        return torch.addmm(terms.half_norms, rows.float() - terms.centre, terms.centred.T, alpha=-1)
 
     @torch.no_grad()
     def margins(self, features: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from semtok.audio.lengths import Framing, Windows
 from semtok.audio.recordings import Recording
 from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
+from semtok.encoder.segment_encoder import SegmentEncoder
 from semtok.encoder.windows import run_windows
 from semtok.errors import AudioError
 from semtok.networks.sequences import plan_batches
@@ -140,8 +141,10 @@ def _run_batch(clips: Clips, gate: Semaphore, batch: Sequence[int]) -> list[Outc
 
 
 def _run_long(clips: Clips, number: int) -> Tensor:
-    pieces = run_windows(clips.module, clips.recordings[number], clips.layers, clips.windows)
-    return torch.cat(list(pieces), dim=1)
+    module, recording = clips.module, clips.recordings[number]
+    if isinstance(module, SegmentEncoder) and module.segmentation.penalty is not None:
+        return module.follow(run_windows(module.encoder, recording, clips.layers, clips.windows))
+    return torch.cat(list(run_windows(module, recording, clips.layers, clips.windows)), dim=1)
 
 
 def _load(recording: Recording, framing: Framing) -> Tensor:

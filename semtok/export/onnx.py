@@ -67,6 +67,11 @@ def export_onnx(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SemtokError(f"{folder} is not empty: give a new folder")
     parts: list[Tokenizer | Vocoder] = [tokenizer] if vocoder is None else [tokenizer, vocoder]
+    if tokenizer.config.segmentation is not None:
+        raise SemtokError(
+            f"a tokenizer of segments ({tokenizer.config.segmentation.name}) cannot be exported: its codes depend on "
+            "the whole clip; export the tokenizer of frames that it was made of"
+        )
     if any(part.dtype != torch.float32 for part in parts):
         raise SemtokError("only float32 can be exported: load tokenizer and vocoder without `dtype`")
     if len({part.fingerprint for part in parts}) > 1:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semtok.codebooks.segmentation import Segmentation
+from semtok.errors import ConfigError
 from semtok.training.config import StepConfig
 
 
@@ -20,6 +22,9 @@ class KMeansConfig(StepConfig):
     `start_from` is a tokenizer, a folder, hub id or bundled name, whose centroids the fit starts from, rather than from
     k-means++: where the encoder is much like its encoder, codes keep their meaning, and what was trained on them can be
     trained on. Its layers and sizes are those asked for, or more.
+
+    With a `segmentation` that has a `boundary_layer`, the codebook of the one layer is fitted to the means of segments
+    rather than to frames, and the tokenizer is one of segments.
     """
 
     encoder: str
@@ -33,3 +38,13 @@ class KMeansConfig(StepConfig):
     iterations: int = 30
     memory_gib: float = 4.0
     batch_seconds: float = 60.0
+    segmentation: Segmentation | None = None
+
+    def __post_init__(self) -> None:
+        if self.segmentation is None:
+            return
+        if self.segmentation.boundary_layer is None or len(self.layers) != 1:
+            raise ConfigError(
+                "a codebook for segments needs one of layers and a segmentation with a boundary_layer; for a penalty, "
+                "fit a codebook of frames and use `semtok segment --penalty`"
+            )

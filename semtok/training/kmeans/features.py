@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import frame_mask
+from semtok.codebooks.segmentation import Segmentation
 from semtok.encoder.encoder import Encoder
 from semtok.networks.sequences import plan_batches
 from semtok.support.arrays import Integers
@@ -67,28 +69,51 @@ def share(batches: Sequence[list[Piece]], process: int, processes: int) -> list[
     return list(batches[process * len(batches) // processes : (process + 1) * len(batches) // processes])
 
 
-def encode_batch(encoder: Encoder, corpus: Corpus, batch: Sequence[Piece], layers: Sequence[int]) -> list[Tensor]:
-    """Features [frames, dim] of each layer, for all frames of the pieces in their order, without padding."""
+def encode_batch(
+    encoder: Encoder,
+    corpus: Corpus,
+    batch: Sequence[Piece],
+    layers: Sequence[int],
+    segmentation: Segmentation | None = None,
+) -> list[Tensor]:
+    """Features [frames, dim] of each layer, for all frames of the pieces in their order, without padding.
+
+    With a segmentation, the means [segments, dim] of the one layer, of unit length if it is spherical.
+    """
     device = next(encoder.parameters()).device
     waveforms = [corpus.waveform(*piece) for piece in batch]
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    features, frames = encoder(pad_sequence(waveforms, batch_first=True).to(device), lengths, layers)
+    padded = pad_sequence(waveforms, batch_first=True).to(device)
+    if segmentation is not None:
+        assert segmentation.boundary_layer is not None
+        features, frames = encoder(padded, lengths, [*layers, segmentation.boundary_layer])
+        clips = zip(features, frames.tolist(), strict=True)
+        means = torch.cat([segmentation.means(content[:end], boundary[:end])[0] for (content, boundary), end in clips])
+        return [normalize(means) if segmentation.spherical else means]
+    features, frames = encoder(padded, lengths, layers)
     valid = frame_mask(frames, features.shape[2])
     return [feature[valid] for feature in features.unbind(1)]
 
 
 def collect_features(
-    encoder: Encoder, corpus: Corpus, batches: Sequence[Sequence[Piece]], layers: Sequence[int], *, visible: bool
+    encoder: Encoder,
+    corpus: Corpus,
+    batches: Sequence[Sequence[Piece]],
+    layers: Sequence[int],
+    segmentation: Segmentation | None = None,
+    *,
+    visible: bool,
 ) -> list[Tensor]:
     """Features float16 [frames, dim] of each layer, for all frames of all batches in their order, on the CPU.
 
-    The encoder runs once for all layers. `visible` shows a progress bar.
+    With a segmentation, the means of segments as in `encode_batch`, fewer than there are frames. The encoder runs once
+    for all layers. `visible` shows a progress bar.
     """
     frames = sum(encoder.frame_count(piece.samples) for batch in batches for piece in batch)
     collected, end = [torch.empty(frames, encoder.dim, dtype=torch.float16) for _ in layers], 0
     for step, _ in steps_with_progress(0, len(batches), "features", visible=visible):
-        encoded = encode_batch(encoder, corpus, batches[step - 1], layers)
+        encoded = encode_batch(encoder, corpus, batches[step - 1], layers, segmentation)
         start, end = end, end + len(encoded[0])
         for all_features, features in zip(collected, encoded, strict=True):
             all_features[start:end] = features
-    return collected
+    return [features[:end] for features in collected]

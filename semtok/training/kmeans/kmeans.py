@@ -49,6 +49,7 @@ class KMeans:
         accelerator: of Hugging Face accelerate, where several processes share the points.
         start: [codebook_size, dim], centroids to start from in place of k-means++. `fit` then makes Lloyd iterations
             alone, so that a cluster keeps its number.
+        spherical: points of unit length are to be compared by direction alone: centroids have unit length too.
 
     Attributes:
         centroids_: float32 [codebook_size, dim].
@@ -75,6 +76,7 @@ class KMeans:
         tolerance: float = 1e-4,
         accelerator: Accelerator | None = None,
         start: Tensor | None = None,
+        spherical: bool = False,
     ) -> None:
         self.codebook_size = codebook_size
         self.iterations = iterations
@@ -83,6 +85,7 @@ class KMeans:
         self.tolerance = tolerance
         self.accelerator = accelerator
         self.start = start
+        self.spherical = spherical
         self._steps = 0
 
     def fit(self, points: Tensor) -> KMeans:
@@ -218,6 +221,8 @@ class KMeans:
         counts = self._moments[:, -3:-2]
         means = self._moments[:, :-3] / counts.clamp(min=torch.finfo(torch.float32).tiny) + self._origin
         self.centroids_ = torch.where(counts > 0, means, self.centroids_)
+        if self.spherical:
+            self.centroids_ = torch.nn.functional.normalize(self.centroids_)
 
 
 def plus_plus(points: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -57,6 +57,8 @@ def train_kmeans(config: KMeansConfig) -> None:
             encoder=ENCODER if source.folder else config.encoder,
             encoder_revision=None if source.folder else config.encoder_revision,
         )
+        if config.segmentation is not None:
+            tokenizer = tokenizer.segmented(config.layers[0], config.segmentation)
         tokenizer.save_pretrained(run.folder / "tokenizer")
         (run.folder / "state.pt").unlink(missing_ok=True)
     run.finish()
@@ -168,7 +170,7 @@ class Codebooks:
     def _features(self, part: list[list[Piece]], layers: list[int], *, visible: bool = False) -> list[Tensor]:
         """Those of this process's share of a part, with a progress bar if that is all."""
         own = share(part, self.run.accelerator.process_index, self.run.accelerator.num_processes)
-        return collect_features(self.encoder, self.corpus, own, layers, visible=visible)
+        return collect_features(self.encoder, self.corpus, own, layers, self.config.segmentation, visible=visible)
 
     def _left_over(self, points: Tensor, stages: list[KMeans]) -> Tensor:
         """What the stages leave over of the points, in their place."""
@@ -185,6 +187,7 @@ class Codebooks:
             seed=self.config.seed,
             accelerator=self.run.accelerator,
             start=None if self.starts is None else self.starts[layer][stage],
+            spherical=self.config.segmentation is not None and self.config.segmentation.spherical,
         )
 
     def _finish(self, layer: int, kmeans: KMeans) -> None:
