@@ -204,7 +204,7 @@ class Tokenizer(Pretrained):
 
         `deduplicate` gives a code a segment and how long it lasts. Batches, streams, files, corpora and models take
         these tokens as they take those of frames, but a model of the one refuses tokens of the other.
-        `Vocoder.of_segments` makes the vocoder for them.
+        `semtok.segments.vocoder_of_segments` makes the vocoder for them.
 
         Raises:
             ConfigError: the layer has residual stages, or there is no such boundary layer up to it.
