@@ -1,47 +1,17 @@
-"""Segments, units of variable length: the vocoder that decodes them, and when each of them is spoken."""
+"""The vocoder of segments, units of variable length, made of one of frames."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn.functional import normalize
 
 from semtok.checkpoints.parts import VocoderParts
 from semtok.codebooks.codebooks import check_layers
 from semtok.errors import CheckpointError
 from semtok.tokenizer import Tokenizer
-from semtok.tokens import Tokens
 from semtok.vocoder import Vocoder
-
-
-@dataclass(frozen=True, eq=False)
-class Spans:
-    """The segments of an utterance.
-
-    Args:
-        codes: int64 [rows, segments].
-        starts, ends: float32 [segments], in seconds; each segment starts where the one before it ends.
-    """
-
-    codes: Tensor
-    starts: Tensor
-    ends: Tensor
-
-
-def spans(tokens: Tokens) -> list[Spans]:
-    """The segments of each utterance, and when they are spoken: runs of frames whose codes are all the same."""
-    utterances = []
-    for codes, length in zip(tokens.codes, tokens.lengths.tolist(), strict=True):
-        codes = codes[:, :length]
-        begins = torch.ones(length, dtype=torch.bool, device=codes.device)
-        begins[1:] = (codes.diff(dim=1) != 0).any(dim=0)
-        starts = begins.nonzero()[:, 0]
-        ends = torch.cat([starts[1:], starts.new_full((min(length, 1),), length)])
-        utterances.append(Spans(codes[:, starts], starts / tokens.frame_rate, ends / tokens.frame_rate))
-    return utterances
 
 
 def vocoder_of_segments(vocoder: Vocoder, tokenizer: Tokenizer, segments: Tokenizer) -> Vocoder:

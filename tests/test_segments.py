@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from checkpoints import make_tokenizer, make_vocoder
-from helpers import CLIPS
+from helpers import CLIPS, DATA
 
-from semtok import Tokenizer, Tokens, Vocoder, load_audio
+from semtok import Tokenizer, Tokens, Vocoder, corpus, load_audio
 from semtok.codebooks.segmentation import Segmentation, norm_peaks, penalized_codes
 from semtok.errors import CheckpointError, ConfigError, LayerError, SemtokError, TokensError
 from semtok.export.onnx import export_onnx
-from semtok.language.durations import deduplicate, repeat
-from semtok.language.vocabulary import UnitVocabulary
-from semtok.segments import spans, vocoder_of_segments
+from semtok.language import UnitVocabulary, deduplicate, repeat, spans
+from semtok.segments import vocoder_of_segments
+from semtok.training.kmeans.config import KMeansConfig
+from semtok.training.kmeans.trainer import train_kmeans
 
 LAYER = 3
 BY_PENALTY = Segmentation(penalty=0.2)
@@ -200,3 +203,62 @@ def test_what_cannot_be_segmented_is_refused(frames, tmp_path):
         export_onnx(tmp_path / "onnx", tokenizer)
     with pytest.raises(CheckpointError, match="not of"):
         vocoder_of_segments(make_vocoder(frames, "istft"), tokenizer, tokenizer)
+
+
+def test_a_corpus_holds_segments_as_it_holds_frames(frames, speech, tmp_path):
+    tokenizer = frames.segmented(LAYER, BY_PENALTY)
+    corpus.encode_corpus(tokenizer, DATA, tmp_path / "tokens")
+    clip = corpus.read(tmp_path / "tokens")[Path(CLIPS[0]).name]
+    assert torch.equal(clip.tokens.codes, tokenizer.encode(speech[0]).codes)
+    assert UnitVocabulary.of(tokenizer).to_ids(clip.tokens)
+
+
+def test_a_codebook_of_segments_is_trained_and_decoded(frames, speech, run, tmp_path):
+    frames.save_pretrained(tmp_path / "frames")
+    make_vocoder(frames, "istft").save_pretrained(tmp_path / "frames")
+    config = KMeansConfig(
+        folder=str(tmp_path / "run"),
+        data=[str(DATA)],
+        encoder=str(tmp_path / "frames/encoder"),
+        layers=[LAYER],
+        codebook_sizes=[20],
+        normalize=True,
+        segmentation=Segmentation(boundary_layer=2, spherical=True),
+    )
+    train_kmeans(config)
+    trained = Tokenizer.from_pretrained(tmp_path / "run/tokenizer")
+    torch.testing.assert_close(trained.centroids(LAYER).norm(dim=1), torch.ones(20))
+    tokens = trained.encode(speech[0])
+    assert len(tokens.codes.unique()) > 3
+    assert run("segment", tmp_path / "frames", "--units", tmp_path / "run/tokenizer", "-o", tmp_path / "out")[0] == 0
+    assert Vocoder.from_pretrained(tmp_path / "out").decode(tokens).shape == (1, tokens.codes.shape[2] * 320)
+
+
+def test_the_command_makes_a_checkpoint_of_segments(frames, speech, run, tmp_path):
+    frames.save_pretrained(tmp_path / "frames")
+    code, out, err = run("segment", tmp_path / "frames", "--layer", 3, "--penalty", 0.2, "-o", tmp_path / "out")
+    assert code == 0 and "layer 3" in out and "without a vocoder" in err
+    expected = frames.segmented(LAYER, BY_PENALTY).encode(speech[0])
+    assert torch.equal(Tokenizer.from_pretrained(tmp_path / "out").encode(speech[0]).codes, expected.codes)
+
+
+@pytest.mark.parametrize(
+    ("layers", "sizes", "segmentation"),
+    [
+        ([1, 3], [20, 20], BY_PEAKS),
+        ([3], [[20, 5]], BY_PEAKS),
+        ([1], [20], BY_PEAKS),
+        ([3], [20], BY_PENALTY),
+    ],
+)
+def test_codebooks_that_segments_cannot_have_are_refused(layers, sizes, segmentation):
+    with pytest.raises(ConfigError, match="a codebook for segments needs one layer of one stage"):
+        KMeansConfig(
+            folder="run",
+            data=["data"],
+            encoder="encoder",
+            layers=layers,
+            codebook_sizes=sizes,
+            normalize=True,
+            segmentation=segmentation,
+        )

@@ -1,7 +1,7 @@
 """Speech tokens for language models: vocabularies, sequences and their exact inverses."""
 
 from semtok.language.bpe import UnitBPE
-from semtok.language.durations import deduplicate, repeat
+from semtok.language.durations import deduplicate, repeat, spans
 from semtok.language.interleave import draw_spans, interleave, separate
 from semtok.language.packing import pack
 from semtok.language.vocabulary import UnitVocabulary
@@ -19,4 +19,5 @@ __all__ = [
     "repeat",
     "separate",
     "shuffle_words",
+    "spans",
 ]

@@ -1,6 +1,8 @@
-"""Runs of equal frames: tokens without repetitions, the frames that each lasts, and back."""
+"""Runs of equal frames: tokens without repetitions, how long each lasts and when it is spoken, and back."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,6 +10,20 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.errors import TokensError
 from semtok.tokens import Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """The runs of an utterance.
+
+    Args:
+        codes: int64 [rows, runs].
+        starts, ends: float32 [runs], in seconds; each run starts where the one before it ends.
+    """
+
+    codes: Tensor
+    starts: Tensor
+    ends: Tensor
 
 
 def deduplicate(tokens: Tokens) -> tuple[Tokens, Tensor]:
@@ -50,6 +66,16 @@ def repeat(tokens: Tokens, durations: Tensor) -> Tokens:
             for codes, count, length in zip(tokens.codes, counts, tokens.lengths.tolist(), strict=True)
         ],
     )
+
+
+def spans(tokens: Tokens) -> list[Spans]:
+    """The runs of each utterance, and when they are spoken."""
+    utterances = []
+    for clip, length in zip(tokens.codes, tokens.lengths.tolist(), strict=True):
+        codes, durations = runs(clip[:, :length])
+        ends = durations.cumsum(0)
+        utterances.append(Spans(codes, (ends - durations) / tokens.frame_rate, ends / tokens.frame_rate))
+    return utterances
 
 
 def runs(codes: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,8 +43,11 @@ class KMeansConfig(StepConfig):
     def __post_init__(self) -> None:
         if self.segmentation is None:
             return
-        if self.segmentation.boundary_layer is None or len(self.layers) != 1:
+        boundary = self.segmentation.boundary_layer
+        residual = any(isinstance(sizes, list) for sizes in self.codebook_sizes)
+        if boundary is None or len(self.layers) != 1 or residual or boundary > self.layers[0]:
             raise ConfigError(
-                "a codebook for segments needs one of layers and a segmentation with a boundary_layer; for a penalty, "
-                "fit a codebook of frames and use `semtok segment --penalty`"
+                "a codebook for segments needs one layer of one stage, and a segmentation whose boundary_layer is that "
+                f"layer or one before; got layers {self.layers}, codebook_sizes {self.codebook_sizes} and "
+                f"{self.segmentation.name}. For a penalty, fit a codebook of frames and use `semtok segment --penalty`"
             )
