@@ -321,7 +321,7 @@ def test_info_describes_a_checkpoint(run, checkpoint, tmp_path):
     assert facts["path"] == str(folder)
     assert facts["licence"] == "cc-by-4.0"
     assert facts["encoder"].startswith("hubert, 4 layers of 32, 0.1 M parameters")
-    assert facts["vocoder"].startswith("inverse STFT generator, layers 1, 3, 4, 0.0 M parameters")
+    assert facts["vocoder"].startswith("inverse STFT generator, layers 1, 3, 4, speech at 16000 Hz, 0.0 M parameters")
     assert facts["fingerprint"] == Tokenizer.from_pretrained(folder).fingerprint
     assert facts["bitrate"] == "691 bit/s with all layers"
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

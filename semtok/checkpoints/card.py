@@ -113,6 +113,7 @@ def checkpoint_card(config: CheckpointConfig, name: str) -> Card:
             "Bitrate": f"{frame_rate * section.codebooks.bits / 1000:.2f} kbit/s with all layers, before any entropy "
             "coding",
             "Segments": tokenizer.segmentation.name if tokenizer and tokenizer.segmentation else None,
+            "Decoded speech": f"{vocoder.sample_rate} Hz" if vocoder else None,
             "Speaker": _speaker(vocoder),
             "Encoder": _encoder(tokenizer),
         },

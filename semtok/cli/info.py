@@ -111,7 +111,8 @@ def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
 def _describe_vocoder(vocoder: VocoderConfig, weights: Path | None) -> str:
     speaker = ", takes a speaker" if vocoder.speaker else ""
     layers = ", ".join(map(str, vocoder.layers))
-    return f"{vocoder.generator.title} generator, layers {layers}{speaker}{_parameters(weights)}"
+    rate = f", speech at {vocoder.sample_rate} Hz"
+    return f"{vocoder.generator.title} generator, layers {layers}{rate}{speaker}{_parameters(weights)}"
 
 
 def _find(repository: Repository, name: str) -> Path | None:

@@ -129,8 +129,8 @@ def _convert(
             with progress.attempt(job.source):
                 waveform = getattr(loaded, task.method)(speech, **own)[0]
                 with writable(job.target, WRITTEN_SUFFIXES[0]) as path:
-                    save_audio(path, waveform, sample_rate=loaded.sample_rate)
-                progress.succeed(len(waveform) / loaded.sample_rate)
+                    save_audio(path, waveform, sample_rate=loaded.vocoder.sample_rate)
+                progress.succeed(len(waveform) / loaded.vocoder.sample_rate)
 
 
 def _speak(
@@ -150,8 +150,8 @@ def _speak(
     loaded = _load(task, model, device, revision, local_files_only)
     waveform = getattr(loaded, task.method)(sys.stdin.read() if text == "-" else text, **own)[0]
     with writable(output, WRITTEN_SUFFIXES[0]) as path:
-        save_audio(path, waveform, sample_rate=loaded.sample_rate)
-    typer.echo(f"{output}: {len(waveform) / loaded.sample_rate:.1f} s", err=True)
+        save_audio(path, waveform, sample_rate=loaded.vocoder.sample_rate)
+    typer.echo(f"{output}: {len(waveform) / loaded.vocoder.sample_rate:.1f} s", err=True)
 
 
 _FORMS: dict[str, Callable[..., None]] = {

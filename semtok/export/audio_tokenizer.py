@@ -98,7 +98,7 @@ class SemtokAudioTokenizer(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
         tokenizer, vocoder: of one checkpoint, with the same layers; their networks become modules of this one.
 
     Raises:
-        TokensError: they are of two checkpoints, or of other layers.
+        TokensError: they are of two checkpoints, of other layers, or of two sample rates.
     """
 
     config_class = SemtokConfig
@@ -111,6 +111,11 @@ class SemtokAudioTokenizer(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
                 f"tokenizer {tokenizer.fingerprint} with layers {tokenizer.layers} and a vocoder of "
                 f"{vocoder.fingerprint} with layers {vocoder.layers} do not belong together: load both from one "
                 "checkpoint"
+            )
+        if tokenizer.sample_rate != vocoder.sample_rate:
+            raise TokensError(
+                f"transformers' audio tokenizers have one sampling rate: this tokenizer hears {tokenizer.sample_rate} "
+                f"Hz and this vocoder speaks at {vocoder.sample_rate} Hz; use semtok's own classes"
             )
         super().__init__(SemtokConfig.of(tokenizer))
         self.tokenizer, self.vocoder = tokenizer, vocoder

@@ -181,6 +181,7 @@ def _describe(tokenizer: Tokenizer, vocoder: Vocoder | None, layers: Sequence[in
         least = 1 + max(generator.receptive_frames) if isinstance(generator, HiFiGAN) else 2
         description |= {
             "output_sample_rate": vocoder.sample_rate,
+            "output_hop_length": vocoder.hop_length,
             "speaker_dim": vocoder.config.speaker.dim if vocoder.config.speaker else None,
             "minimum_frames": least,
         }

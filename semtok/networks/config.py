@@ -36,7 +36,7 @@ class VocoderConfig:
         embedding_dim: of the tables, and of the one vector a frame that the generator sees whatever the layers are.
         attention_dim: hidden size of the score by which the layers of a frame are weighted.
         sample_rate: of the waveforms, Hz; the speaker encoder takes waveforms of this rate.
-        hop_length: samples of one frame. The tokenizer has the same, so that speech keeps its duration.
+        hop_length: samples of one frame. The tokenizer has as many frames a second, so that speech keeps its duration.
         fingerprint: of the tokenizer. The codes of another one would be decoded to noise, and so are refused.
         generator: which generator, and its sizes.
         absent_embedding: a learned embedding stands for each absent layer, as in SpeechBrain's vocoders; by default

@@ -55,6 +55,9 @@ class VocoderTrainingConfig(GradientConfig):
     started from as well, which the log says: its embeddings are taken over, code by code, as if codes meant the same.
     `speaker` conditions either on the voice.
 
+    `sample_rate`, Hz, is that of the speech it makes, by default the tokenizer's: 24000, for instance, with as many
+    frames a second. The tokens are those of the recordings at the tokenizer's rate.
+
     Up to `adversarial_step` the spectral loss acts alone, on `batch_size` crops of `crop_frames`; from then on the
     discriminators act too, which cost several generator steps each, on batches of their own (usually smaller) shape.
     For the first `discriminator_steps` of these they learn alone and the generator stays as it is: discriminators that
@@ -92,6 +95,7 @@ class VocoderTrainingConfig(GradientConfig):
     embeddings_from_centroids: bool = False
     generator: GeneratorConfig | None = None
     speaker: SpeakerTrainingConfig | None = None
+    sample_rate: int | None = None
     adversarial_weight: float = 1.0
     adversarial_learning_rate_decay: float = 1.0
     discriminator_learning_rate_factor: float = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 
 import torch
 
@@ -18,21 +19,45 @@ from semtok.vocoder import Vocoder
 logger = logging.getLogger(__name__)
 
 
+def speech_rate(config: VocoderTrainingConfig, tokenizer: Tokenizer) -> tuple[int, int]:
+    """Sample rate (Hz) and hop length of the speech that the vocoder of a tokenizer makes.
+
+    Raises:
+        ConfigError: a frame would not be a whole number of samples; discriminators on the tokenizer's own encoder,
+            which hears another rate.
+    """
+    rate = config.sample_rate or tokenizer.sample_rate
+    hop_length, left = divmod(rate * tokenizer.hop_length, tokenizer.sample_rate)
+    if left or hop_length == 0:
+        least = tokenizer.sample_rate // math.gcd(tokenizer.sample_rate, tokenizer.hop_length)
+        raise ConfigError(
+            f"sample_rate {rate}: {tokenizer.frame_rate:g} frames a second would not be whole samples; multiples of "
+            f"{least} Hz fit, such as {max(1, round(rate / least)) * least}"
+        )
+    if config.feature_layers and rate != tokenizer.sample_rate:
+        raise ConfigError(
+            f"feature_layers judge by an encoder that hears {tokenizer.sample_rate} Hz, not speech at {rate} Hz: leave "
+            "them out, and take windows or periods"
+        )
+    return rate, hop_length
+
+
 def start_network(config: VocoderTrainingConfig, tokenizer: Tokenizer) -> tuple[ScalableVocoder, VocoderConfig]:
     """A new network, drawn from the config's seed, or that of the published vocoder to start from.
 
     Raises:
-        ConfigError, CheckpointError: the published vocoder is of another shape.
+        ConfigError, CheckpointError: the published vocoder is of another shape, or `speech_rate` does not fit.
     """
+    sample_rate, hop_length = speech_rate(config, tokenizer)
     if config.start_from is not None:
-        return _published_network(config, config.start_from, tokenizer)
+        return _published_network(config, config.start_from, tokenizer, (sample_rate, hop_length))
     assert config.embedding_dim and config.attention_dim and config.generator
     description = VocoderConfig(
         codebooks=tokenizer.codebooks,
         embedding_dim=config.embedding_dim,
         attention_dim=config.attention_dim,
-        sample_rate=tokenizer.sample_rate,
-        hop_length=tokenizer.hop_length,
+        sample_rate=sample_rate,
+        hop_length=hop_length,
         fingerprint=tokenizer.fingerprint,
         generator=config.generator,
         speaker=_speaker(config),
@@ -52,16 +77,14 @@ def start_network(config: VocoderTrainingConfig, tokenizer: Tokenizer) -> tuple[
 
 
 def _published_network(
-    config: VocoderTrainingConfig, name: str, tokenizer: Tokenizer
+    config: VocoderTrainingConfig, name: str, tokenizer: Tokenizer, rate: tuple[int, int]
 ) -> tuple[ScalableVocoder, VocoderConfig]:
     published = Vocoder.from_pretrained(name)
-    shape, wanted_shape = (
-        (kind.codebooks, kind.sample_rate, kind.hop_length) for kind in (published.config, tokenizer)
-    )
-    if shape != wanted_shape:
+    shape = published.codebooks, published.sample_rate, published.hop_length
+    if shape != (wanted_shape := (tokenizer.codebooks, *rate)):
         raise CheckpointError(
-            f"the vocoder {name} decodes {_shown(*shape)}; {config.tokenizer} has {_shown(*wanted_shape)}: train a "
-            "new one"
+            f"the vocoder {name} decodes {_shown(*shape)}; {config.tokenizer} and sample_rate ask for "
+            f"{_shown(*wanted_shape)}: train a new one"
         )
     if published.fingerprint != tokenizer.fingerprint:
         logger.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +12,26 @@ import torch
 from torch import Tensor
 
 from semtok.errors import AudioError
+from semtok.networks.config import VocoderConfig
 from semtok.speech.store import Copies, Form, Values, open_store
 from semtok.tokenizer import Tokenizer
-from semtok.training.data.corpus import Corpus
+from semtok.training.data.corpus import Corpus, load_corpus
 from semtok.training.data.encoded import Codes
 from semtok.training.run import Run
 from semtok.training.vocoder.config import LEAST_REFERENCE_FRAMES, VocoderTrainingConfig
+
+logger = logging.getLogger(__name__)
+
+# Clips whose spectra are looked at, and the share of their energy that is nothing.
+_LOOKED_AT, _NOTHING = 50, 1e-7
 
 
 @dataclass(frozen=True)
 class TokenCorpus:
     """A corpus with the codes of all its clips, [frames, rows] each.
 
-    `gains` bring each clip to a common loudness; `embeddings` float32 [clips, dim] are those of the speakers, if given.
+    The waveforms are at the vocoder's rate, of which a frame has `hop_length` samples. `gains` bring each clip to a
+    common loudness; `embeddings` float32 [clips, dim] are those of the speakers, if given.
     """
 
     corpus: Corpus
@@ -118,16 +126,56 @@ class CodesAndGain:
                 yield number, [{**copies[0], "gain": gain}]
 
 
-def load_tokens(corpus: Corpus, tokenizer: Tokenizer, run: Run, *, rms: float | None) -> TokenCorpus:
-    """Tokens and gains of every clip, made in `<folder>/tokens` the first time; each process makes its share.
+def load_tokens(
+    config: VocoderTrainingConfig, tokenizer: Tokenizer, run: Run, description: VocoderConfig
+) -> TokenCorpus:
+    """The clips at the vocoder's rate, and their tokens and gains, made in `<folder>/tokens` the first time.
+
+    Each process makes its share. The tokenizer hears the recordings at its own rate.
 
     Raises:
-        AudioError: a clip without tokens, as it is shorter than a frame.
+        AudioError: no audio; a clip without tokens, as it is shorter than a frame.
     """
-    maker = CodesAndGain(Codes(tokenizer), rms)
-    store = open_store(corpus.parts(), maker, run.folder / "tokens", processes=run.processes, description="tokens")
+
+    def read(sample_rate: int) -> Corpus:
+        cache, left_out = run.folder.parent / "audio", config.leave_out_splits
+        return load_corpus(
+            config.data, cache, sample_rate=sample_rate, leave_out_splits=left_out, processes=run.processes
+        )
+
+    encoded = corpus = read(tokenizer.sample_rate)
+    if description.sample_rate != tokenizer.sample_rate:
+        corpus = read(description.sample_rate)
+        if corpus.clips != encoded.clips:
+            differ = next(
+                clip for clip in corpus.clips + encoded.clips if (clip in corpus.clips) != (clip in encoded.clips)
+            )
+            raise AudioError(
+                f"{differ.id} is half a second at one of {tokenizer.sample_rate} and {description.sample_rate} Hz and "
+                "less at the other: leave it out of the data"
+            )
+        _warn_of_narrow_bands(corpus, description.sample_rate, tokenizer.sample_rate)
+    maker = CodesAndGain(Codes(tokenizer), config.target_rms)
+    store = open_store(encoded.parts(), maker, run.folder / "tokens", processes=run.processes, description="tokens")
     if store.left_out:
         clip, reason = next(iter(store.left_out.items()))
         raise AudioError(f"{len(store.left_out)} clips have no tokens, such as {clip}: {reason}")
     gains = np.concatenate([store["gain"][clip] for clip in range(len(store))])
-    return TokenCorpus(corpus, store["codes"], gains, tokenizer.hop_length)
+    return TokenCorpus(corpus, store["codes"], gains, description.hop_length)
+
+
+def _warn_of_narrow_bands(corpus: Corpus, sample_rate: int, narrow_rate: int) -> None:
+    """Says how many of some clips have nothing that the lower rate would not have, whatever rate their files say."""
+    numbers = np.unique(np.linspace(0, len(corpus) - 1, _LOOKED_AT).astype(int))
+    narrow = 0
+    for number in numbers.tolist():
+        spectrum = torch.fft.rfft(corpus.waveform(number)).abs().square().double()
+        # a little above, as no filter ends at once
+        above = spectrum[int(1.05 * narrow_rate / sample_rate * len(spectrum)) :].sum()
+        narrow += bool(above <= _NOTHING * spectrum.sum())
+    if narrow:
+        logger.warning(
+            "%d of %d clips looked at have nothing above %d Hz: from such clips a vocoder at %d Hz learns that there "
+            "is nothing. Train it on recordings of that rate.",
+            narrow, len(numbers), narrow_rate // 2, sample_rate,
+        )  # fmt: skip

@@ -16,7 +16,7 @@ from semtok.codebooks.codebooks import check_layers
 from semtok.networks.config import VocoderConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
-from semtok.training.data.corpus import load_corpus, seeded
+from semtok.training.data.corpus import seeded
 from semtok.training.run import Run, train
 from semtok.training.vocoder.adversary import Adversary, vocoder_optimizer
 from semtok.training.vocoder.config import VocoderTrainingConfig
@@ -40,16 +40,9 @@ def train_vocoder(config: VocoderTrainingConfig) -> None:
     run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
     tokenizer = Tokenizer.from_pretrained(config.tokenizer, device=run.device)
     network, description = start_network(config, tokenizer)
-    corpus = load_corpus(
-        config.data,
-        run.folder.parent / "audio",
-        sample_rate=tokenizer.sample_rate,
-        leave_out_splits=config.leave_out_splits,
-        processes=run.processes,
-    )
-    tokens = load_tokens(corpus, tokenizer, run, rms=config.target_rms)
+    tokens = load_tokens(config, tokenizer, run, description)
     if config.speaker and config.speaker.embeddings:
-        given = load_embeddings(config.speaker.embeddings, corpus.clips, config.speaker.dim)
+        given = load_embeddings(config.speaker.embeddings, tokens.corpus.clips, config.speaker.dim)
         tokens = dataclasses.replace(tokens, embeddings=given)
     trainer = VocoderTrainer(config, run, tokenizer, tokens, network, description)
     settings = dataclasses.asdict(config)
@@ -100,9 +93,9 @@ class VocoderTrainer:
         self.training, self.validation = tokens.corpus.split(config.validation_clips, config.seed)
         self.epoch = max(1, len(self.training) // (config.adversarial_batch_size * run.shares_a_step))
         self.average = copy.deepcopy(network).requires_grad_(False).eval().to(run.device)
-        self.mel = MelLoss(tokenizer.sample_rate, config.mel_resolutions).to(run.device)
+        self.mel = MelLoss(description.sample_rate, config.mel_resolutions).to(run.device)
         self.stft = StftLoss(config.stft_windows)
-        self.sample_mel = MelLoss(tokenizer.sample_rate, [(_SAMPLE_WINDOW, 80)]).to(run.device)
+        self.sample_mel = MelLoss(description.sample_rate, [(_SAMPLE_WINDOW, 80)]).to(run.device)
         optimizer = vocoder_optimizer(network, config)
         self.network, self.optimizer = run.accelerator.prepare(network, optimizer)
         self.adversary = Adversary(config, run, tokenizer.encoder)
@@ -218,7 +211,7 @@ class VocoderTrainer:
         """A waveform [1, samples] and its log-mel spectrogram on TensorBoard."""
         if self.run.board is None:
             return
-        self.run.board.add_audio(name, waveform[0].clamp(-1, 1), step, self.tokenizer.sample_rate)
+        self.run.board.add_audio(name, waveform[0].clamp(-1, 1), step, self.description.sample_rate)
         bands = self.sample_mel.log_mel(Spectra(waveform), _SAMPLE_WINDOW)[0].T.flip(0)
         self.run.board.add_image(
             name, (bands - bands.min()) / (bands.max() - bands.min() + 1e-5), step, dataformats="HW"
