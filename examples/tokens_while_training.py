@@ -1,6 +1,6 @@
 """Tokens made in the training loop: workers read and pad recordings, the tokenizer encodes each batch where it lies.
 
-Needs `pip install 'semtok[train]'`. Run it as it is, or with `accelerate launch` on several GPUs: each process has a
+Needs `pip install '.[train]'`. Run it as it is, or with `accelerate launch` on several GPUs: each process has a
 tokenizer of its own. The model here is a small one that learns which code of layer 7 comes next.
 """
 

@@ -83,6 +83,14 @@ def needs_extra(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "semtok":
             raise
-        raise SemtokError(
-            f"this needs {error.name}, not installed here; install the extra: pip install 'semtok[{name}]'"
-        ) from error
+        raise missing_extra(name, [error.name]) from error
+
+
+def missing_extra(name: str, modules: list[str]) -> SemtokError:
+    """The error of modules that an extra would have brought: with the one form of pip that works for all.
+
+    By name, `pip install 'semtok[eval]'`, would ask an index, on which whatever is called semtok is not this.
+    """
+    return SemtokError(
+        f"this needs {', '.join(modules)}, not installed here; in the clone of semtok: pip install '.[{name}]'"
+    )

@@ -435,7 +435,7 @@ def test_a_missing_extra_prints_the_pip_command(run, checkpoint, tmp_path, monke
     assert (code, out) == (1, "")
     assert err.startswith("error: ")
     assert module in err
-    assert err.endswith(f"pip install 'semtok[{extra}]'\n")
+    assert err.endswith(f"in the clone of semtok: pip install '.[{extra}]'\n")
     assert files_in(tmp_path) == []
 
 

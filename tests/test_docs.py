@@ -120,6 +120,39 @@ def test_every_page_is_in_the_navigation_and_in_llms_txt():
     assert {link for link in links if not (ROOT / link).exists()} == set()
 
 
+def test_pip_has_one_form_that_works_for_a_stranger():
+    """semtok is on no index: nothing but the page that says so may name it to pip."""
+    files = [*PAGES, *(ROOT / "semtok").rglob("*.py"), *(ROOT / "examples").glob("*")]
+    wrong = re.compile(r"pip install '?semtok")
+    allowed = {ROOT / "docs" / name for name in ("install.md", "troubleshooting.md")} | {ROOT / "semtok" / "errors.py"}
+    assert {path for path in files if path.is_file() and wrong.search(path.read_text("utf-8", "ignore"))} <= allowed
+
+
+def test_every_extra_is_on_the_page_of_the_installation():
+    section = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    extras = re.findall(r"^(\w+) = \[", section.partition("\n[")[0], re.M)
+    assert {"train", "demo"} <= set(extras)
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert [extra for extra in extras if f"`{extra}`" not in page] == []
+
+
+def test_messages_of_the_page_are_those_of_the_code():
+    """The headings under which somebody looks for a message; those that are none stand here."""
+    symptoms = {
+        "the tokens are another way today",
+        "the process hangs after a fork",
+        "STOI, PESQ or word error rate are far from those here",
+        "ABX is around 50 %",
+    }
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "semtok").rglob("*.py"))
+    code = re.sub(r'"\s*f?"', "", code)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    headings = set(re.findall(r"^### (.+)$", page, re.M))
+    assert symptoms <= headings
+    for message in headings - symptoms:
+        assert [part for part in message.split("...") if part.strip() not in code] == [], message
+
+
 def test_a_broken_link_of_the_site_is_reported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     from check_links import find_broken

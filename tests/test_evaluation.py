@@ -111,7 +111,7 @@ def test_a_missing_package_says_the_pip_command(monkeypatch, tmp_path):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name in ("pesq", "pystoi") else find_spec(name)
     )
-    with pytest.raises(SemtokError, match=r"needs pesq, pystoi, not installed.*pip install 'semtok\[eval\]'"):
+    with pytest.raises(SemtokError, match=r"needs pesq, pystoi, not installed.*pip install '\.\[eval\]'"):
         evaluate_resynthesis(FakeTokenizer(), FakeVocoder(), tmp_path)
 
 

@@ -16,7 +16,7 @@ from semtok.analysis.tables.importance import importance
 from semtok.analysis.tables.selection import recommend
 from semtok.analysis.tables.table import Table, compare
 from semtok.downstream import DownstreamModel
-from semtok.errors import SemtokError
+from semtok.errors import SemtokError, missing_extra
 from semtok.evaluation.report import provenance
 from semtok.support.atomic import atomic_write
 from semtok.support.json import finite
@@ -183,7 +183,7 @@ def check_extra() -> None:
     """Raises `SemtokError` if what draws and judges is not installed, before hours of work."""
     missing = [name for name in ("librosa", "matplotlib", "pystoi") if importlib.util.find_spec(name) is None]
     if missing:
-        raise SemtokError(f"a study needs {', '.join(missing)}, not installed here: pip install 'semtok[study]'")
+        raise missing_extra("study", missing)
 
 
 def _tables(study: Study, purposes: Sequence[str] | None) -> dict[str, Table]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semtok.downstream.text import edit_distance
-from semtok.errors import SemtokError
+from semtok.errors import missing_extra
 from semtok.evaluation.pitch import f0_correlation, voicing_error
 from semtok.support.intervals import Interval, bootstrap_interval
 
@@ -48,10 +48,7 @@ def check_extra() -> None:
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise SemtokError(
-            f"the evaluation needs {', '.join(missing)}, not installed here; install the extra: "
-            "pip install 'semtok[eval]'"
-        )
+        raise missing_extra("eval", missing)
 
 
 def stoi(reference: Waveform, output: Waveform) -> float:
