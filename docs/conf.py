@@ -31,6 +31,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "benchmarks/README.md",
+    "experiments/RESULTS.md",
     "examples/data/README.md",
     "semtok/checkpoints/*/README.md",
     "tests/data/LICENSES.md",
