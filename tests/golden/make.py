@@ -2,7 +2,7 @@
 
     python tests/golden/make.py            # from the repository's root, after a new edition
 
-The tokens of the recordings come from `semtok encode --model tiny`.
+The tokens of the recordings come from `semtok encode RECORDING -o tests/golden`.
 """
 
 from __future__ import annotations
