@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize
 
 from semtok.checkpoints.parts import VocoderParts
-from semtok.codebooks.codebooks import check_layers
+from semtok.codebooks.layers import check_layers
 from semtok.errors import CheckpointError
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder

@@ -25,8 +25,9 @@ from semtok.checkpoints.hub import Repository, resolve
 from semtok.checkpoints.native import card_of_folder, new_tokenizer_config, write_tokenizer
 from semtok.checkpoints.pretrained import Pretrained
 from semtok.checkpoints.readers import find_reader
-from semtok.codebooks.codebooks import Codebooks, check_layers, code_type
+from semtok.codebooks.codebooks import Codebooks, code_type
 from semtok.codebooks.fingerprint import segments_fingerprint
+from semtok.codebooks.layers import Layer, Mixture, check_layers, deepest, in_order
 from semtok.codebooks.segmentation import Segmentation
 from semtok.encoder.batches import Clips, run_all, run_each
 from semtok.encoder.code_encoder import CodeEncoder
@@ -52,7 +53,7 @@ class EncodingOptions:
 
     sample_rate: int | None
     lengths: Sequence[int] | AudioArray | None
-    layers: Sequence[int] | None
+    layers: Sequence[Layer] | None
     chunk_seconds: float
     context_seconds: float
     finite: bool = False
@@ -72,7 +73,7 @@ class Tokenizer(Pretrained):
     config: TokenizerConfig
     network: CodeEncoder
 
-    def __init__(self, config: TokenizerConfig, encoder: Encoder, centroids: Mapping[int, Sequence[Tensor]]) -> None:
+    def __init__(self, config: TokenizerConfig, encoder: Encoder, centroids: Mapping[Layer, Sequence[Tensor]]) -> None:
         """A tokenizer of the layers that have centroids.
 
         Args:
@@ -87,8 +88,8 @@ class Tokenizer(Pretrained):
         measures = (encoder.dim, encoder.sample_rate, encoder.hop_length)
         if measures != (expected := (config.dim, config.sample_rate, config.hop_length)):
             raise CheckpointError(f"(dim, sample_rate, hop_length) of the encoder are {measures}, expected {expected}")
-        codebooks = config.codebooks.select(centroids, owner="the config")
-        for layer, sizes in codebooks.items():
+        config = config.select(centroids, owner="the config")
+        for layer, sizes in config.codebooks.items():
             wanted = [[size, config.dim] for size in sizes]
             if (shapes := [list(points.shape) for points in centroids[layer]]) != wanted:
                 raise CheckpointError(f"centroids of layer {layer} must have shapes {wanted}, got {shapes}")
@@ -97,7 +98,7 @@ class Tokenizer(Pretrained):
         else:
             ((layer, (points,)),) = centroids.items()
             network = SegmentEncoder(encoder, layer, points, config.segmentation)
-        super().__init__(dataclasses.replace(config, codebooks=codebooks), network)
+        super().__init__(config, network)
         self.encoder = encoder
 
     @classmethod
@@ -105,7 +106,7 @@ class Tokenizer(Pretrained):
         cls,
         name: str | os.PathLike[str],
         *,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[Layer] | None = None,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
@@ -148,7 +149,7 @@ class Tokenizer(Pretrained):
         cls,
         repository: Repository,
         *,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[Layer] | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
         compile: bool = False,
@@ -157,8 +158,13 @@ class Tokenizer(Pretrained):
         """The tokenizer that a repository holds; arguments and errors as in `from_pretrained`."""
         precision = parse_dtype(dtype)
         parts = find_reader(repository).tokenizer_parts(repository, layers=layers, encoder=encoder)
-        config, model = parts.config, read_encoder(parts.encoder, max(parts.centroids))
-        wrapped = Encoder(model, normalize=config.normalize, normalize_epsilon=config.normalize_epsilon)
+        config = parts.config.select(parts.centroids, owner=repository.name)
+        wrapped = Encoder(
+            read_encoder(parts.encoder, deepest(config.layers, config.mixtures)),
+            normalize=config.normalize,
+            normalize_epsilon=config.normalize_epsilon,
+            mixtures=config.mixtures,
+        )
         wrapped.to(device or torch.get_default_device(), precision)
         if compile:
             check_compiler(device or torch.get_default_device())
@@ -172,34 +178,42 @@ class Tokenizer(Pretrained):
     def from_centroids(
         cls,
         model: SpeechModel | PreTrainedModel,
-        centroids: Mapping[int, Tensor | Sequence[Tensor]],
+        centroids: Mapping[int, Tensor | Sequence[Tensor]] | Mapping[Layer, Tensor | Sequence[Tensor]],
         *,
         normalize: bool,
         encoder: str = ENCODER,
         encoder_revision: str | None = None,
+        mixtures: Mapping[str, Mixture] | None = None,
     ) -> Tokenizer:
         """A tokenizer of an encoder and centroids [codebook_size, dim] of some of its layers.
 
         Args:
             model: a base model of transformers, whose weights are shared; or the model of an `Encoder`.
-            centroids: by layer number; the tokenizer's layers are ascending. A list has the centroids of residual
-                stages, each of which quantizes the residual of the stage before it.
+            centroids: by layer number, or by the name of a mixture; the tokenizer's layers are ascending, then come
+                mixtures. A list has the centroids of residual stages, each of which quantizes the residual of the stage
+                before it.
             normalize: whether the encoder takes input of zero mean and unit variance (`do_normalize`).
             encoder: hub id of the model. `save_pretrained` then saves this id; by default it saves the weights.
             encoder_revision: commit of the hub id.
+            mixtures: the weights of layers, at least 0 and of sum 1, by the name that stands for their weighted sum:
+                `{"mix": {3: 0.4, 7: 0.6}}`. Each layer is normalised in every frame before it is weighed.
 
         Raises:
             CheckpointError: a model of an unsupported family, or centroids of another shape.
-            ConfigError: a hub id without a revision, or a model with an entry in its config that semtok cannot run.
+            ConfigError: a hub id without a revision, a model with an entry in its config that semtok cannot run,
+                weights that are no mixture, or a mixture without centroids.
             LayerError: a layer that the model lacks.
         """
-        wrapped = Encoder(model, normalize=normalize)
-        layers = check_layers(sorted(centroids), range(wrapped.num_layers + 1), owner="the encoder")
-        given = ((layer, centroids[layer]) for layer in layers)
-        stages = {layer: [points] if isinstance(points, Tensor) else list(points) for layer, points in given}
+        wrapped = Encoder(model, normalize=normalize, mixtures=mixtures)
+        available: tuple[Layer, ...] = (*range(wrapped.num_layers + 1), *wrapped.mixtures)
+        layers = check_layers(in_order(centroids), available, owner="the encoder")
+        stages: dict[Layer, list[Tensor]] = {
+            layer: [points] if isinstance(points, Tensor) else list(points) for layer, points in centroids.items()
+        }
+        stages = {layer: stages[layer] for layer in layers}
         return cls(new_tokenizer_config(wrapped, stages, encoder, encoder_revision), wrapped, stages)
 
-    def segmented(self, layer: int, segmentation: Segmentation) -> Tokenizer:
+    def segmented(self, layer: Layer, segmentation: Segmentation) -> Tokenizer:
         """The tokenizer of one layer whose codes stay the same within segments; it shares the encoder.
 
         `deduplicate` gives a code a segment and how long it lasts. Batches, streams, files, corpora and models take
@@ -211,8 +225,7 @@ class Tokenizer(Pretrained):
             LayerError: a layer that this tokenizer lacks.
         """
         config = dataclasses.replace(
-            self.config,
-            codebooks=self._select([layer]),
+            self.config.select([layer], owner="this tokenizer"),
             fingerprint=segments_fingerprint(self.fingerprint, segmentation.name),
             segmentation=segmentation,
         )
@@ -250,7 +263,15 @@ class Tokenizer(Pretrained):
         """Residual stages, and so rows of codes, of each of `layers`."""
         return self.codebooks.stages
 
-    def centroids(self, layer: int, stage: int = 1) -> Tensor:
+    @property
+    def layer_weights(self) -> dict[str, dict[int, float]]:
+        """How much each layer of the encoder weighs in each layer that is a mixture: by name, then by number.
+
+        The weights are at least 0 and of sum 1; layers that weigh nothing are left out.
+        """
+        return {name: dict(weights) for name, weights in self.config.mixtures.items()}
+
+    def centroids(self, layer: Layer, stage: int = 1) -> Tensor:
         """A copy of the centroids of one residual stage of a layer, float32 [codebook_size, dim]."""
         check_layers([layer], self.layers, owner="this tokenizer")
         stages = self.network.quantizer(layer).stages
@@ -264,7 +285,7 @@ class Tokenizer(Pretrained):
         *,
         sample_rate: int | None = None,
         lengths: Sequence[int] | AudioArray | None = None,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[Layer] | None = None,
         chunk_seconds: float = CHUNK_SECONDS,
         context_seconds: float = CONTEXT_SECONDS,
         finite: bool = False,
@@ -308,7 +329,7 @@ class Tokenizer(Pretrained):
         *,
         sample_rate: int | None = None,
         lengths: Sequence[int] | AudioArray | None = None,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[Layer] | None = None,
         chunk_seconds: float = CHUNK_SECONDS,
         context_seconds: float = CONTEXT_SECONDS,
     ) -> Iterator[tuple[int, Tokens | AudioError]]:
@@ -371,7 +392,7 @@ class Tokenizer(Pretrained):
         *,
         sample_rate: int | None = None,
         lengths: Sequence[int] | AudioArray | None = None,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[Layer] | None = None,
         chunk_seconds: float = CHUNK_SECONDS,
         context_seconds: float = CONTEXT_SECONDS,
         finite: bool = False,
@@ -389,7 +410,7 @@ class Tokenizer(Pretrained):
     def stream(
         self,
         *,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[Layer] | None = None,
         sample_rate: int | None = None,
         block_seconds: float = 0.32,
         look_ahead_seconds: float = 0.32,
@@ -436,10 +457,10 @@ class Tokenizer(Pretrained):
         )
         return Clips(module, recordings, layers, windows)
 
-    def _select(self, layers: Sequence[int] | None) -> Codebooks:
+    def _select(self, layers: Sequence[Layer] | None) -> Codebooks:
         return self.codebooks if layers is None else self.codebooks.select(layers, owner="this tokenizer")
 
-    def _tokens(self, layers: tuple[int, ...], codes: Sequence[Tensor]) -> Tokens:
+    def _tokens(self, layers: tuple[Layer, ...], codes: Sequence[Tensor]) -> Tokens:
         """Tokens of clips with these codes, int64 [rows, frames] each."""
         if self.config.segmentation is not None:
             for clip in codes:

@@ -21,6 +21,7 @@ from semtok.audio.lengths import frame_mask
 from semtok.codebooks.codebooks import Codebooks
 from semtok.codebooks.editions import with_edition
 from semtok.codebooks.fingerprint import frames_fingerprint
+from semtok.codebooks.layers import Layer
 from semtok.errors import ConfigError, TokensError
 from semtok.support.atomic import atomic_write
 from semtok.support.json import parse_json
@@ -65,7 +66,7 @@ class Tokens:
         self,
         codes: Tensor,
         lengths: Tensor,
-        layers: Sequence[int],
+        layers: Sequence[Layer],
         frame_rate: float,
         codebook_sizes: Sequence[int],
         fingerprint: str,
@@ -107,7 +108,7 @@ class Tokens:
         return tokens
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """Encoder layer numbers, in the order of the codes."""
         return self.codebooks.layers
 
@@ -166,7 +167,7 @@ class Tokens:
         """Bits a second of all layers together: the frame rate times the sum of the log2 of each codebook size."""
         return self.frame_rate * self.codebooks.bits
 
-    def select(self, layers: Iterable[int]) -> Tokens:
+    def select(self, layers: Iterable[Layer]) -> Tokens:
         """The tokens of some layers, in the order asked for; `LayerError` if a layer is missing or asked for twice."""
         codebooks = self.codebooks.select(layers, owner="this Tokens")
         rows = self.codebooks.rows
@@ -295,7 +296,7 @@ class Tokens:
 
 
 def take_tokens(
-    tokens: Tokens, codebooks: Codebooks, fingerprint: str, *, owner: str, layers: Iterable[int] | None = None
+    tokens: Tokens, codebooks: Codebooks, fingerprint: str, *, owner: str, layers: Iterable[Layer] | None = None
 ) -> Tokens:
     """Some layers of tokens, or all, if the tokens are of the tokenizer with this fingerprint and these codebooks.
 

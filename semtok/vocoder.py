@@ -16,6 +16,7 @@ from semtok.checkpoints.hub import Repository, resolve
 from semtok.checkpoints.native import card_of_folder, write_vocoder
 from semtok.checkpoints.pretrained import Pretrained
 from semtok.checkpoints.readers import find_reader
+from semtok.codebooks.layers import Layer
 from semtok.errors import SpeakerError
 from semtok.networks.config import VocoderConfig
 from semtok.networks.decoding import decode
@@ -123,7 +124,7 @@ class Vocoder(Pretrained):
         )
         return embed_speakers(encoder, recordings)
 
-    def decode(self, tokens: Tokens, *, layers: Sequence[int] | None = None, speaker: Tensor | None = None) -> Tensor:
+    def decode(self, tokens: Tokens, *, layers: Sequence[Layer] | None = None, speaker: Tensor | None = None) -> Tensor:
         """Tokens -> speech. An utterance sounds the same alone and beside any others.
 
         Args:
@@ -147,7 +148,7 @@ class Vocoder(Pretrained):
     def stream(
         self,
         *,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[Layer] | None = None,
         speaker: Tensor | None = None,
         look_ahead_seconds: float | None = None,
     ) -> VocoderStream:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
-from semtok.codebooks.codebooks import check_layers
+from semtok.codebooks.layers import check_layers
 from semtok.errors import LayerError, SemtokError, TokensError
 from semtok.tokens import Tokens
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semtok.analysis.tables.table import Table
+from semtok.codebooks.layers import in_order
 from semtok.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _curve(axes: Axes, rows: Sequence[dict[str, Any]], label: str) -> None:
 def draw_importance(table: Table) -> str:
     """Mean weight of each layer in each model."""
     models = list(dict.fromkeys(row["model"] for row in table.rows))
-    layers = sorted({row["layer"] for row in table.rows})
+    layers = in_order({row["layer"] for row in table.rows})
     weights = {
         model: [next((row["weight"] for row in table.of(model=model, layer=layer)), 0.0) for layer in layers]
         for model in models

@@ -20,7 +20,7 @@ from semtok.checkpoints.config import CONFIG, ENCODER
 from semtok.checkpoints.encoders import read_encoder
 from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.importing import normalizes
-from semtok.codebooks.codebooks import check_layers
+from semtok.codebooks.layers import Layer, check_layers
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError, SemtokError
 from semtok.speech.reading import Speech
@@ -51,7 +51,7 @@ def fit_tokenizers(
     folder: Path,
     *,
     codebook_sizes: Sequence[int],
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     normalize: bool | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,

@@ -20,6 +20,7 @@ from torch import Tensor
 from semtok.audio.mel import log_mel, mel_bank
 from semtok.audio.recordings import Recording, open_recordings
 from semtok.codebooks.codebooks import Codebooks, code_type
+from semtok.codebooks.layers import Layer
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.windows import run_windows
@@ -41,7 +42,7 @@ _FEW_CLIPS, _SEGMENT_FRAMES = 8, 50
 
 
 def read_features(
-    encoder: Encoder, recordings: Iterable[tuple[int, Recording | AudioError]], layers: Sequence[int]
+    encoder: Encoder, recordings: Iterable[tuple[int, Recording | AudioError]], layers: Sequence[Layer]
 ) -> Iterator[tuple[int, Tensor | AudioError]]:
     """Features [layers, frames, dim] of numbered recordings, those of `Tokenizer.features`, or why there are none.
 
@@ -73,7 +74,7 @@ def _count_samples(recording: Recording) -> int | AudioError:
         return error
 
 
-def _run_long(encoder: Encoder, recording: Recording, layers: Sequence[int]) -> Iterator[Tensor | AudioError]:
+def _run_long(encoder: Encoder, recording: Recording, layers: Sequence[Layer]) -> Iterator[Tensor | AudioError]:
     try:
         yield from run_windows(encoder, recording, layers, encoder.framing.windows())
     except AudioError as error:
@@ -115,11 +116,11 @@ class CodedFrames:
         position = np.concatenate([np.arange(length) for length in self.lengths]) // _SEGMENT_FRAMES
         return np.unique(np.stack([self.clip_of, position]), axis=1, return_inverse=True)[1].reshape(-1)
 
-    def first_rows(self) -> dict[int, int]:
+    def first_rows(self) -> dict[Layer, int]:
         """The row of each layer's first stage: what layers can be compared by, whatever their number of stages."""
         return {layer: rows.start for layer, rows in self.codebooks.rows.items()}
 
-    def rows_of(self, layers: Sequence[int]) -> list[int]:
+    def rows_of(self, layers: Sequence[Layer]) -> list[int]:
         """The rows of some layers, all stages."""
         rows = self.codebooks.rows
         return [row for layer in layers for row in range(rows[layer].start, rows[layer].stop)]

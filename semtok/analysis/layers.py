@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from semtok.analysis.contingency import entropy
 from semtok.analysis.information import held_out_information
+from semtok.codebooks.layers import Layer, in_order
 from semtok.support.arrays import Integers
 
-Subset = tuple[int, ...]
+Subset = tuple[Layer, ...]
 Value = Callable[[Subset], float]
 """What a set of layers, ascending, is worth; called once for each."""
 
@@ -54,23 +55,26 @@ def information_matrix(codes: Sequence[Integers], groups: Integers) -> npt.NDArr
     return matrix
 
 
-def layer_shares(layers: Sequence[int], value: Value, *, seed: int = 0) -> Mapping[int, Share]:
+def layer_shares(layers: Sequence[Layer], value: Value, *, seed: int = 0) -> Mapping[Layer, Share]:
     """Each layer's share of the value of all; of no layers the value is 0.
 
     Exact for up to 6 layers; for more, Shapley's shares are means over 8 random orders (`seed`), which still add up.
     """
-    everything = tuple(sorted(layers))
+    everything = in_order(layers)
     worth = Remembered(lambda subset: value(subset) if subset else 0.0)
     orders = (
         list(itertools.permutations(everything))
         if len(everything) <= _EXACT_LAYERS
-        else [np.random.default_rng([seed, number]).permutation(everything).tolist() for number in range(_ORDERS)]
+        else [
+            [everything[place] for place in np.random.default_rng([seed, number]).permutation(len(everything))]
+            for number in range(_ORDERS)
+        ]
     )
-    gains: dict[int, list[float]] = {layer: [] for layer in everything}
+    gains: dict[Layer, list[float]] = {layer: [] for layer in everything}
     for order in orders:
         for place, layer in enumerate(order):
-            before = tuple(sorted(order[:place]))
-            gains[layer].append(worth(tuple(sorted((*before, layer)))) - worth(before))
+            before = in_order(order[:place])
+            gains[layer].append(worth(in_order((*before, layer))) - worth(before))
     return {
         layer: Share(
             worth((layer,)),
@@ -89,7 +93,7 @@ class Remembered:
         self._known: dict[Subset, float] = {}
 
     def __call__(self, subset: Subset) -> float:
-        subset = tuple(sorted(subset))
+        subset = in_order(subset)
         if subset not in self._known:
             self._known[subset] = self._value(subset)
         return self._known[subset]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from semtok.codebooks.layers import Layer
 from semtok.errors import needs_extra
 from semtok.evaluation.metrics import SAMPLE_RATE, log_mel_distance, stoi
 from semtok.tokenizer import Tokenizer
@@ -32,9 +33,9 @@ class ResynthesisQuality:
         self._speakers: list[torch.Tensor | None] = [None] * len(waveforms)
         if vocoder.network.speaker_encoder is not None:
             self._speakers = [vocoder.speaker(waveform, sample_rate=tokenizer.sample_rate) for waveform in waveforms]
-        self._known: dict[tuple[int, ...], tuple[float, float]] = {}
+        self._known: dict[tuple[Layer, ...], tuple[float, float]] = {}
 
-    def __call__(self, layers: tuple[int, ...]) -> tuple[float, float]:
+    def __call__(self, layers: tuple[Layer, ...]) -> tuple[float, float]:
         """STOI and log-mel distance, the means over clips; see `semtok.evaluation.metrics`.
 
         Raises:
@@ -51,7 +52,7 @@ class ResynthesisQuality:
         return self._known[layers]
 
     def _measure(
-        self, layers: tuple[int, ...], tokens: Tokens, reference: Waveform, speaker: torch.Tensor | None
+        self, layers: tuple[Layer, ...], tokens: Tokens, reference: Waveform, speaker: torch.Tensor | None
     ) -> tuple[float, float]:
         decoded = self._vocoder.decode(tokens, layers=layers, speaker=speaker)[0].cpu().numpy()
         output = _at_16_khz(decoded, self._vocoder.sample_rate)

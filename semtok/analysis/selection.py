@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semtok.analysis.layers import Remembered, Value
+from semtok.analysis.layers import Remembered, Subset, Value
+from semtok.codebooks.layers import Layer, in_order
 from semtok.support.progress import track
 
 
@@ -21,13 +22,13 @@ class Choice:
         bitrate: bit/s of their plain codes.
     """
 
-    layers: tuple[int, ...]
+    layers: Subset
     quality: float
     bitrate: float
 
 
 def select_layers(
-    layers: Sequence[int], quality: Value, bitrate: Callable[[tuple[int, ...]], float], *, most: int | None = None
+    layers: Sequence[Layer], quality: Value, bitrate: Callable[[Subset], float], *, most: int | None = None
 ) -> list[Choice]:
     """The best 1, 2, 3 ... of these layers, up to `most` (all by default).
 
@@ -35,10 +36,10 @@ def select_layers(
     """
     quality = Remembered(quality)
     choices: list[Choice] = []
-    chosen: tuple[int, ...] = ()
+    chosen: Subset = ()
     steps = min(most or len(layers), len(layers))
     for _ in track(range(steps), "selecting layers", steps):
-        candidates = [tuple(sorted((*chosen, layer))) for layer in layers if layer not in chosen]
+        candidates = [in_order((*chosen, layer)) for layer in layers if layer not in chosen]
         chosen = max(candidates, key=lambda subset: (quality(subset), -bitrate(subset)))
         choices.append(Choice(chosen, quality(chosen), bitrate(chosen)))
     return choices

@@ -19,6 +19,7 @@ from semtok.analysis.tables.labels import information_table, probe_layers, probe
 from semtok.analysis.tables.selection import resynthesis_table, selection_table
 from semtok.analysis.tables.table import Table, TableCache
 from semtok.audio.disturbances import Waveform
+from semtok.codebooks.layers import Layer
 from semtok.errors import SemtokError
 from semtok.speech.reading import Speech
 from semtok.tokenizer import Tokenizer
@@ -73,7 +74,7 @@ class Study:
         return encode_frames(self.tokenizer, self.speech, self._cache.folder)
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         return self.tokenizer.layers
 
     @cached_property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semtok.checkpoints.config import CheckpointConfig, TokenizerConfig
+from semtok.codebooks.layers import describe
 from semtok.errors import CheckpointError
 from semtok.networks.config import VocoderConfig
 from semtok.support.json import read_json
@@ -108,6 +109,7 @@ def checkpoint_card(config: CheckpointConfig, name: str) -> Card:
         _checkpoint_example(tokenizer, vocoder, name),
         {
             "Layers": ", ".join(map(str, section.layers)),
+            "Layer weights": describe(tokenizer.mixtures) if tokenizer else None,
             "Codebook sizes": _codebooks(section),
             "Frame rate": f"{frame_rate:g} Hz, of speech at {section.sample_rate} Hz",
             "Bitrate": f"{frame_rate * section.codebooks.bits / 1000:.2f} kbit/s with all layers, before any entropy "

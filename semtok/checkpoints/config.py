@@ -7,12 +7,14 @@ import json
 import math
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer, check_mixtures, deepest, in_order
 from semtok.codebooks.segmentation import Segmentation
 from semtok.errors import ConfigError, check_sizes
 from semtok.networks.config import VocoderConfig
@@ -40,6 +42,7 @@ class TokenizerConfig:
         fingerprint: hash of encoder and centroids, which tokens and vocoders carry.
         encoder_revision: commit of the hub id; None for the folder.
         normalize_epsilon: what normalising adds to the variance: 1e-7 in transformers, 1e-5 in fairseq and SpeechBrain.
+        mixtures: of those layers that have a name, the weights of the numbered layers that they are the sum of.
         segmentation: joins the frames of the one layer to segments; by default each frame has a code of its own.
     """
 
@@ -52,10 +55,17 @@ class TokenizerConfig:
     fingerprint: str
     encoder_revision: str | None = None
     normalize_epsilon: float = 1e-7
+    mixtures: dict[str, dict[int, float]] = dataclasses.field(default_factory=dict)
     segmentation: Segmentation | None = None
 
     def __post_init__(self) -> None:
         check_sizes(self, "dim", "sample_rate", "hop_length")
+        check_mixtures(self.mixtures)
+        if (named := {layer for layer in self.layers if isinstance(layer, str)}) != self.mixtures.keys():
+            raise ConfigError(
+                f"layers {sorted(named)} have a name, and the mixtures are {sorted(self.mixtures)}: each such layer "
+                "needs its weights, and there can be no others"
+            )
         if self.segmentation is not None:
             self._check_segmentation(self.segmentation)
         if (self.encoder == ENCODER) != (self.encoder_revision is None):
@@ -67,16 +77,22 @@ class TokenizerConfig:
     def _check_segmentation(self, segmentation: Segmentation) -> None:
         if len(self.codebooks.sizes) != 1:
             raise ConfigError(f"segments have one code: expected one layer of one stage, got {self.codebooks}")
-        (layer,), boundary = self.codebooks, segmentation.boundary_layer
-        if boundary is not None and boundary > layer:
+        depth, boundary = deepest(self.codebooks, self.mixtures), segmentation.boundary_layer
+        if boundary is not None and boundary > depth:
             raise ConfigError(
-                f"boundary_layer must be a layer up to {layer}, beyond which the encoder is not run; got {boundary}"
+                f"boundary_layer must be a layer up to {depth}, beyond which the encoder is not run; got {boundary}"
             )
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """In the order of `codebooks`."""
         return self.codebooks.layers
+
+    def select(self, layers: Iterable[Layer], *, owner: str) -> TokenizerConfig:
+        """The config of some of the layers, in the order asked for; arguments and errors as in `check_layers`."""
+        codebooks = self.codebooks.select(layers, owner=owner)
+        mixtures = {name: weights for name, weights in self.mixtures.items() if name in codebooks}
+        return dataclasses.replace(self, codebooks=codebooks, mixtures=mixtures)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +109,8 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         for name, part in (("tokenizer", self.tokenizer), ("vocoder", self.vocoder)):
-            if part and list(part.layers) != sorted(part.layers):
-                raise ConfigError(f"{name}: layers must be ascending, got {list(part.layers)}")
+            if part and part.layers != in_order(part.layers):
+                raise ConfigError(f"{name}: layers must be ascending, mixtures last, got {list(part.layers)}")
             if part and min(part.codebooks.sizes) < 2:
                 raise ConfigError(f"{name}: codebook_sizes must be each at least 2, got {list(part.codebooks.sizes)}")
         if self.tokenizer and self.vocoder and self.tokenizer.fingerprint != self.vocoder.fingerprint:
@@ -122,7 +138,7 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
     with_codebooks = hints.get("codebooks") is Codebooks
     if with_codebooks:
         del hints["codebooks"]
-        hints |= dict.fromkeys(Codebooks.ENTRIES, tuple[int, ...])
+        hints |= dict.fromkeys(Codebooks.ENTRIES, tuple[int, ...]) | {"layers": tuple[Layer, ...]}
         required = required - {"codebooks"} | {"layers", "codebook_sizes"}
     known = hints.keys() & (fields.keys() | set(Codebooks.ENTRIES))
     if unknown := sorted(map(str, entries.keys() - known)):
@@ -140,13 +156,13 @@ def read_config(entries: Any, kind: type[Config], where: str) -> Config:
 
 
 def config_entries(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass that are not None, as JSON values; `read_config` turns them back into the dataclass."""
+    """The fields of a dataclass that are neither None nor empty by default, as JSON; `read_config` reads them."""
     entries: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if isinstance(value, Codebooks):
             entries |= value.entries
-        elif value is not None:
+        elif value is not None and not (value == {} and field.default_factory is dict):
             plain = value.item() if isinstance(value, np.generic) else value
             entries[field.name] = config_entries(plain) if dataclasses.is_dataclass(plain) else plain
     return entries
@@ -182,6 +198,13 @@ def _convert(value: Any, expected: Any, where: str) -> Any:
             return origin(
                 _convert(v, kind, f"{where}[{i}]") for i, (v, kind) in enumerate(zip(value, kinds, strict=True))
             )
+    if origin is dict and isinstance(value, dict) and arguments[0] is int:  # keys of JSON are text
+        try:
+            return {int(key): _convert(v, arguments[1], f"{where}[{key}]") for key, v in value.items()}
+        except ValueError:
+            raise ConfigError(f"{where}: expected numbers as keys, got {list(value)}") from None
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(v, arguments[1], f"{where}[{key}]") for key, v in value.items()}
     if expected is float and type(value) is int:
         return float(value)
     if expected is int and type(value) is float and value.is_integer():  # 1e4 is a number of steps too

@@ -11,6 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from semtok.checkpoints.config import CONFIG, ENCODER, FORMAT_VERSION, CheckpointConfig, TokenizerConfig
 from semtok.checkpoints.encoders import empty_encoder, read_encoder
 from semtok.checkpoints.hub import Repository, resolve
@@ -25,7 +27,7 @@ from semtok.checkpoints.readers import find_reader
 from semtok.checkpoints.speechbrain.reader import SpeechBrain
 from semtok.checkpoints.unit_vocoder import read_unit_vocoder
 from semtok.checkpoints.untrusted import read_centroids
-from semtok.codebooks.codebooks import check_layers
+from semtok.codebooks.layers import Layer, check_layers, deepest, in_order
 from semtok.encoder.encoder import Encoder
 from semtok.errors import CheckpointError
 from semtok.networks.config import VocoderConfig
@@ -37,7 +39,7 @@ def import_speechbrain(
     name: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     revision: str | None = None,
     encoder: str | None = None,
     dataset: str | None = None,
@@ -71,9 +73,9 @@ def import_speechbrain(
     if layout.codebooks:
         tokenizer = reader.tokenizer_parts(source, layers=layers, encoder=encoder)
         load = read_encoder if tokenizer.config.encoder == ENCODER else empty_encoder
-        model = load(tokenizer.encoder, max(tokenizer.centroids))
-        codebooks = tokenizer.config.codebooks.select(sorted(tokenizer.centroids), owner="the repository")
-        saved = dataclasses.replace(saved, tokenizer=dataclasses.replace(tokenizer.config, codebooks=codebooks))
+        model = load(tokenizer.encoder, deepest(tokenizer.centroids, tokenizer.config.mixtures))
+        config = tokenizer.config.select(in_order(tokenizer.centroids), owner="the repository")
+        saved = dataclasses.replace(saved, tokenizer=config)
     if layout.has_vocoder:
         vocoder = reader.vocoder_parts(source)
         network = vocoder.network(source.name)
@@ -120,8 +122,9 @@ def import_kmeans(
             f"{encoder} is no encoder of transformers: its {CONFIG} has no hidden_size and num_hidden_layers"
         )
     layers = check_layers(sorted(files), range(depth + 1), owner=f"the encoder {encoder}")
-    centroids = {layer: [read_centroids(files[layer])] for layer in layers}
-    for layer, (points,) in centroids.items():
+    centroids: dict[Layer, list[Tensor]] = {layer: [read_centroids(files[layer])] for layer in layers}
+    for layer in layers:
+        (points,) = centroids[layer]
         if points.shape[1] != dim:
             raise CheckpointError(
                 f"{os.fspath(files[layer])} has centroids of {points.shape[1]} dimensions, the features of {encoder} "

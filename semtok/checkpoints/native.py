@@ -28,8 +28,9 @@ from semtok.checkpoints.encoders import WEIGHTS, write_encoder
 from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.parts import TokenizerParts, VocoderParts
 from semtok.checkpoints.tensors import read_tensors, write_tensors
-from semtok.codebooks.codebooks import Codebooks, check_layers
+from semtok.codebooks.codebooks import Codebooks
 from semtok.codebooks.fingerprint import fingerprint_of, weights_identity
+from semtok.codebooks.layers import Layer, check_layers, deepest, in_order
 from semtok.errors import CheckpointError, ConfigError
 from semtok.networks.config import VocoderConfig
 
@@ -50,7 +51,7 @@ class Native:
         return repository.find(CONFIG) is not None and "format_version" in repository.read_json(CONFIG)
 
     def tokenizer_parts(
-        self, repository: Repository, *, layers: Sequence[int] | None, encoder: str | None
+        self, repository: Repository, *, layers: Sequence[Layer] | None, encoder: str | None
     ) -> TokenizerParts:
         config = read_checkpoint_config(repository).tokenizer
         if config is None:
@@ -72,20 +73,19 @@ class Native:
 
 
 def write_tokenizer(
-    folder: Path, section: TokenizerConfig, centroids: Mapping[int, Sequence[Tensor]], model: SpeechModel
+    folder: Path, section: TokenizerConfig, centroids: Mapping[Layer, Sequence[Tensor]], model: SpeechModel
 ) -> None:
     """Saves a tokenizer beside any vocoder, and the model up to the deepest layer unless the section names a hub id.
 
     Raises:
         CheckpointError: the folder holds a vocoder of another tokenizer. Nothing is written then.
     """
-    ascending = section.codebooks.select(sorted(section.layers), owner="the tokenizer")
-    section = dataclasses.replace(section, codebooks=ascending)
+    section = section.select(in_order(section.layers), owner="the tokenizer")
     config = add_to_config(folder, section)
     folder.mkdir(parents=True, exist_ok=True)
     write_centroids(folder, centroids, section.fingerprint)
     if section.encoder == ENCODER:
-        write_encoder(folder, model, max(centroids), section.fingerprint)
+        write_encoder(folder, model, deepest(centroids, section.mixtures), section.fingerprint)
     write_checkpoint_config(folder, config)
 
 
@@ -146,7 +146,9 @@ def mark_for_transformers(folder: Path, model_type: str) -> None:
     write_checkpoint_config(folder, dataclasses.replace(config, model_type=model_type))
 
 
-def read_centroids(repository: Repository, config: TokenizerConfig, layers: Sequence[int]) -> dict[int, list[Tensor]]:
+def read_centroids(
+    repository: Repository, config: TokenizerConfig, layers: Sequence[Layer]
+) -> dict[Layer, list[Tensor]]:
     """Centroids [codebook_size, dim] of the stages of these layers, in this order; errors as in `read_tensors`."""
     names = {
         layer: [_centroids_name(layer, stage) for stage in range(len(config.codebooks[layer]))] for layer in layers
@@ -156,17 +158,17 @@ def read_centroids(repository: Repository, config: TokenizerConfig, layers: Sequ
     return {layer: [tensors[name] for name in stages] for layer, stages in names.items()}
 
 
-def write_centroids(folder: Path, centroids: Mapping[int, Sequence[Tensor]], fingerprint: str) -> None:
+def write_centroids(folder: Path, centroids: Mapping[Layer, Sequence[Tensor]], fingerprint: str) -> None:
     """Writes centroids [codebook_size, dim] by layer and stage."""
     stored = {
         _centroids_name(layer, stage): points
-        for layer, stages in sorted(centroids.items())
-        for stage, points in enumerate(stages)
+        for layer in in_order(centroids)
+        for stage, points in enumerate(centroids[layer])
     }
     write_tensors(folder / CENTROIDS, stored, fingerprint)
 
 
-def _centroids_name(layer: int, stage: int) -> str:
+def _centroids_name(layer: Layer, stage: int) -> str:
     return f"layer_{layer}" if stage == 0 else f"layer_{layer}_stage_{stage + 1}"
 
 
@@ -179,7 +181,7 @@ def encoder_repository(repository: Repository, config: TokenizerConfig) -> Repos
 
 
 def new_tokenizer_config(
-    encoder: Encoder, centroids: Mapping[int, Sequence[Tensor]], name: str, revision: str | None
+    encoder: Encoder, centroids: Mapping[Layer, Sequence[Tensor]], name: str, revision: str | None
 ) -> TokenizerConfig:
     """The config of a new tokenizer: centroids by layer, ascending; the encoder's hub id and commit, or `ENCODER`."""
     identity = weights_identity(encoder.model) if name == ENCODER else f"{name}@{revision}"
@@ -191,6 +193,7 @@ def new_tokenizer_config(
         dim=encoder.dim,
         sample_rate=encoder.sample_rate,
         hop_length=encoder.hop_length,
-        fingerprint=fingerprint_of(identity, centroids),
+        fingerprint=fingerprint_of(identity, centroids, encoder.mixtures),
         normalize_epsilon=encoder.normalize_epsilon,
+        mixtures=encoder.mixtures,
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from semtok.checkpoints.config import TokenizerConfig
 from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.tensors import load_network
+from semtok.codebooks.layers import Layer
 from semtok.networks.config import VocoderConfig
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class TokenizerParts:
 
     config: TokenizerConfig
     encoder: Repository
-    centroids: dict[int, list[Tensor]]
+    centroids: dict[Layer, list[Tensor]]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from semtok.checkpoints.card import Card, CardFacts, write_card
 from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.publish import publish
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer
 from semtok.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Pretrained(ABC):
         return codebooks
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """Encoder layers that have codebooks here, in their order; 1 is the output of the first transformer layer."""
         return self.codebooks.layers
 

@@ -14,6 +14,7 @@ from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.native import Native
 from semtok.checkpoints.parts import TokenizerParts, VocoderParts
 from semtok.checkpoints.speechbrain.reader import PublishedSpeechBrain, SpeechBrain
+from semtok.codebooks.layers import Layer
 from semtok.errors import CheckpointError
 
 
@@ -27,7 +28,7 @@ class Reader(Protocol):
         """Whether the repository is in this layout, by its name or by small files."""
 
     def tokenizer_parts(
-        self, repository: Repository, *, layers: Sequence[int] | None, encoder: str | None
+        self, repository: Repository, *, layers: Sequence[Layer] | None, encoder: str | None
     ) -> TokenizerParts:
         """What the repository holds of a tokenizer; arguments and errors as in `Tokenizer.from_pretrained`."""
 

@@ -58,6 +58,7 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
     from semtok.checkpoints.config import CONFIG, ENCODER
     from semtok.checkpoints.hub import resolve
     from semtok.checkpoints.native import CENTROIDS, VOCODER, read_checkpoint_config
+    from semtok.codebooks.layers import describe
 
     repository = resolve(name, revision=revision, local_files_only=local_files_only)
     config = read_checkpoint_config(repository)
@@ -84,6 +85,7 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
         "sample rate": f"{section.sample_rate} Hz",
         "frame rate": f"{frame_rate:g} Hz (hop length {section.hop_length})",
         "bitrate": f"{frame_rate * section.codebooks.bits:.0f} bit/s with all layers",
+        **({"layer weights": describe(tokenizer.mixtures)} if tokenizer and tokenizer.mixtures else {}),
         **({"segments": tokenizer.segmentation.name} if tokenizer and tokenizer.segmentation else {}),
         "dim": f"{tokenizer.dim} (of features and centroids)" if tokenizer else "unknown",
         "fingerprint": section.fingerprint,

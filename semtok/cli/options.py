@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from semtok.codebooks.layers import Layer, is_layer
+
 if TYPE_CHECKING:
     from semtok.evaluation import Judges
     from semtok.tokenizer import Tokenizer
@@ -143,20 +145,22 @@ class JudgeOptions:
         return judges
 
 
-def parse_layers(text: str | None) -> tuple[int, ...] | None:
-    """ "1,3,7" -> (1, 3, 7); None stays None."""
+def parse_layers(text: str | None) -> tuple[Layer, ...] | None:
+    """ "1,3,mix" -> (1, 3, "mix"); None stays None."""
     if text is None:
         return None
     try:
-        return tuple(int(layer) for layer in text.split(","))
+        return tuple(layer if is_layer(layer) else int(layer) for layer in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"expected numbers such as 1,3,7, got {text!r}", param_hint="--layers") from None
+        raise typer.BadParameter(
+            f"expected numbers such as 1,3,7, or names, got {text!r}", param_hint="--layers"
+        ) from None
 
 
 def load_tokenizer(
     checkpoint: str,
     *,
-    layers: tuple[int, ...] | None,
+    layers: tuple[Layer, ...] | None,
     device: str,
     revision: str | None,
     local_files_only: bool,

@@ -57,7 +57,7 @@ def segment(
         segments = load_tokenizer(units, layers=None, device="cpu", revision=None, local_files_only=local_files_only)
     else:
         segmentation = Segmentation(penalty=penalty, boundary_layer=boundary_layer, prominence=prominence)
-        segments = tokenizer.segmented(max(tokenizer.layers) if layer is None else layer, segmentation)
+        segments = tokenizer.segmented(tokenizer.layers[-1] if layer is None else layer, segmentation)
     try:
         vocoder = load_vocoder(checkpoint, device="cpu", revision=revision, local_files_only=local_files_only)
     except CheckpointError as error:

@@ -25,6 +25,7 @@ from semtok.cli.options import (
     parse_layers,
     with_options,
 )
+from semtok.codebooks.layers import Layer
 from semtok.errors import CheckpointError, needs_extra
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Subject:
     local_files_only: LocalFilesOnly = False
 
     def studies(
-        self, folder: Path, columns: list[str] | None = None, layers: tuple[int, ...] | None = None
+        self, folder: Path, columns: list[str] | None = None, layers: tuple[Layer, ...] | None = None
     ) -> list[Study]:
         """One, or of an encoder one for each codebook size; `columns` and `folder` as `Study` takes them."""
         from semtok.analysis import Study, fit_tokenizers, is_encoder, study_cache

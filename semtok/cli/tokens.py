@@ -23,6 +23,7 @@ from semtok.cli.options import (
     load_vocoder,
     parse_layers,
 )
+from semtok.codebooks.layers import Layer
 from semtok.errors import AudioError, TokensError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def decode(
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio.io import save_audio
     from semtok.cli.progress import file_progress
-    from semtok.codebooks.codebooks import check_layers
+    from semtok.codebooks.layers import check_layers
     from semtok.tokens import Tokens
 
     if chosen is not None:
@@ -128,7 +129,7 @@ def resynth(
     vocoder = load_vocoder(checkpoint, device=device, revision=revision, local_files_only=local_files_only)
     from semtok.audio.io import save_audio
     from semtok.cli.progress import file_progress
-    from semtok.codebooks.codebooks import check_layers
+    from semtok.codebooks.layers import check_layers
 
     chosen = check_layers(chosen or vocoder.layers, vocoder.layers, owner=f"the vocoder of {checkpoint}")
     tokenizer = load_tokenizer(
@@ -176,7 +177,7 @@ def encode_jobs(jobs: Iterator[Job], tokenizer: Tokenizer, progress: FileProgres
 
 
 def _decode_pieces(
-    vocoder: Vocoder, utterance: Tokens, layers: Sequence[int] | None, speaker: Tensor | None
+    vocoder: Vocoder, utterance: Tokens, layers: Sequence[Layer] | None, speaker: Tensor | None
 ) -> Iterator[Tensor]:
     """The speech of one utterance, in pieces [samples] that follow each other."""
     frames, step = int(utterance.lengths), round(_PIECE_SECONDS * vocoder.frame_rate)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from semtok.errors import LARGEST_SIZE, ConfigError, LayerError
+from semtok.codebooks.layers import Layer, check_layers, is_layer
+from semtok.errors import LARGEST_SIZE, ConfigError
 
 _MOST_ROWS = 1024
 
 
-class Codebooks(Mapping[int, tuple[int, ...]]):
-    """Which layers have codebooks: layer number -> codebook size of each residual stage, in a chosen order.
+class Codebooks(Mapping[Layer, tuple[int, ...]]):
+    """Which layers have codebooks: layer -> codebook size of each residual stage, in a chosen order.
+
+    A layer has its number, or it is a mixture of layers and has a name.
 
     Each stage has a row in codes, and the rows of a layer stand together. The order is part of the value: the same
     layers in another order are other codebooks.
@@ -23,20 +25,20 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
     Files hold codebooks as three lists, `layers`, `stages` and `codebook_sizes`: see `entries` and `from_rows`.
 
     Args:
-        sizes: by encoder layer, one codebook size for each stage; a plain k-means has one stage.
+        sizes: by layer, one codebook size for each stage; a plain k-means has one stage.
 
     Raises:
-        ConfigError: no layers, a layer below 0, a layer without stages, a codebook of less than one code, or more rows
-            or codes than any tokenizer has.
+        ConfigError: no layers, a layer below 0 or of a name that is none, a layer without stages, a codebook of less
+            than one code, or more rows or codes than any tokenizer has.
     """
 
     ENTRIES: ClassVar = ("layers", "stages", "codebook_sizes")
     """Names of the lists that files hold."""
 
-    def __init__(self, sizes: Mapping[int, Sequence[int]]) -> None:
+    def __init__(self, sizes: Mapping[Layer, Sequence[int]]) -> None:
         self._sizes = {layer: tuple(stages) for layer, stages in sizes.items()}
-        if not self._sizes or min(self._sizes) < 0:
-            raise ConfigError(f"codebooks need layers, numbered from 0, got {list(self._sizes)}")
+        if not self._sizes or not all(map(is_layer, self._sizes)):
+            raise ConfigError(f"codebooks need layers, numbered from 0 or named as 'mix', got {list(self._sizes)}")
         if wrong := {layer: stages for layer, stages in self._sizes.items() if not stages or min(stages) < 1}:
             raise ConfigError(f"each layer needs codebook sizes of at least 1, one for each stage, got {wrong}")
         if len(self.sizes) > _MOST_ROWS or max(self.sizes) > LARGEST_SIZE:
@@ -46,24 +48,22 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
             )
 
     @classmethod
-    def from_rows(cls, layers: Sequence[int], codebook_sizes: Sequence[int], stages: Sequence[int] = ()) -> Codebooks:
+    def from_rows(cls, layers: Sequence[Layer], codebook_sizes: Sequence[int], stages: Sequence[int] = ()) -> Codebooks:
         """Codebooks as files list them.
 
         Args:
-            layers: encoder layer numbers, none twice.
+            layers: numbers of encoder layers and names of mixtures, none twice.
             codebook_sizes: of each row.
             stages: of each layer; one each by default.
 
         Raises:
-            ConfigError: anything but lists of integers, or lists that do not fit each other.
+            ConfigError: anything but lists of integers and names, or lists that do not fit each other.
         """
-        for name, values, lowest in (
-            ("layers", layers, 0),
-            ("codebook_sizes", codebook_sizes, 1),
-            ("stages", stages, 1),
-        ):
-            if not isinstance(values, (list, tuple)) or not all(type(v) is int and v >= lowest for v in values):
-                raise ConfigError(f"{name} must be a list of integers of at least {lowest}, got {values!r}")
+        if not isinstance(layers, (list, tuple)) or not all(map(is_layer, layers)):
+            raise ConfigError(f"layers must be a list of integers of at least 0, or of names as 'mix', got {layers!r}")
+        for name, values in (("codebook_sizes", codebook_sizes), ("stages", stages)):
+            if not isinstance(values, (list, tuple)) or not all(type(value) is int and value >= 1 for value in values):
+                raise ConfigError(f"{name} must be a list of integers of at least 1, got {values!r}")
         stages = tuple(stages) or (1,) * len(layers)
         if len(set(layers)) < len(layers):
             raise ConfigError(f"each layer can have its codebooks once, got layers {list(layers)}")
@@ -77,10 +77,10 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
         rows = iter(codebook_sizes)
         return cls({layer: [next(rows) for _ in range(count)] for layer, count in zip(layers, stages, strict=True)})
 
-    def __getitem__(self, layer: int) -> tuple[int, ...]:
+    def __getitem__(self, layer: Layer) -> tuple[int, ...]:
         return self._sizes[layer]
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Layer]:
         return iter(self._sizes)
 
     def __len__(self) -> int:
@@ -96,12 +96,12 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
         return f"Codebooks({self._sizes})"
 
     @property
-    def entries(self) -> dict[str, tuple[int, ...]]:
+    def entries(self) -> dict[str, tuple[Any, ...]]:
         """The three lists that files hold, by name: the arguments of `from_rows`."""
         return dict(zip(self.ENTRIES, (self.layers, self.stages, self.sizes), strict=True))
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         return tuple(self._sizes)
 
     @property
@@ -115,7 +115,7 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
         return tuple(map(len, self._sizes.values()))
 
     @property
-    def rows(self) -> dict[int, slice]:
+    def rows(self) -> dict[Layer, slice]:
         """The rows of each layer."""
         rows, start = {}, 0
         for layer, stages in self._sizes.items():
@@ -142,7 +142,7 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
         """Bits of one frame of all rows, without entropy coding."""
         return sum(map(math.log2, self.sizes))
 
-    def select(self, layers: Iterable[int], *, owner: str) -> Codebooks:
+    def select(self, layers: Iterable[Layer], *, owner: str) -> Codebooks:
         """The codebooks of some layers, in the order asked for; arguments and errors as in `check_layers`."""
         return Codebooks({layer: self._sizes[layer] for layer in check_layers(layers, self.layers, owner=owner)})
 
@@ -150,28 +150,3 @@ class Codebooks(Mapping[int, tuple[int, ...]]):
 def code_type(codebook_size: int) -> np.dtype[np.unsignedinteger[Any]]:
     """The smallest type in which a table can hold codes of so large a codebook."""
     return np.dtype(np.uint16 if codebook_size <= 1 << 16 else np.uint32)
-
-
-def check_layers(layers: Iterable[int], available: Sequence[int], *, owner: str) -> tuple[int, ...]:
-    """The layers asked for, in the order asked for, if all of them are available.
-
-    Args:
-        layers: encoder layer numbers, none twice.
-        available: layers that can be asked for.
-        owner: whose layers these are, for the error messages, e.g. "the vocoder".
-
-    Raises:
-        LayerError: anything but a list of integers, no layer, a layer twice, or layers that are not available.
-    """
-    try:
-        asked = tuple(operator.index(layer) for layer in layers)
-    except TypeError:
-        raise LayerError(f"layers must be a list of integers such as [{available[0]}], got {layers!r}") from None
-    if not asked:
-        raise LayerError(f"no layers asked for: {owner} has {list(available)}")
-    missing = [layer for layer in asked if layer not in available]
-    if missing:
-        raise LayerError(f"{owner} has no layers {missing}, only {list(available)}")
-    if len(set(asked)) < len(asked):
-        raise LayerError(f"each layer can be asked for once, got {list(asked)}")
-    return asked

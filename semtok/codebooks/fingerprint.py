@@ -7,17 +7,22 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from semtok.codebooks.layers import Layer, Mixture, in_order
 
-def fingerprint_of(encoder: str, centroids: Mapping[int, Sequence[Tensor]]) -> str:
+
+def fingerprint_of(encoder: str, centroids: Mapping[Layer, Sequence[Tensor]], mixtures: Mapping[str, Mixture]) -> str:
     """16 hexadecimal digits that no other tokenizer has.
 
     Args:
         encoder: identity of the encoder, by its hub id and commit or by `weights_identity`.
         centroids: [codebook_size, dim] of each residual stage, by layer.
+        mixtures: the weights of those layers that have a name.
     """
     digest = hashlib.sha256(encoder.encode())
-    for layer, stages in sorted(centroids.items()):
-        for points in stages:
+    for layer in in_order(centroids):
+        if isinstance(layer, str):
+            digest.update(f"|{layer}={sorted(mixtures[layer].items())}|".encode())
+        for points in centroids[layer]:
             digest.update(f"|{layer}:{list(points.shape)}|".encode())
             digest.update(_bytes(points))
     return digest.hexdigest()[:16]

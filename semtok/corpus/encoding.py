@@ -14,6 +14,7 @@ from filelock import SoftFileLease, Timeout
 
 from semtok.checkpoints.card import CARD
 from semtok.checkpoints.hub import public_name
+from semtok.codebooks.layers import Layer
 from semtok.corpus.card import write_card
 from semtok.corpus.plan import write_plan
 from semtok.corpus.run import MOST_SHARDS, RUN, CorpusRun, default_num_shards, is_one_of_several, own_shards, read_run
@@ -49,7 +50,7 @@ def encode_corpus(
     source: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     num_shards: int | None = None,
     shards: Sequence[int] | None = None,
     allow_urls: bool = False,
@@ -151,7 +152,7 @@ def begin_run(
     name: str,
     folder: Path,
     *,
-    layers: Sequence[int] | None,
+    layers: Sequence[Layer] | None,
     num_shards: int | None,
     listed: bool,
 ) -> CorpusRun:

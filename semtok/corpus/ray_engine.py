@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from semtok.codebooks.layers import Layer
 from semtok.corpus.card import write_card
 from semtok.corpus.encoding import Encoded, begin_run, written_folders
 from semtok.corpus.run import read_run
@@ -65,7 +66,7 @@ def encode_corpus_with_ray(
     source: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     num_shards: int | None = None,
     allow_urls: bool = False,
     workers: int = 1,

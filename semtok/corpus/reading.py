@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer
 from semtok.corpus.run import CorpusRun, read_run
 from semtok.corpus.table import check_clips, shard_is_done, shard_path
 from semtok.errors import CorpusError
@@ -128,7 +129,9 @@ class TokenCorpus:
         )
 
 
-def read(folder: str | os.PathLike[str], *, layers: Sequence[int] | None = None, partial: bool = False) -> TokenCorpus:
+def read(
+    folder: str | os.PathLike[str], *, layers: Sequence[Layer] | None = None, partial: bool = False
+) -> TokenCorpus:
     """The corpus of tokens in a folder; files are read as clips are asked for.
 
     Args:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from semtok.analysis.codes import code_statistics
 from semtok.audio.recordings import FileRecording
+from semtok.codebooks.layers import Layer
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
 from semtok.vocoder import Vocoder
@@ -57,7 +58,7 @@ def keep_stages(vocoder: Vocoder, stages: int) -> Vocoder:
 
 
 @torch.inference_mode()
-def layer_weights(vocoder: Vocoder, tokens: Tokens, layers: Sequence[int]) -> Tensor:
+def layer_weights(vocoder: Vocoder, tokens: Tokens, layers: Sequence[Layer]) -> Tensor:
     """How much of each frame the vocoder takes from which of these layers: float32 [layers, frames], on the CPU.
 
     The weights of a frame sum to 1 over layers, or less where the vocoder has an embedding for absent ones.
@@ -107,7 +108,7 @@ class RowBits:
     is_decoded: bool
 
 
-def row_bits(tokens: Tokens, layers: Sequence[int], stages: int) -> list[RowBits]:
+def row_bits(tokens: Tokens, layers: Sequence[Layer], stages: int) -> list[RowBits]:
     """Of each row of one utterance's tokens; the first `stages` rows of each of `layers` are decoded."""
     decoded = decoded_rows(tokens, layers, stages)
     bits = []
@@ -119,7 +120,7 @@ def row_bits(tokens: Tokens, layers: Sequence[int], stages: int) -> list[RowBits
     return bits
 
 
-def decoded_rows(tokens: Tokens, layers: Sequence[int], stages: int) -> set[int]:
+def decoded_rows(tokens: Tokens, layers: Sequence[Layer], stages: int) -> set[int]:
     """Rows of the first `stages` stages of each of `layers`."""
     rows = tokens.codebooks.rows
     return {row for layer in layers for row in range(rows[layer].start, rows[layer].stop)[:stages]}

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from semtok.audio.io import save_audio
+from semtok.codebooks.layers import Layer, in_order
 from semtok.demo.events import HEAVY, QUIET, check_recording, new_folder, recording, report_errors
 from semtok.demo.listening import decoded_rows, excerpt, keep_stages, layer_weights, margins, read_part, row_bits
 from semtok.demo.models import Checkpoint, Shelf
@@ -46,7 +47,7 @@ class Decoding:
     checkpoint: str
     audio: Path
     tokens: Tokens
-    layers: tuple[int, ...]
+    layers: tuple[Layer, ...]
     stages: int
     decoded: Path | None
 
@@ -131,7 +132,7 @@ def _hear(
     shelf: Shelf,
     name: str,
     audio: str | None,
-    layers: Sequence[int],
+    layers: Sequence[Layer],
     stages: int,
     voice: str | None,
     before: Decoding | None,
@@ -140,7 +141,7 @@ def _hear(
     path = check_recording(audio)
     if not layers:
         raise SemtokError("no layer is ticked: tick one at least")
-    checkpoint, chosen = shelf.checkpoint(name), tuple(sorted(layers))
+    checkpoint, chosen = shelf.checkpoint(name), in_order(layers)
     known = before is not None and (before.checkpoint, before.audio) == (name, path)
     tokens = before.tokens if before is not None and known else checkpoint.tokenizer.encode(path).to("cpu")
     decoded = _decode(checkpoint, tokens, chosen, stages, voice)
@@ -160,7 +161,7 @@ def _hear(
 
 
 def _decode(
-    checkpoint: Checkpoint, tokens: Tokens, layers: Sequence[int], stages: int, voice: str | None
+    checkpoint: Checkpoint, tokens: Tokens, layers: Sequence[Layer], stages: int, voice: str | None
 ) -> Path | None:
     """A file of speech among those that gradio serves and deletes."""
     if checkpoint.vocoder is None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semtok.codebooks.layers import Layer
 from semtok.demo.listening import Excerpt, RowBits
 from semtok.tokens import Tokens
 
@@ -71,7 +72,7 @@ def draw_margins(margins: Tensor, names: Sequence[str], part: Excerpt, decoded: 
     return _picture(figure, f"Margins of the codes over time. Means by row: {means}", caption, part)
 
 
-def draw_weights(weights: Tensor, layers: Sequence[int], part: Excerpt, owner: str) -> str:
+def draw_weights(weights: Tensor, layers: Sequence[Layer], part: Excerpt, owner: str) -> str:
     """How much `owner` takes from which layer over time: [layers, frames] of the excerpt."""
     figure = _figure(2.2)
     axes = figure.subplots()

@@ -21,6 +21,7 @@ from semtok.checkpoints.config import CONFIG, read_config, write_config
 from semtok.checkpoints.hub import Repository
 from semtok.checkpoints.tensors import load_network, read_tensors, write_tensors
 from semtok.codebooks.editions import with_edition
+from semtok.codebooks.layers import Layer
 from semtok.downstream.config import DownstreamConfig, read_downstream_config
 from semtok.downstream.front import Front
 from semtok.downstream.tasks import TASKS
@@ -179,7 +180,7 @@ class DownstreamModel(TokenModel):
         return self.config.front.feature_dim is not None
 
     @property
-    def layer_importance(self) -> dict[int, float]:
+    def layer_importance(self) -> dict[Layer, float]:
         """Mean share of each layer over the clips that the model was validated on; they sum to 1.
 
         As `layer_weights`. Empty where the layers are averaged.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer, in_order
 from semtok.downstream.config import DownstreamConfig
 from semtok.downstream.conformer import Conformer, ConformerConfig
 from semtok.downstream.enhancer import CodePredictor, TokenGenerator
@@ -45,7 +46,7 @@ class SynthesizerConfig:
 
     encoder: ConformerConfig
     decoder: ConformerConfig
-    layers: tuple[int, ...] | None = None
+    layers: tuple[Layer, ...] | None = None
     text: TextConfig | None = None
     language: str | None = None
     speakers: tuple[str, ...] = ()
@@ -132,7 +133,7 @@ class TextToSpeech(TokenGenerator):
             raise ConfigError("text to speech needs the characters of its text, a space among them")
         codebooks = config.codebooks
         if head.layers is not None:
-            codebooks = codebooks.select(sorted(head.layers), owner="the tokenizer of this model")
+            codebooks = codebooks.select(in_order(head.layers), owner="the tokenizer of this model")
         return SynthesizerHead(head, config.front.dim, TextCodec(head.text).size, codebooks)
 
     @property

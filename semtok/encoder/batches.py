@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semtok.audio.lengths import Framing, Windows
 from semtok.audio.recordings import Recording
+from semtok.codebooks.layers import Layer
 from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.segment_encoder import SegmentEncoder
@@ -58,7 +59,7 @@ class Clips(NamedTuple):
 
     module: Encoder | CodeEncoder
     recordings: Sequence[Recording]
-    layers: tuple[int, ...]
+    layers: tuple[Layer, ...]
     windows: Windows
 
     def is_long(self, number: int) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from semtok.audio.lengths import frame_mask
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer
 from semtok.codebooks.quantizer import ResidualQuantizer
 from semtok.encoder.encoder import Encoder
 from semtok.encoder.statistics import Statistics
@@ -23,23 +24,22 @@ class CodeEncoder(nn.Module):
         centroids: [codebook_size, dim] of each residual stage, by layer.
     """
 
-    def __init__(self, encoder: Encoder, centroids: Mapping[int, Sequence[Tensor]]) -> None:
+    def __init__(self, encoder: Encoder, centroids: Mapping[Layer, Sequence[Tensor]]) -> None:
         super().__init__()
         self.encoder = encoder
         self.framing = encoder.framing
         device = next(encoder.parameters()).device
-        self._quantizers = nn.ModuleDict()
-        for layer, stages in centroids.items():
-            self._quantizers[str(layer)] = ResidualQuantizer(stages).to(device)
+        self._layers = tuple(centroids)
+        self._quantizers = nn.ModuleList(ResidualQuantizer(stages).to(device) for stages in centroids.values())
 
-    def quantizer(self, layer: int) -> ResidualQuantizer:
-        quantizer = self._quantizers[str(layer)]
+    def quantizer(self, layer: Layer) -> ResidualQuantizer:
+        quantizer = self._quantizers[self._layers.index(layer)]
         assert isinstance(quantizer, ResidualQuantizer)
         return quantizer
 
-    def centroids(self) -> dict[int, list[Tensor]]:
+    def centroids(self) -> dict[Layer, list[Tensor]]:
         """Centroids [codebook_size, dim] of each residual stage, by layer."""
-        return {int(name): [stage.centroids for stage in self.quantizer(int(name)).stages] for name in self._quantizers}
+        return {layer: [stage.centroids for stage in self.quantizer(layer).stages] for layer in self._layers}
 
     def statistics(self, blocks: Iterable[Tensor]) -> Statistics:
         """The statistics of a recording, as in `Encoder.statistics`."""
@@ -49,7 +49,7 @@ class CodeEncoder(nn.Module):
         self,
         waveforms: Tensor,
         lengths: Tensor,
-        layers: Sequence[int],
+        layers: Sequence[Layer],
         statistics: Sequence[Statistics] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Arguments and errors as in `Encoder.forward`.
@@ -64,7 +64,7 @@ class CodeEncoder(nn.Module):
         rows = torch.cat(codes, dim=2).transpose(1, 2)
         return rows.masked_fill(~frame_mask(frames, rows.shape[2])[:, None], -1), frames
 
-    def margins(self, features: Tensor, layers: Sequence[int]) -> Tensor:
+    def margins(self, features: Tensor, layers: Sequence[Layer]) -> Tensor:
         """How far each frame is from another code: float64 [batch, rows, frames] on the CPU; see `Quantizer.margins`.
 
         Args:

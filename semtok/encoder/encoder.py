@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from semtok.audio.lengths import frame_mask
+from semtok.codebooks.layers import Layer, Mixture, check_layers, check_mixtures, deepest
 from semtok.encoder.families import adopt
 from semtok.encoder.front_end import SAMPLE_RATE
 from semtok.encoder.model import SpeechModel
@@ -40,16 +41,24 @@ class Encoder(nn.Module):
             feature extractor). For w2v-BERT, whether mel bands are normalised, as in all published models.
         normalize_epsilon: added to the variance of the input, which matters for quiet clips: 1e-7 in transformers,
             1e-5 in fairseq and SpeechBrain. For w2v-BERT the value is fixed.
+        mixtures: weights of layers by a name, which then stands for a layer: the weighted sum of these layers, each of
+            zero mean and unit variance in every frame.
 
     Raises:
         CheckpointError: the model is of another family.
-        ConfigError: the model's config has an entry that semtok cannot run.
+        ConfigError: the model's config has an entry that semtok cannot run; weights that are no mixture.
+        LayerError: a mixture of a layer that the model lacks.
     """
 
     sample_rate = SAMPLE_RATE
 
     def __init__(
-        self, model: SpeechModel | PreTrainedModel, *, normalize: bool, normalize_epsilon: float = 1e-7
+        self,
+        model: SpeechModel | PreTrainedModel,
+        *,
+        normalize: bool,
+        normalize_epsilon: float = 1e-7,
+        mixtures: Mapping[str, Mixture] | None = None,
     ) -> None:
         super().__init__()
         self.model = model if isinstance(model, SpeechModel) else adopt(model)
@@ -58,6 +67,9 @@ class Encoder(nn.Module):
         self._run_layer = _run_layer
         self._compiled = False
         self.framing = self.model.framing
+        self.mixtures = check_mixtures(mixtures or {})
+        for name, weights in self.mixtures.items():
+            check_layers(weights, range(self.num_layers + 1), owner=f"the encoder of mixture {name!r}")
         self.requires_grad_(False).eval()
 
     @property
@@ -137,7 +149,7 @@ class Encoder(nn.Module):
         self,
         waveforms: Tensor,
         lengths: Tensor,
-        layers: Sequence[int],
+        layers: Sequence[Layer],
         statistics: Sequence[Statistics] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Features of some layers, from one run up to the deepest of them.
@@ -146,9 +158,9 @@ class Encoder(nn.Module):
             waveforms: float32 [batch, samples] at 16 kHz on the model's device. Samples past a clip's length are
                 ignored.
             lengths: samples of each clip, int64 [batch].
-            layers: numbers from 0 to `num_layers`, in any order. Layer 0 is the input of layer 1, and layer l the
-                output of transformer layer l: `hidden_states[l]` of transformers, without the final layer norm of
-                pre-norm encoders.
+            layers: numbers from 0 to `num_layers` and names of mixtures, in any order. Layer 0 is the input of layer 1,
+                and layer l the output of transformer layer l: `hidden_states[l]` of transformers, without the final
+                layer norm of pre-norm encoders.
             statistics: for each clip that is a piece of a recording, the statistics of the recording. By default every
                 clip is a whole recording.
 
@@ -179,14 +191,18 @@ class Encoder(nn.Module):
                     :, None, None
                 ]
             terms = self.model.attention_terms(frames, mask)
-            for number in range(max(layers) + 1):
+            for number in range(deepest(layers, self.mixtures) + 1):
                 if number > 0:
                     hidden = self._run_layer(self._layers[number - 1], hidden, *terms)
-                for place in (place for place, layer in enumerate(layers) if layer == number):
-                    features[place] = hidden.masked_fill(~valid[:, :, None], 0)
+                for place, layer in enumerate(layers):
+                    if layer == number:
+                        features[place] = hidden.masked_fill(~valid[:, :, None], 0)
+                    elif isinstance(layer, str) and number in self.mixtures[layer]:
+                        mixed = self.mixtures[layer][number] * normalized(hidden)
+                        features[place] += mixed.masked_fill(~valid[:, :, None], 0)
         return features.transpose(0, 1), frame_lengths.to(device)
 
-    def _check(self, waveforms: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[int]:
+    def _check(self, waveforms: Tensor, lengths: Tensor, layers: Sequence[Layer]) -> list[int]:
         """Checks the arguments of `forward`, and gives the lengths as integers."""
         if waveforms.ndim != 2 or len(waveforms) == 0 or lengths.shape != waveforms.shape[:1]:
             raise AudioError(
@@ -200,12 +216,20 @@ class Encoder(nn.Module):
                     f"clip {clip} has {length} samples; a clip needs at least {self.minimum_samples} "
                     f"({self.minimum_samples / self.sample_rate:.3f} s), and these waveforms hold {waveforms.shape[1]}"
                 )
-        available = range(self.num_layers + 1)
+        available = (*range(self.num_layers + 1), *self.mixtures)
         if not layers or any(layer not in available for layer in layers):
             raise LayerError(
                 f"asked for layers {list(layers)}; the encoder has layers {', '.join(map(str, available))}"
             )
         return samples
+
+
+def normalized(hidden: Tensor) -> Tensor:
+    """Features [..., dim] of a layer as mixtures take them: of zero mean and unit variance in every frame.
+
+    Over the frame alone, so that neither padding nor windows nor what is yet to come changes it.
+    """
+    return nn.functional.layer_norm(hidden, hidden.shape[-1:])
 
 
 def _run_layer(layer: nn.Module, hidden: Tensor, *terms: Tensor | None) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semtok.audio.lengths import frame_mask
+from semtok.codebooks.layers import Layer
 from semtok.codebooks.quantizer import Quantizer
 from semtok.codebooks.segmentation import PenalizedPath, Segmentation
 from semtok.encoder.code_encoder import CodeEncoder
@@ -32,7 +33,7 @@ class SegmentEncoder(CodeEncoder):
         segmentation: how frames are joined.
     """
 
-    def __init__(self, encoder: Encoder, layer: int, centroids: Tensor, segmentation: Segmentation) -> None:
+    def __init__(self, encoder: Encoder, layer: Layer, centroids: Tensor, segmentation: Segmentation) -> None:
         super().__init__(encoder, {layer: [centroids]})
         self.layer, self.segmentation = layer, segmentation
         (quantizer,) = self.quantizer(layer).stages
@@ -43,12 +44,12 @@ class SegmentEncoder(CodeEncoder):
         self,
         waveforms: Tensor,
         lengths: Tensor,
-        layers: Sequence[int],
+        layers: Sequence[Layer],
         statistics: Sequence[Statistics] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Arguments, errors and result as in `CodeEncoder.forward`; the layers are the one there is."""
         boundary = self.segmentation.boundary_layer
-        read = [self.layer] if boundary is None else [self.layer, boundary]
+        read: list[Layer] = [self.layer] if boundary is None else [self.layer, boundary]
         features, frames = self.encoder(waveforms, lengths, read, statistics)
         valid = frame_mask(frames, features.shape[2])
         with exact_float32(waveforms.device):

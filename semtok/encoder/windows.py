@@ -9,6 +9,7 @@ from torch import Tensor
 
 from semtok.audio.lengths import Framing, Window, Windows
 from semtok.audio.recordings import Recording
+from semtok.codebooks.layers import Layer
 from semtok.encoder.code_encoder import CodeEncoder
 from semtok.encoder.encoder import Encoder
 from semtok.errors import AudioError
@@ -18,7 +19,7 @@ _BLOCK_SECONDS = 10
 
 
 def run_windows(
-    module: Encoder | CodeEncoder, recording: Recording, layers: Sequence[int], windows: Windows
+    module: Encoder | CodeEncoder, recording: Recording, layers: Sequence[Layer], windows: Windows
 ) -> Iterator[Tensor]:
     """Features or codes of a recording, chunk by chunk, in memory that does not grow with the recording.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from semtok.audio.recordings import open_recordings
 from semtok.checkpoints.config import CONFIG
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer
 from semtok.errors import CheckpointError, LayerError, SpeakerError
 from semtok.evaluation.alignments import Seconds
 from semtok.evaluation.models import fetch_files, find_model, load_model
@@ -120,7 +121,7 @@ class Codec:
         return self.frame_rate * self.codebooks.bits
 
     @torch.inference_mode()
-    def encode(self, audio: Any, *, sample_rate: int | None = None, layers: Sequence[int] | None = None) -> Tokens:
+    def encode(self, audio: Any, *, sample_rate: int | None = None, layers: Sequence[Layer] | None = None) -> Tokens:
         """Speech -> tokens, one clip at a time, as a batch's padding changes codes; arguments as of `Tokenizer.encode`.
 
         Raises:
@@ -136,7 +137,7 @@ class Codec:
         return Tokens.of(codes, self.codebooks, self.frame_rate, self.fingerprint)
 
     @torch.inference_mode()
-    def decode(self, tokens: Tokens, *, layers: Sequence[int] | None = None, speaker: Tensor | None = None) -> Tensor:
+    def decode(self, tokens: Tokens, *, layers: Sequence[Layer] | None = None, speaker: Tensor | None = None) -> Tensor:
         """Tokens -> speech, float32 [batch, samples], zero past each clip's end; errors as of `Vocoder.decode`."""
         if speaker is not None:
             raise SpeakerError(f"{self.name} takes no speaker")

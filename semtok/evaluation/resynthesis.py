@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from semtok.codebooks.codebooks import check_layers
+from semtok.codebooks.layers import Layer, check_layers, in_order
 from semtok.errors import AudioError
 from semtok.evaluation import metrics
 from semtok.evaluation.judges import Judges
@@ -25,7 +25,7 @@ from semtok.speech.reading import Speech
 from semtok.support.intervals import Interval
 from semtok.support.progress import track
 
-Subset: TypeAlias = tuple[int, ...]
+Subset: TypeAlias = tuple[Layer, ...]
 Scores: TypeAlias = dict[str, float | WordErrors]
 
 _ORIGINAL: Subset = ()
@@ -78,14 +78,14 @@ class _Measured:
     other_language: str | None
 
 
-def default_subsets(layers: Sequence[int]) -> list[Subset]:
+def default_subsets(layers: Sequence[Layer]) -> list[Subset]:
     """Every single layer; the lowest with the middle and with the deepest one; the lowest three; all layers.
 
     The lowest layer keeps most of the acoustics and the deeper ones the content, so the pairs join one of each.
     """
-    layers = sorted(layers)
+    layers = in_order(layers)
     lowest, middle, deepest = layers[0], layers[len(layers) // 2], layers[-1]
-    subsets = [(layer,) for layer in layers] + [(lowest, middle), (lowest, deepest), tuple(layers[:3]), tuple(layers)]
+    subsets = [(layer,) for layer in layers] + [(lowest, middle), (lowest, deepest), layers[:3], layers]
     return [subset for subset in dict.fromkeys(subsets) if len(set(subset)) == len(subset)]
 
 
@@ -94,7 +94,7 @@ def evaluate_resynthesis(
     vocoder: SpeechDecoder,
     audio: str | os.PathLike[str],
     *,
-    subsets: Sequence[Sequence[int]] | None = None,
+    subsets: Sequence[Sequence[Layer]] | None = None,
     judges: Judges | None = None,
     speaker: bool = False,
     workers: int | None = None,

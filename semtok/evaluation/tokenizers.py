@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer
 from semtok.tokens import Tokens
 
 
@@ -29,7 +30,9 @@ class SpeechTokenizer(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def encode(self, audio: Any, *, sample_rate: int | None = None, layers: Sequence[int] | None = None) -> Tokens: ...
+    def encode(
+        self, audio: Any, *, sample_rate: int | None = None, layers: Sequence[Layer] | None = None
+    ) -> Tokens: ...
 
 
 class SpeechDecoder(Protocol):
@@ -38,9 +41,9 @@ class SpeechDecoder(Protocol):
     @property
     def sample_rate(self) -> int: ...
     @property
-    def layers(self) -> tuple[int, ...]: ...
+    def layers(self) -> tuple[Layer, ...]: ...
 
     def speaker(self, audio: Any, *, sample_rate: int | None = None) -> Tensor: ...
     def decode(
-        self, tokens: Tokens, *, layers: Sequence[int] | None = None, speaker: Tensor | None = None
+        self, tokens: Tokens, *, layers: Sequence[Layer] | None = None, speaker: Tensor | None = None
     ) -> Tensor: ...

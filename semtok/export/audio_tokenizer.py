@@ -20,6 +20,7 @@ from transformers.utils import ModelOutput
 
 from semtok.checkpoints.config import TokenizerConfig, read_config
 from semtok.checkpoints.native import mark_for_transformers
+from semtok.codebooks.layers import Layer
 from semtok.errors import AudioError, TokensError
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
@@ -223,7 +224,7 @@ class SemtokAudioTokenizer(PreTrainedAudioTokenizerBase):  # type: ignore[misc]
         output = SemtokOutput(codes, audio[:, : input_values.shape[-1]])
         return output if self._as_dict(return_dict) else output.to_tuple()
 
-    def _layers(self, rows: int | None) -> tuple[int, ...]:
+    def _layers(self, rows: int | None) -> tuple[Layer, ...]:
         """The layers whose rows, all stages, are the first so many."""
         every = self.tokenizer.codebooks.rows
         if rows is None:

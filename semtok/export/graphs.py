@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semtok.codebooks.layers import Layer, deepest
 from semtok.codebooks.quantizer import ResidualQuantizer
+from semtok.encoder.encoder import normalized
 from semtok.encoder.families import Convolutional
 from semtok.encoder.positions import PositionConvolution, PositionEmbedding
 from semtok.errors import CheckpointError
@@ -31,7 +33,7 @@ class TokenizerGraph(nn.Module):
         CheckpointError: an encoder on filterbanks (w2v-BERT 2.0).
     """
 
-    def __init__(self, tokenizer: Tokenizer, layers: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Tokenizer, layers: Sequence[Layer]) -> None:
         super().__init__()
         encoder = tokenizer.encoder
         model = copy.deepcopy(encoder.model).cpu()
@@ -45,6 +47,7 @@ class TokenizerGraph(nn.Module):
         if isinstance(embedding, PositionEmbedding) and isinstance(embedding.conv, PositionConvolution):
             embedding.conv = embedding.conv.plain()
         self.layers = tuple(layers)
+        self.mixtures = {name: encoder.mixtures[name] for name in self.layers if isinstance(name, str)}
         self.normalize, self.epsilon = encoder.normalize, encoder.normalize_epsilon
         quantizers = (tokenizer.network.quantizer(layer) for layer in layers)
         self.quantizers = nn.ModuleList(_Quantizer(quantizer) for quantizer in quantizers)
@@ -53,9 +56,14 @@ class TokenizerGraph(nn.Module):
         frames = self._convolve(self._normalised(waveform))
         hidden = self.model.embed_frames(frames, torch.zeros_like(frames[:, :, :1], dtype=torch.bool))
         terms = self.model.attention_terms(hidden.shape[1], None)
-        features = {0: hidden}
-        for number, layer in enumerate(self.model.encoder.layers[: max(self.layers)], start=1):
+        features: dict[Layer, Tensor] = {0: hidden}
+        for number, layer in enumerate(self.model.encoder.layers[: deepest(self.layers, self.mixtures)], start=1):
             hidden = features[number] = layer(hidden, *terms)
+        for name, weights in self.mixtures.items():
+            features[name] = sum(
+                (weight * normalized(features[number]) for number, weight in weights.items()),
+                start=torch.zeros_like(hidden),
+            )
         codes = [quantize(features[layer]) for layer, quantize in zip(self.layers, self.quantizers, strict=True)]
         return torch.cat(codes, dim=1)
 
@@ -87,7 +95,7 @@ class VocoderGraph(nn.Module):
     A vocoder that can be told whose voice takes an embedding [1, dim] too, zeros for no speaker.
     """
 
-    def __init__(self, vocoder: Vocoder, layers: Sequence[int]) -> None:
+    def __init__(self, vocoder: Vocoder, layers: Sequence[Layer]) -> None:
         super().__init__()
         network = self.network = copy.deepcopy(vocoder.network).cpu()
         rows = network.codebooks.select(layers, owner="the vocoder").rows

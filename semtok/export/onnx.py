@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from semtok.audio.io import load_audio
 from semtok.checkpoints.hub import public_name
-from semtok.codebooks.codebooks import check_layers
+from semtok.codebooks.layers import Layer, check_layers
 from semtok.errors import SemtokError, needs_extra
 from semtok.export.graphs import TokenizerGraph, VocoderGraph
 from semtok.networks.generators.hifigan import HiFiGAN
@@ -41,7 +41,7 @@ def export_onnx(
     tokenizer: Tokenizer,
     vocoder: Vocoder | None = None,
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
 ) -> list[Path]:
     """Writes `tokenizer.onnx`, `vocoder.onnx` if there is a vocoder, and `semtok.json`, which describes them.
 
@@ -163,7 +163,7 @@ def _least_before(margins: np.ndarray, stages: Sequence[int]) -> np.ndarray:
     return least
 
 
-def _describe(tokenizer: Tokenizer, vocoder: Vocoder | None, layers: Sequence[int]) -> dict[str, Any]:
+def _describe(tokenizer: Tokenizer, vocoder: Vocoder | None, layers: Sequence[Layer]) -> dict[str, Any]:
     codebooks = tokenizer.codebooks.select(layers, owner="the tokenizer")
     description = {
         "fingerprint": tokenizer.fingerprint,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from semtok.checkpoints.config import read_config, write_config
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer
 from semtok.errors import CheckpointError, ConfigError, TokensError
 from semtok.language.durations import runs, split_long_runs
 from semtok.language.embeddings import extend_embeddings
@@ -128,7 +129,7 @@ class UnitVocabulary:
         cls,
         source: HasCodebooks,
         *,
-        layers: Iterable[int] | None = None,
+        layers: Iterable[Layer] | None = None,
         template: str = template,
         begin: str = begin,
         end: str = end,
@@ -156,7 +157,7 @@ class UnitVocabulary:
         )
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """Encoder layers, in the order in which a model reads them."""
         return self.codebooks.layers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer
 from semtok.errors import ConfigError, check_sizes
 from semtok.networks.generators import GeneratorConfig
 
@@ -62,6 +63,6 @@ class VocoderConfig:
             )
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """In the order of `codebooks`."""
         return self.codebooks.layers

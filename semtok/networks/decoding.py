@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from semtok.audio.lengths import Windows
+from semtok.codebooks.layers import Layer
 from semtok.networks.precision import exact_float32
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.networks.sequences import run
@@ -20,7 +21,7 @@ _BATCH_FRAMES = 3000
 
 
 def decode(
-    network: ScalableVocoder, codes: Tensor, lengths: Tensor, layers: Sequence[int], speaker: Tensor | None = None
+    network: ScalableVocoder, codes: Tensor, lengths: Tensor, layers: Sequence[Layer], speaker: Tensor | None = None
 ) -> Tensor:
     """Codes -> waveforms. An utterance sounds the same alone and beside any others, whole and in windows.
 

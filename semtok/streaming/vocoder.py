@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from semtok.codebooks.layers import Layer
 from semtok.errors import TokensError
 from semtok.networks.decoding import decode
 from semtok.networks.scalable_vocoder import ScalableVocoder
@@ -31,7 +32,7 @@ class VocoderStream(Stream):
         network: ScalableVocoder,
         fingerprint: str,
         *,
-        layers: Sequence[int] | None,
+        layers: Sequence[Layer] | None,
         speaker: Tensor | None,
         look_ahead_seconds: float | None,
         sample_rate: int,

@@ -22,6 +22,7 @@ from semtok.analysis.frames import CodedFrames
 from semtok.analysis.labels import aligned_labels
 from semtok.analysis.stability import count_edits
 from semtok.audio.disturbances import Waveform
+from semtok.codebooks.layers import Layer
 from semtok.errors import AudioError, SemtokError
 from semtok.speech.reading import Speech
 from semtok.support.arrays import Integers
@@ -139,7 +140,7 @@ def phone_information(frames: CodedFrames, tiers: Tiers, clips: int) -> dict[str
     return figures
 
 
-def phone_errors(subject: Subject, frames: CodedFrames, speech: Speech, tiers: Tiers) -> dict[str, dict[int, Figure]]:
+def phone_errors(subject: Subject, frames: CodedFrames, speech: Speech, tiers: Tiers) -> dict[str, dict[Layer, Figure]]:
     """ABX errors of phones on the tokens of each layer, "within" and "across" speakers.
 
     A triplet counts as often as its three clips are drawn, multiplied.
@@ -152,7 +153,7 @@ def phone_errors(subject: Subject, frames: CodedFrames, speech: Speech, tiers: T
     examples = find_examples(frames, speech.clips, tiers[PHONES])
     place_of = {clip: place for place, clip in enumerate(frames.clips.tolist())}
     clip_of = np.array([place_of[frames.clip_of[example.start]] for example in examples], np.int64)
-    figures: dict[str, dict[int, Figure]] = {}
+    figures: dict[str, dict[Layer, Figure]] = {}
     for across, where in ((False, "within"), (True, "across")):
         triplets = draw_triplets(examples, across=across)
         if len(triplets.examples) == 0:

@@ -14,6 +14,7 @@ import torch
 
 from semtok.checkpoints.config import CONFIG
 from semtok.checkpoints.hub import resolve
+from semtok.codebooks.layers import Layer
 from semtok.errors import CheckpointError, LayerError, SemtokError
 from semtok.evaluation.alignments import Seconds, frame_times
 from semtok.evaluation.codecs import FAMILIES, Codec, load_codec
@@ -45,7 +46,7 @@ class Subject:
     vocoder: SpeechDecoder | None
     no_vocoder: str
     times: Callable[[int], Seconds]
-    embed: Callable[[int, Integers], npt.NDArray[np.float32]]
+    embed: Callable[[Layer, Integers], npt.NDArray[np.float32]]
     checkpoint: str | None = None
     load: Callable[[], Tokenizer] | None = None
 
@@ -125,7 +126,7 @@ def _open_codec(
 
 
 def _of_codec(name: str, checkpoint: str, codec: Codec) -> Subject:
-    def embed(layer: int, codes: Integers) -> npt.NDArray[np.float32]:
+    def embed(layer: Layer, codes: Integers) -> npt.NDArray[np.float32]:
         points: npt.NDArray[np.float32] = codec.embed(torch.from_numpy(codes)).cpu().numpy()
         return points
 
@@ -134,7 +135,7 @@ def _of_codec(name: str, checkpoint: str, codec: Codec) -> Subject:
 
 
 def _of_layers(
-    name: str, checkpoint: str, layers: tuple[int, ...] | None, device: str, local_files_only: bool
+    name: str, checkpoint: str, layers: tuple[Layer, ...] | None, device: str, local_files_only: bool
 ) -> Subject:
     source, _, revision = checkpoint.partition("@")
     where: dict[str, Any] = {
@@ -154,7 +155,7 @@ def _of_layers(
     def times(frames: int) -> Seconds:
         return frame_times(tokenizer.encoder.framing, frames)
 
-    def embed(layer: int, codes: Integers) -> npt.NDArray[np.float32]:
+    def embed(layer: Layer, codes: Integers) -> npt.NDArray[np.float32]:
         on_device = torch.from_numpy(codes.T).to(tokenizer.device)
         points: npt.NDArray[np.float32] = tokenizer.network.quantizer(layer).embed(on_device).cpu().numpy()
         return points

@@ -16,6 +16,7 @@ from semtok.analysis.abx import Example, Triplets, abx_error, angle, draw_triple
 from semtok.analysis.clips import PHONES, Tiers
 from semtok.analysis.frames import Frames, read_features
 from semtok.analysis.tables.table import Table
+from semtok.codebooks.layers import Layer
 from semtok.errors import AudioError
 from semtok.speech.reading import Speech
 from semtok.support.progress import track
@@ -69,7 +70,7 @@ def _choose_clips(tokenizer: Tokenizer, frames: Frames, aligned: Sequence[int], 
 
 
 def _centroids_of(
-    tokenizer: Tokenizer, frames: Frames, layer: int, examples: Sequence[Example]
+    tokenizer: Tokenizer, frames: Frames, layer: Layer, examples: Sequence[Example]
 ) -> list[npt.NDArray[np.float32]]:
     """What the tokens of examples stand for, all stages of a layer: [frames, dim] each."""
     codes = torch.from_numpy(frames.codes[frames.rows_of([layer])].T)

@@ -15,6 +15,7 @@ from semtok.analysis.labels import Labels
 from semtok.analysis.layers import Value, layer_shares
 from semtok.analysis.probes import Probe, probe
 from semtok.analysis.tables.table import Table
+from semtok.codebooks.layers import Layer
 from semtok.errors import SemtokError
 from semtok.support.progress import track
 
@@ -80,7 +81,7 @@ def share_table(frames: Frames, labels: LabelsByName, values: Mapping[str, Value
     return Table(rows, notes)
 
 
-def probe_layers(frames: Frames, labels: Labels, layers: Sequence[int], seed: int, *, linear: bool = False) -> Probe:
+def probe_layers(frames: Frames, labels: Labels, layers: Sequence[Layer], seed: int, *, linear: bool = False) -> Probe:
     """What a probe on all stages of some layers tells of a label."""
     rows = frames.rows_of(layers)
     sizes = [frames.codebooks.sizes[row] for row in rows]

@@ -10,6 +10,7 @@ from semtok.analysis.layers import Value
 from semtok.analysis.resynthesis import ResynthesisQuality, Waveform
 from semtok.analysis.selection import Choice, knee, select_layers
 from semtok.analysis.tables.table import Table
+from semtok.codebooks.layers import Layer
 from semtok.errors import SemtokError
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder
@@ -17,7 +18,7 @@ from semtok.vocoder import Vocoder
 _MOST_LAYERS = 6
 
 
-def selection_table(tokenizer: Tokenizer, quality: Value, unit: str, layers: Sequence[int] | None = None) -> Table:
+def selection_table(tokenizer: Tokenizer, quality: Value, unit: str, layers: Sequence[Layer] | None = None) -> Table:
     """`select_layers` of these layers (all by default) by a quality in some unit, and which set is the knee."""
     codebooks, rate = tokenizer.codebooks, tokenizer.frame_rate
     choices = select_layers(

@@ -27,7 +27,8 @@ from semtok.checkpoints.speechbrain.unit_hifigan import convert_weights, generat
 from semtok.checkpoints.untrusted.centroids import read_centroids
 from semtok.checkpoints.untrusted.hyperparams import read_yaml
 from semtok.checkpoints.untrusted.state_dict import read_state_dict
-from semtok.codebooks.codebooks import Codebooks, check_layers
+from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer, check_layers
 from semtok.errors import CheckpointError
 from semtok.networks.config import VocoderConfig
 from semtok.networks.generators import GeneratorConfig
@@ -52,7 +53,7 @@ class SpeechBrain:
         return has_files(repository)
 
     def tokenizer_parts(
-        self, repository: Repository, *, layers: Sequence[int] | None, encoder: str | None
+        self, repository: Repository, *, layers: Sequence[Layer] | None, encoder: str | None
     ) -> TokenizerParts:
         layout = self.layout(repository, encoder=encoder)
         return read_tokenizer(repository, layout, layers=layers, encoder=encoder)
@@ -73,7 +74,7 @@ class PublishedSpeechBrain(SpeechBrain):
 
 
 def read_tokenizer(
-    repository: Repository, layout: Layout, *, layers: Sequence[int] | None = None, encoder: str | None = None
+    repository: Repository, layout: Layout, *, layers: Sequence[Layer] | None = None, encoder: str | None = None
 ) -> TokenizerParts:
     """Fetches the codebooks of the layers asked for, and the encoder's configs but not its weights.
 

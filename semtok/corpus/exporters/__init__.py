@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from semtok.codebooks.layers import Layer
 from semtok.corpus.exporters.chat import export_chat
 from semtok.corpus.exporters.dasb import export_dasb
 from semtok.corpus.exporters.espnet_speechlm import export_espnet_speechlm
@@ -44,7 +45,7 @@ def export(
     form: str,
     target: str | os.PathLike[str],
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     **options: Any,
 ) -> list[Path]:
     """Writes a finished corpus, or several as one, in another format.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semtok.audio.recordings import open_recordings
 from semtok.codebooks.codebooks import code_type
+from semtok.codebooks.layers import Layer
 from semtok.encoder.batches import Clips, run_each
 from semtok.encoder.encoder import Encoder
 from semtok.errors import AudioError
@@ -54,7 +55,7 @@ class Features:
     """
 
     encoder: Encoder
-    layers: tuple[int, ...]
+    layers: tuple[Layer, ...]
     weights: str
 
     @property

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.layers import Layer, in_order
 from semtok.downstream.config import FrontConfig
 from semtok.errors import ConfigError, check_positive
 from semtok.speech.sources import Dataset
@@ -56,7 +57,7 @@ class TaskData:
     test_splits: list[str] = field(default_factory=lambda: ["test"])
     leave_out_splits: list[str] = field(default_factory=list)
     repeated_texts: bool = False
-    layers: list[int] | None = None
+    layers: list[Layer] | None = None
     stages: int | None = None
     features: bool = False
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -67,7 +68,7 @@ class TaskData:
     def select(self, codebooks: Codebooks) -> Codebooks:
         """The layers and stages of a tokenizer that are learnt from; `LayerError` where it lacks a layer."""
         if self.layers is not None:
-            codebooks = codebooks.select(sorted(self.layers), owner="the tokenizer")
+            codebooks = codebooks.select(in_order(self.layers), owner="the tokenizer")
         return Codebooks({layer: sizes[: self.stages] for layer, sizes in codebooks.items()})
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from semtok.codebooks.layers import Layer
 from semtok.support.atomic import atomic_write
 from semtok.support.intervals import Interval
 from semtok.training.downstream.objective import ClipErrors
@@ -32,7 +33,7 @@ class Measured(NamedTuple):
     importance: tuple[float, ...]
 
 
-def write_results(folder: Path, test: Measured, valid: Measured, layers: list[int], paths: Sequence[str]) -> None:
+def write_results(folder: Path, test: Measured, valid: Measured, layers: list[Layer], paths: Sequence[str]) -> None:
     """Writes `test_clips.csv`, errors clip by clip, and `test.json`, whose being there says that all is written.
 
     Args:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from semtok.codebooks.layers import Layer
 from semtok.errors import ConfigError, check_positive
 from semtok.training.config import GradientConfig
 
@@ -37,7 +38,7 @@ class LanguageConfig(GradientConfig):
     test_clips: int
     validation_splits: list[str] = field(default_factory=lambda: ["valid"])
     test_splits: list[str] = field(default_factory=lambda: ["test"])
-    layers: list[int] | None = None
+    layers: list[Layer] | None = None
     max_duration: int = 0
     weight_decay: float = 0.1
     half_precision: bool = False

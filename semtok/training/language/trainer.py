@@ -35,7 +35,7 @@ def train_language(config: LanguageConfig) -> None:
     """
     run = Run(config.folder, precision=config.precision, gradient_accumulation=config.gradient_accumulation)
     vocoder = Vocoder.from_pretrained(config.checkpoint)
-    layers = [max(vocoder.layers)] if config.layers is None else config.layers
+    layers = [vocoder.layers[-1]] if config.layers is None else config.layers
     vocabulary = UnitVocabulary.of(vocoder, layers=layers, max_duration=config.max_duration)
     utterances = load_utterances(config, vocabulary)
     orders = draw_wrong_orders(utterances.test, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from semtok.codebooks.layers import Layer
 from semtok.errors import ConfigError
 from semtok.networks.config import SpeakerConfig
 from semtok.networks.generators import GeneratorConfig
@@ -118,7 +119,7 @@ class VocoderTrainingConfig(GradientConfig):
     feature_channels: int = 64
     target_rms: float | None = None
     single_layer_probability: float = 0.0
-    single_layers: list[int] = field(default_factory=list)
+    single_layers: list[Layer] = field(default_factory=list)
     half_precision: bool = False
     average_decay: float = 0.999
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.codebooks.codebooks import check_layers
+from semtok.codebooks.layers import check_layers
 from semtok.networks.config import VocoderConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
