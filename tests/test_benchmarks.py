@@ -126,3 +126,11 @@ def test_the_table_of_an_accelerator_has_every_cell(run_script):
 def test_a_table_of_an_accelerator_ends_in_time(run_script):
     printed = run_script("benchmarks/gpu.py", "--quick", "--minutes", "0")
     assert "no time" in printed and "No time for more." in printed
+
+
+def test_the_delay_of_live_speech_is_measured(run_script):
+    printed = run_script("benchmarks/live.py", "--quick")
+    delays = [float(delay) for delay in re.findall(r"\| ([\d.]+) \|$", printed, re.M)]
+    assert len(delays) == 3
+    waited = float(re.search(r"([\d.]+) to wait for speech", printed)[1])
+    assert delays[0] == pytest.approx(waited, abs=0.05)

@@ -28,6 +28,7 @@ from semtok.cli.importing import import_app
 from semtok.cli.info import info
 from semtok.cli.language import continue_speech
 from semtok.cli.learning import evaluate, train
+from semtok.cli.live import live
 from semtok.cli.models import models
 from semtok.cli.segmenting import segment
 from semtok.cli.studying import importance, select, study
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command()(encode)
 app.command()(decode)
 app.command()(resynth)
+app.command()(live)
 app.command()(segment)
 app.command("encode-corpus")(encode_corpus)
 app.add_typer(corpus, name="corpus")
