@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -329,6 +331,18 @@ def test_info_describes_a_checkpoint(run, checkpoint, tmp_path):
     assert [line.split() for line in out.splitlines()[-2:]] == [["3", "30", "245"], ["4", "12", "179"]]
 
 
+def test_info_gives_numbers_to_programs(run, checkpoint, tmp_path):
+    facts = json.loads(run("info", checkpoint, "--json")[1])
+    tokenizer = Tokenizer.from_pretrained(checkpoint)
+    assert (facts["fingerprint"], facts["layers"]) == (tokenizer.fingerprint, list(tokenizer.layers))
+    assert (facts["sample_rate"], facts["hop_length"], facts["frame_rate"]) == (16000, 320, 50.0)
+    assert facts["rows"][0] == {"row": "1", "codebook_size": 40}
+    tokens = tokenizer.encode(CLIPS[0])
+    tokens.save(tmp_path / "one.safetensors")
+    facts = json.loads(run("info", tmp_path / "one.safetensors", "--json")[1])
+    assert facts["shape"] == list(tokens.codes.shape) and facts["seconds"] == pytest.approx(tokens.durations.tolist())
+
+
 def test_info_does_not_fetch_an_encoder_from_the_hub(run, tmp_path):
     hub = {"encoder": "nobody/none", "encoder_revision": "a1b2"}
     tokenizer = Tokenizer.from_centroids(tiny_model("hubert-base"), {1: torch.randn(4, 32)}, normalize=True, **hub)
@@ -361,14 +375,17 @@ def test_models_lists_what_goes_by_name(run):
     models = [name for name, model in BUNDLED_BY_NAME.items() if model.is_there]
     assert list(listed) == [*bundled_names(), *models, *PUBLISHED, CODEBOOKS]
     for name, facts in listed.items():
-        only = {"task", "of"} if name in models else {"encoder", "K", "data"}
-        assert only | {"layers", "licence", "size"} <= set(facts)
+        only = {"command", "tokens", "reads"} if name in models else {"encoder", "K", "data", "layers"}
+        assert only | {"licence", "size"} <= set(facts)
     assert listed["tiny"]["layers"] == ", ".join(map(str, Tokenizer.from_pretrained("tiny").layers))
     wavlm = listed["speechbrain/hifigan-wavlm-k1000-LibriTTS"]
     assert (wavlm["encoder"], wavlm["layers"], wavlm["K"]) == ("microsoft/wavlm-large", "1, 3, 7, 12, 18, 23", "1000")
     assert "91.1 MB" in wavlm["size"]
     single = listed["speechbrain/tts-hifigan-unit-hubert-l6-k100-ljspeech"]
     assert (single["K"], single["licence"], single["size"]) == ("100", "see its page", "-")
+    # a reference voice is heard in all layers, and speech is made of two
+    assert (listed["tiny-tts"]["reads"], listed["tiny-tts"]["makes"]) == ("layers 1, 3, 5, 7", "layers 5, 7")
+    assert json.loads(run("models", "--json")[1]) == [{"name": name, **facts} for name, facts in listed.items()]
 
 
 # --- train, evaluate
@@ -378,10 +395,12 @@ def test_models_lists_what_goes_by_name(run):
 def test_train_runs_the_step_of_the_training_module(run, tmp_path, monkeypatch, step):
     from semtok.cli import learning
 
-    monkeypatch.setattr(learning, "run_step", called := create_autospec(learning.run_step))
+    made = tmp_path / "my run" / "best"
+    monkeypatch.setattr(learning, "run_step", called := create_autospec(learning.run_step, return_value=made))
     config = tmp_path / "step.yaml"
     config.touch()
-    assert run("train", step, config, "--set", "steps=3", "--set", "a.b=c") == (0, "", "")
+    code, out, _ = run("train", step, config, "--set", "steps=3", "--set", "a.b=c")
+    assert code == 0 and out.startswith(f"{made}\ngo on with: semtok ") and f"'{made}'" in out
     called.assert_called_once_with(step, str(config), ["steps=3", "a.b=c"])
 
 
@@ -455,7 +474,7 @@ def test_a_missing_extra_prints_the_pip_command(run, checkpoint, tmp_path, monke
         ("encode one.flac female -o notes.txt", "notes.txt is a file: give a folder"),
         ("encode one.flac -o out.tokens", "out.tokens does not end in .safetensors"),
         ("encode one.flac again/one.flac -o out", "would both be written to out/one.safetensors"),
-        ("encode one.flac -o out --layers 1,x", "expected numbers such as 1,3,7, got '1,x'"),
+        ("encode one.flac -o out --layers 1,3a", "expected numbers such as 1,3,7, or names, got '1,3a'"),
         ("encode one.flac -o out --device nowhere", "torch cannot use 'nowhere' here"),
         ("encode one.flac -o out --nothing", "No such option"),
         ("resynth one.flac -o one.flac", "one.flac is an input and would be overwritten"),
@@ -542,6 +561,45 @@ def test_help_comes_at_once(level):
     heavy, count = re.fullmatch(r"(\[.*\]) (\d+)", printed.splitlines()[-1]).groups()
     assert f"Usage: semtok {level}" in printed
     assert heavy == "[]" and int(count) < 200
+
+
+def commands(command, name=""):
+    """Every command that does something, by its full name."""
+    for own, inner in command.commands.items():
+        full = f"{name} {own}".strip()
+        yield from commands(inner, full) if hasattr(inner, "commands") else [(full, inner)]
+
+
+def test_every_command_has_a_short_summary_and_an_example_that_it_takes():
+    import typer
+
+    from semtok.cli import app
+    from semtok.cli.groups import EXAMPLES
+
+    told = set()
+    for name, command in commands(typer.main.get_command(app)):
+        example = "train" if name.startswith("train ") else name
+        told.add(example)
+        assert command.epilog == f"Example: {EXAMPLES[example]}"
+        if " " not in name:
+            summary = command.get_short_help_str(1000)
+            assert len(summary) <= 45 and not summary.endswith(".")
+        words = shlex.split(EXAMPLES[example])[1 + len(name.split()) :]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known
+    assert told == EXAMPLES.keys()
+
+
+def test_help_is_in_groups_and_never_cut(run):
+    code, out, _ = run("-h")
+    assert code == 0 and "..." not in out.split("Speech and tokens:")[1]
+    assert [line for line in out.splitlines() if line.endswith(":")][2:] == [
+        "Which layers:",
+        "Tasks on tokens:",
+        "Corpora and training:",
+        "Checkpoints:",
+    ]
+    assert run("encode", "-h")[1] == run("encode", "--help")[1]
 
 
 def test_version(run):

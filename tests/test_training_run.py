@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,7 +53,11 @@ def test_every_step_runs_from_its_smoke_config(steps):
 
 def test_a_trained_vocoder_goes_on_against_discriminators_from_its_smoke_config(steps, smoke, monkeypatch, run):
     monkeypatch.chdir(smoke)
-    assert run("train", "vocoder", "configs/smoke/vocoder_natural.yaml")[0] == 0
+    code, out, _ = run("train", "vocoder", "configs/smoke/vocoder_natural.yaml")
+    made, then = out.splitlines()[-2:]
+    assert code == 0 and made.startswith("runs/smoke/vocoder_natural/best: on validation clips mel_all ")
+    command = then.removeprefix("go on with: semtok ").replace("FILE", str(CLIPS[0])).split()
+    assert run(*command)[0] == 0 and Path("again.wav").exists()
     lines = [json.loads(line) for line in (steps / "vocoder_natural" / "log.jsonl").read_text().splitlines()]
     assert {"apart_window_512", "apart_layer_1"} <= {name for line in lines for name in line}
 

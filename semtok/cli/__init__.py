@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ from semtok.cli.benchmarking import benchmark
 from semtok.cli.corpus import corpus, encode_corpus
 from semtok.cli.demo import demo
 from semtok.cli.exporting import export_app
+from semtok.cli.groups import CHECKPOINTS, CORPORA, LAYERS, SETTINGS, TASKS, TOKENS, Commands, example
 from semtok.cli.importing import import_app
 from semtok.cli.info import info
 from semtok.cli.language import continue_speech
@@ -38,29 +39,44 @@ from semtok.errors import SemtokError
 
 # Plain help and errors: rich's boxes would double the time that help takes.
 app = typer.Typer(
-    name="semtok", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    name="semtok",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=SETTINGS,
 )
-app.command()(encode)
-app.command()(decode)
-app.command()(resynth)
-app.command()(live)
-app.command()(segment)
-app.command("encode-corpus")(encode_corpus)
-app.add_typer(corpus, name="corpus")
-for name, command, text in task_commands():
-    app.command(name, help=text)(command)
-app.command("continue")(continue_speech)
-app.command()(benchmark)
-app.command()(study)
-app.command()(select)
-app.command()(importance)
-app.command()(demo)
-app.command()(info)
-app.command()(models)
-app.add_typer(import_app, name="import")
-app.add_typer(export_app, name="export")
-app.add_typer(train, name="train")
-app.add_typer(evaluate, name="evaluate")
+
+
+def _add(group: str, name: str, command: Callable[..., None], summary: str, text: str | None = None) -> None:
+    app.command(name, help=text, short_help=summary, epilog=example(name), rich_help_panel=group)(command)
+
+
+def _add_several(group: str, name: str, commands: typer.Typer, summary: str) -> None:
+    app.add_typer(commands, name=name, short_help=summary, rich_help_panel=group)
+
+
+_add(TOKENS, "encode", encode, "Speech to tokens")
+_add(TOKENS, "decode", decode, "Tokens to speech")
+_add(TOKENS, "resynth", resynth, "Speech to tokens and back to speech")
+_add(TOKENS, "live", live, "Microphone to loudspeaker, through tokens")
+_add(TOKENS, "segment", segment, "A tokenizer of units of variable length")
+_add(TOKENS, "demo", demo, "A web page to hear what layers keep")
+_add(LAYERS, "study", study, "What each layer tells, costs and keeps")
+_add(LAYERS, "select", select, "The best layers for a purpose")
+_add(LAYERS, "importance", importance, "The layers that models of tasks use")
+_add(LAYERS, "benchmark", benchmark, "Tokenizers beside each other on one page")
+for task, command, text in task_commands():
+    _add(TASKS, task.method, command, task.summary, text)
+_add(TASKS, "continue", continue_speech, "A language model goes on speaking")
+_add(CORPORA, "encode-corpus", encode_corpus, "A corpus of speech to Parquet files")
+_add_several(CORPORA, "corpus", corpus, "Check, read and export such a corpus")
+_add_several(CORPORA, "train", train, "Train encoders, vocoders, models on tokens")
+_add_several(CORPORA, "evaluate", evaluate, "Measure resynthesis and language models")
+_add(CHECKPOINTS, "info", info, "What a checkpoint or file of tokens holds")
+_add(CHECKPOINTS, "models", models, "The checkpoints that go by name")
+_add_several(CHECKPOINTS, "import", import_app, "Other people's codebooks and vocoders")
+_add_several(CHECKPOINTS, "export", export_app, "Files for other engines")
 
 
 def _print_version(wanted: bool) -> None:

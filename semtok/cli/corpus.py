@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from semtok.cli.groups import Commands, example
 from semtok.cli.options import Checkpoint, Device, Layers, LocalFilesOnly, Revision, load_tokenizer, parse_layers
 from semtok.errors import CorpusError
 from semtok.support.progress import counted
 
 corpus = typer.Typer(
-    no_args_is_help=True, help="Check, read and export a corpus of tokens. Needs the extra semtok[corpus]."
+    cls=Commands,
+    no_args_is_help=True,
+    help="Check, read and export a corpus of tokens. Needs the extra semtok[corpus].",
 )
 
 Folder = Annotated[Path, typer.Argument(metavar="OUT", help="The folder of encode-corpus.")]
@@ -104,7 +107,7 @@ def encode_corpus(
         raise typer.Exit(1)
 
 
-@corpus.command()
+@corpus.command(epilog=example("corpus status"))
 def status(folder: Folder) -> None:
     """How far a corpus is, and which shards are missing, as sbatch --array= takes them. Exit code 1 if any are."""
     from semtok import corpus
@@ -115,7 +118,7 @@ def status(folder: Folder) -> None:
         raise typer.Exit(1)
 
 
-@corpus.command()
+@corpus.command(epilog=example("corpus verify"))
 def verify(
     folder: Folder,
     checkpoint: Annotated[
@@ -162,7 +165,7 @@ def verify(
         raise CorpusError(f"{folder} holds other tokens than {name} makes of {source or run.source} now")
 
 
-@corpus.command()
+@corpus.command(epilog=example("corpus export"))
 def export(
     folder: Annotated[
         list[Path], typer.Argument(metavar="OUT...", help="The folder of encode-corpus; several become one.")

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from semtok.cli.groups import Commands, example
 from semtok.cli.options import Layers, LocalFilesOnly, Revision, load_tokenizer, load_vocoder, parse_layers
 from semtok.errors import CheckpointError, SemtokError
 
-export_app = typer.Typer(no_args_is_help=True, help="Write a checkpoint in the formats of other engines.")
+export_app = typer.Typer(cls=Commands, no_args_is_help=True, help="Write a checkpoint in the formats of other engines.")
 
 
 @export_app.callback()
@@ -19,7 +20,7 @@ def _group() -> None:
     """Keeps `onnx` a command of its own while it is the only one."""
 
 
-@export_app.command()
+@export_app.command(epilog=example("export onnx"))
 def onnx(
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Bundled name, folder, or hub id owner/name.")

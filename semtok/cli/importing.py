@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semtok.cli.groups import Commands, example
 from semtok.cli.options import Layers, Revision, parse_layers
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from semtok.networks.config import VocoderConfig
 
 import_app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     help="Import other people's codebooks and vocoders. Nothing that their files say is executed.",
 )
@@ -22,7 +24,7 @@ Folder = Annotated[
 ]
 
 
-@import_app.command("speechbrain")
+@import_app.command("speechbrain", epilog=example("import speechbrain"))
 def import_speechbrain(
     name: Annotated[str, typer.Argument(metavar="ID_OR_FOLDER", help="Hub id, see `semtok models`, or a folder.")],
     output: Folder,
@@ -54,7 +56,7 @@ def import_speechbrain(
     _report(output, saved.tokenizer, saved.vocoder)
 
 
-@import_app.command("kmeans")
+@import_app.command("kmeans", epilog=example("import kmeans"))
 def import_kmeans(
     files: Annotated[
         list[Path],
@@ -72,10 +74,7 @@ def import_kmeans(
         str | None, typer.Option(help="Branch, tag or commit of the encoder's hub id.", show_default=False)
     ] = None,
 ) -> None:
-    """K-means centroids, one file for each layer of an encoder: a tokenizer.
-
-    For example: semtok import kmeans --encoder facebook/hubert-base-ls960 --layer 6 km6.bin --layer 9 km9.bin -o DIR
-    """
+    """K-means centroids, one file for each layer of an encoder: a tokenizer."""
     if len(layer) != len(files):
         raise typer.BadParameter(
             f"{len(layer)} layers {layer} for {len(files)} files: give each file its --layer", param_hint="--layer"
@@ -88,7 +87,7 @@ def import_kmeans(
     _report(output, import_kmeans(by_layer, output, encoder=encoder, encoder_revision=encoder_revision), None)
 
 
-@import_app.command("unit-vocoder")
+@import_app.command("unit-vocoder", epilog=example("import unit-vocoder"))
 def import_unit_vocoder(
     generator: Annotated[
         Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="Its weights, such as g_00500000.")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semtok.cli.options import LocalFilesOnly, Revision
+from semtok.cli.options import AsJson, LocalFilesOnly, Revision
 from semtok.errors import CheckpointError
 from semtok.support.json import read_json
 
@@ -25,18 +27,36 @@ def info(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A bundled name, folder or hub id; or a file of tokens.")],
     revision: Revision = None,
     local_files_only: LocalFilesOnly = False,
+    as_json: AsJson = False,
 ) -> None:
     """What a checkpoint or a file of tokens holds.
 
     Of a checkpoint on the hub only config.json and README.md are downloaded.
     """
     if Path(name).is_file() or name.endswith(".safetensors"):
-        _print_tokens(Path(name))
+        holding = _of_tokens(Path(name))
     else:
-        _print_checkpoint(name, revision, local_files_only)
+        holding = _of_checkpoint(name, revision, local_files_only)
+    (_print_json if as_json else _print)(holding)
 
 
-def _print_tokens(path: Path) -> None:
+@dataclass(frozen=True)
+class Holding:
+    """What something holds.
+
+    Args:
+        facts: by title, as text.
+        numbers: those of the facts that are numbers, by their name in JSON.
+        codebooks, frame_rate: of the codes.
+    """
+
+    facts: Mapping[str, str]
+    numbers: Mapping[str, Any]
+    codebooks: Codebooks
+    frame_rate: float
+
+
+def _of_tokens(path: Path) -> Holding:
     from semtok.tokens import Tokens
 
     tokens = Tokens.load(path)
@@ -51,10 +71,17 @@ def _print_tokens(path: Path) -> None:
         "fingerprint": f"{tokens.fingerprint} (of the tokenizer)",
         "size on disk": describe_size([path]),
     }
-    _print(facts, tokens.codebooks, tokens.frame_rate)
+    numbers = {
+        "shape": list(tokens.codes.shape),
+        "seconds": durations.tolist(),
+        "bitrate": tokens.bitrate,
+        "fingerprint": tokens.fingerprint,
+        "bytes": path.stat().st_size,
+    }
+    return Holding(facts, numbers, tokens.codebooks, tokens.frame_rate)
 
 
-def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -> None:
+def _of_checkpoint(name: str, revision: str | None, local_files_only: bool) -> Holding:
     from semtok.checkpoints.config import CONFIG, ENCODER
     from semtok.checkpoints.hub import resolve
     from semtok.checkpoints.native import CENTROIDS, VOCODER, read_checkpoint_config
@@ -91,7 +118,15 @@ def _print_checkpoint(name: str, revision: str | None, local_files_only: bool) -
         "fingerprint": section.fingerprint,
         "size on disk": describe_size([file for file in files if file]),
     }
-    _print(facts, section.codebooks, frame_rate)
+    numbers = {
+        "sample_rate": section.sample_rate,
+        "hop_length": section.hop_length,
+        "output_sample_rate": config.vocoder.sample_rate if config.vocoder else None,
+        "bitrate": frame_rate * section.codebooks.bits,
+        "dim": tokenizer.dim if tokenizer else None,
+        "bytes": sum(file.stat().st_size for file in files if file),
+    }
+    return Holding(facts, numbers, section.codebooks, frame_rate)
 
 
 def describe_encoder(tokenizer: TokenizerConfig, encoder: Repository) -> str:
@@ -165,9 +200,18 @@ def describe_size(files: Sequence[Path]) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.2f} kB"
 
 
-def _print(facts: dict[str, str], codebooks: Codebooks, frame_rate: float) -> None:
-    for name, value in facts.items():
+def _print(holding: Holding) -> None:
+    for name, value in holding.facts.items():
         typer.echo(typer.style(f"{name:<14}", bold=True) + value)
     typer.secho("\nlayer   codebook size   bit/s", bold=True)
-    for name, size in zip(codebooks.names, codebooks.sizes, strict=True):
-        typer.echo(f"{name:>5}   {size:>13}   {frame_rate * math.log2(size):>5.0f}")
+    for name, size in zip(holding.codebooks.names, holding.codebooks.sizes, strict=True):
+        typer.echo(f"{name:>5}   {size:>13}   {holding.frame_rate * math.log2(size):>5.0f}")
+
+
+def _print_json(holding: Holding) -> None:
+    """Facts under their titles with underscores; numbers as numbers instead."""
+    codebooks = holding.codebooks
+    rows = [{"row": name, "codebook_size": size} for name, size in zip(codebooks.names, codebooks.sizes, strict=True)]
+    facts = {name.replace(" ", "_"): value for name, value in holding.facts.items()}
+    numbers = {"frame_rate": holding.frame_rate, **holding.numbers}
+    typer.echo(json.dumps(facts | numbers | {"layers": list(codebooks), "rows": rows}, indent=2))

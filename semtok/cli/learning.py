@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from semtok.cli.groups import Commands, example
 from semtok.cli.options import (
     Changes,
     Checkpoint,
@@ -26,11 +26,11 @@ from semtok.cli.options import (
     with_options,
 )
 from semtok.errors import needs_extra
-from semtok.training.steps import STEPS
+from semtok.training.steps import STEPS, tell_worth
 from semtok.training.steps import train as run_step
 
 
-class Steps(TyperGroup):
+class Steps(Commands):
     """The commands `semtok train STEP`; for another step an error names them all."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -45,23 +45,25 @@ train = typer.Typer(
     no_args_is_help=True,
     help="Train an encoder, codebooks, a vocoder, or a model on tokens. Needs the extra semtok[train].",
 )
-evaluate = typer.Typer(no_args_is_help=True, help="Measure quality. Needs the extra semtok[eval].")
+evaluate = typer.Typer(cls=Commands, no_args_is_help=True, help="Measure quality. Needs the extra semtok[eval].")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", exists=True, dir_okay=False, help="YAML file.")]
 
 
 def _train_command(step: str) -> Callable[..., None]:
     def command(config: ConfigFile, changes: Changes = None) -> None:
-        run_step(step, str(config), changes or [])
+        result = run_step(step, str(config), changes or [])
+        typer.echo(": ".join(filter(None, [str(result), tell_worth(result.parent)])))
+        typer.echo(f"go on with: {STEPS[step].then.format(shlex.quote(str(result)))}")
 
     return command
 
 
 for name, step in STEPS.items():
-    train.command(name, help=step.help)(_train_command(name))
+    train.command(name, help=step.help, epilog=example("train"))(_train_command(name))
 
 
-@evaluate.command()
+@evaluate.command(epilog=example("evaluate resynthesis"))
 @with_options
 def resynthesis(
     judging: JudgeOptions,
@@ -101,7 +103,7 @@ def resynthesis(
     typer.echo("written: " + ", ".join(map(str, [report, *others])))
 
 
-@evaluate.command()
+@evaluate.command(epilog=example("evaluate language"))
 def language(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Language model: folder, or hub id owner/name.")],
     suite: Annotated[

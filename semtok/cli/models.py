@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import typer
 
 from semtok.cli.info import describe_encoder, describe_size, read_metadata, state_licence
+from semtok.cli.options import AsJson
 from semtok.downstream.bundled_models import BUNDLED_BY_NAME, BundledModel
+from semtok.downstream.tasks import TASKS
 
 if TYPE_CHECKING:
     from semtok.checkpoints.speechbrain.published import Published
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 _SEE_PAGE = "see its page"
 
 
-def models() -> None:
+def models(as_json: AsJson = False) -> None:
     """Checkpoints that go by name: those that come with semtok, models of tasks too, and those known to be published.
 
     The hub is not asked.
@@ -24,14 +27,18 @@ def models() -> None:
     from semtok.checkpoints.hub import bundled_names
     from semtok.checkpoints.speechbrain.published import CODEBOOKS, PUBLISHED
 
-    for name in bundled_names():
-        _print(name, _bundled(name))
-    for name, model in BUNDLED_BY_NAME.items():
-        if model.is_there:
-            _print(name, _bundled_model(model))
-    for name, published in PUBLISHED.items():
-        _print(name, _published(published))
-    _print(CODEBOOKS, _codebooks())
+    named = {name: _bundled(name) for name in bundled_names()}
+    named |= {name: _bundled_model(model) for name, model in BUNDLED_BY_NAME.items() if model.is_there}
+    named |= {name: _published(published) for name, published in PUBLISHED.items()}
+    named[CODEBOOKS] = _codebooks()
+    if as_json:
+        typer.echo(json.dumps([{"name": name, **facts} for name, facts in named.items()], indent=2))
+        return
+    for name, facts in named.items():
+        typer.secho(name, bold=True)
+        for title, value in facts.items():
+            typer.echo(f"  {title:<9}{value}")
+        typer.echo()
 
 
 def _bundled(name: str) -> dict[str, str]:
@@ -58,9 +65,9 @@ def _bundled(name: str) -> dict[str, str]:
 def _bundled_model(model: BundledModel) -> dict[str, str]:
     facts = model.facts()
     return {
-        "task": model.step,
-        "of": f"tokens of {facts['tokenizer']}",
-        "layers": facts["layers"],
+        "command": f"semtok {TASKS[model.step].method if model.step in TASKS else 'continue'}",
+        "tokens": f"of {facts['tokenizer']}",
+        **{title: facts[title] for title in ("reads", "makes") if title in facts},
         "licence": state_licence(model.folder / "README.md"),
         "size": f"{describe_size(list(model.folder.iterdir()))}, with semtok",
     }
@@ -93,10 +100,3 @@ def _codebooks() -> dict[str, str]:
         "licence": _SEE_PAGE,
         "size": "-",
     }
-
-
-def _print(name: str, facts: dict[str, str]) -> None:
-    typer.secho(name, bold=True)
-    for title, value in facts.items():
-        typer.echo(f"  {title:<9}{value}")
-    typer.echo()

@@ -61,6 +61,7 @@ LocalFilesOnly = Annotated[
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Keep outputs that are there: goes on after a stop.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for programs.")]
 _SPEECH = typer.Option(
     metavar="IN",
     callback=_check_speech,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import typer
 
 from semtok.cli.options import (
     Alignments,
+    AsJson,
     Device,
     Layers,
     LocalFilesOnly,
@@ -134,6 +136,7 @@ def study(
         ),
     ] = None,
     layers: Layers = None,
+    as_json: AsJson = False,
 ) -> None:
     """A report on the layers: what their tokens tell, cost and keep, and which to take for which purpose.
 
@@ -151,7 +154,10 @@ def study(
             purposes=purposes,
             models=_load_models(models or [], subject.local_files_only),
         )
-    typer.echo(f"written: {page}, and beside it {', '.join(path.name for path in others)}")
+    if as_json:
+        typer.echo(page.with_suffix(".json").read_text(encoding="utf-8"))
+    else:
+        typer.echo(f"written: {page}, and beside it {', '.join(path.name for path in others)}")
 
 
 @with_options
@@ -183,11 +189,14 @@ def select(
         typer.echo(recommend(table, purpose, count=count))
 
 
-def importance(models: Models, local_files_only: LocalFilesOnly = False) -> None:
+def importance(models: Models, local_files_only: LocalFilesOnly = False, as_json: AsJson = False) -> None:
     """The mean weight that models of tasks give each layer."""
     from semtok.analysis import importance as table_of
 
     table = table_of(_load_models(models, local_files_only))
+    if as_json:
+        typer.echo(json.dumps(table.rows, indent=2))
+        return
     for row in table.rows:
         typer.echo(f"{row['model']}\t{row['task']}\tlayer {row['layer']}\t{row['weight']:.3f}")
     for note in table.notes:

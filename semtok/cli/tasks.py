@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from semtok.downstream.model import Speech
 
 
-def task_commands() -> Iterator[tuple[str, Callable[..., None], str]]:
-    """The name of the command of each task, the command, and its help: that of the task and of its form."""
+def task_commands() -> Iterator[tuple[Task, Callable[..., None], str]]:
+    """Each task, its command, and the help of that: that of the task and of its form."""
     for task in TASKS.values():
         form = _FORMS[task.form]
-        yield task.method, _bind(form, task), "\n\n".join(filter(None, [task.help, form.__doc__]))
+        yield task, _bind(form, task), "\n\n".join(filter(None, [task.help, form.__doc__]))
 
 
 def _bind(form: Callable[..., None], task: Task) -> Callable[..., None]:

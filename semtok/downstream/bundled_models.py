@@ -43,15 +43,23 @@ class BundledModel:
         return bool(facts["fingerprint"] == tokenizer["fingerprint"])
 
     def facts(self) -> dict[str, str]:
-        """Its tokenizer, the fingerprint of that, and its layers, read without the packages that run it."""
+        """Its tokenizer, the fingerprint of that, and the layers that it reads, and that it makes if it makes tokens.
+
+        Read without the packages that run it.
+        """
+        output_layers = None
         if self.step == "language":
             entries = read_json(self.folder / _LANGUAGE, CheckpointError)
             tokenizer, of_tokens = entries["checkpoint"], entries["vocabulary"]
+            output_layers = of_tokens["layers"]
         else:
             entries = of_tokens = read_json(self.folder / _CONFIG, CheckpointError)
             tokenizer = entries["tokenizer"]
-        layers = ", ".join(map(str, of_tokens["layers"]))
-        return {"tokenizer": tokenizer, "fingerprint": of_tokens["fingerprint"], "layers": layers}
+            if self.step in ("enhance", "tts"):
+                output_layers = entries["head"].get("layers") or entries["layers"]
+        facts = {"tokenizer": tokenizer, "fingerprint": of_tokens["fingerprint"]}
+        layers = {"reads": of_tokens["layers"], "makes": output_layers}
+        return facts | {use: "layers " + ", ".join(map(str, of)) for use, of in layers.items() if of}
 
     @property
     def instead(self) -> str:

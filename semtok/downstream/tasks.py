@@ -42,6 +42,7 @@ class Task:
         method: what the model does, which is also the name of the command.
         form: what the command takes and gives: "describe", audio -> a line of JSON a file; "compare", two files -> a
             line of JSON; "convert", audio -> audio; "speak", text -> audio.
+        summary: of the command, in a few words.
         help: of the command.
         training: help of `semtok train NAME`.
         options: of the command, beside those of its form.
@@ -52,9 +53,20 @@ class Task:
     model_name: str
     method: str
     form: Literal["describe", "compare", "convert", "speak"]
+    summary: str
     help: str
     training: str
     options: tuple[Option, ...] = ()
+
+    @property
+    def example(self) -> str:
+        """Arguments of the command."""
+        return {
+            "describe": "FILE",
+            "compare": "FILE OTHER",
+            "convert": "FILE -o out.wav",
+            "speak": '"Hello world" -o out.wav',
+        }[self.form]
 
     @property
     def model(self) -> Any:
@@ -71,6 +83,7 @@ TASKS = {
             "SpeechRecognizer",
             "transcribe",
             "describe",
+            summary="What is said, as text",
             help='What is said: a line of JSON for each file, {"path", "text"}.',
             training="A speech recogniser, on the tokens of a tokenizer.",
             options=(
@@ -86,6 +99,7 @@ TASKS = {
             "UtteranceClassifier",
             "classify",
             "describe",
+            summary="Which class, such as an emotion",
             help='The class of each file: a line of JSON, {"path", "label", "probabilities"}.',
             training="A classifier of utterances by any column of a manifest, such as emotion.",
         ),
@@ -95,6 +109,7 @@ TASKS = {
             "SpeakerVerifier",
             "verify",
             "compare",
+            summary="Whether two files are of one speaker",
             help='Whether two files are of one speaker: a line of JSON, {"first", "second", "score", "same"}.',
             training="A verifier of speakers.",
         ),
@@ -104,6 +119,7 @@ TASKS = {
             "SpeechEnhancer",
             "enhance",
             "convert",
+            summary="Speech without its noise",
             help="Speech without its noise: a .wav file for each file.",
             training="An enhancer of noisy speech.",
         ),
@@ -113,6 +129,7 @@ TASKS = {
             "TextToSpeech",
             "speak",
             "speak",
+            summary="Text to speech",
             help="Text to speech: an audio file.",
             training="Text to speech, with the timing of a recogniser.",
             options=(
