@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semtok.analysis.boundaries import boundary_scores, count_hits, inner_boundaries
@@ -15,6 +15,7 @@ from semtok.evaluation.alignments import Alignment
 TIMES = st.lists(st.integers(0, 30), unique=True, max_size=6).map(lambda times: np.sort(times) / 100)
 
 
+@settings(deadline=None, max_examples=50)
 @given(TIMES, TIMES)
 def test_as_many_pairs_count_as_there_can_be(units, reference):
     def most(left, right):

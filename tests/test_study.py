@@ -26,9 +26,11 @@ from semtok.analysis.stability import CONDITIONS, Scene
 from semtok.checkpoints.hub import Repository
 from semtok.cli import main
 from semtok.codebooks.codebooks import Codebooks
+from semtok.codebooks.segmentation import Segmentation
 from semtok.downstream.text import edit_distance
 from semtok.errors import AudioError, SemtokError
 from semtok.evaluation.alignments import frame_times
+from semtok.language import spans
 from semtok.speech.reading import Speech
 
 
@@ -125,6 +127,7 @@ def test_the_report_is_one_page_with_all_numbers_beside_it(study, paths):
     assert names >= {
         "selection",
         "codes",
+        "units",
         "information",
         "probes",
         "shares",
@@ -231,6 +234,44 @@ def test_alignments_of_too_little_speech_leave_their_sections_out(tokenizer, tmp
     assert study.information().rows == study.shares().rows == []
     with refuses(SemtokError, "phones of 3 clips"):
         study.selection("content")
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [Segmentation(penalty=0.1), Segmentation(boundary_layer=3, spherical=True)],
+    ids=["penalty", "peaks"],
+)
+@pytest.mark.filterwarnings("ignore:a clip of")
+def test_units_of_segments_are_fewer_and_begin_where_the_codes_change(tokenizer, tmp_path, segmentation):
+    folder = copy_clips(tmp_path / "audio")
+    lines = []
+    for clip in CLIPS:
+        (units,) = spans(tokenizer.encode(clip, layers=[4]))
+        # What a frame is made of has its middle 2.5 ms after that of its 20 ms.
+        intervals = zip(
+            units.codes[0].tolist(), units.starts.tolist(), (units.ends - units.starts).tolist(), strict=True
+        )
+        lines.append({"path": clip.name, "phones": [[f"P{code}", start + 0.0025, of] for code, start, of in intervals]})
+    (folder / "phones.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    of_frames = Study(tokenizer, folder, tmp_path / "frames", alignments=folder / "phones.jsonl")
+    (frames,) = of_frames.units().of(row="4")
+    assert frames["phones_f1"] == frames["phones_r_value"] == 1
+    segmented = tokenizer.segmented(4, segmentation)
+    study = Study(segmented, folder, tmp_path / "segments", alignments=folder / "phones.jsonl")
+    (segments,) = study.units().rows
+    assert 0 < segments["units_per_second"] < frames["units_per_second"]
+    assert 0 < segments["phones_f1"] < 1 and segments["phones_recall"] < 1
+    assert np.isnan(study.codes().rows[0]["unexplained"]) == segmentation.spherical
+    clip = study.frames.clips[0]
+    expected = segmented.encode(study.speech.clips[clip].path).codes[0].numpy()
+    assert np.array_equal(study.frames.codes[:, : study.frames.lengths[0]], expected)
+    write_report(study, checkpoint="segments", command="semtok study")
+
+
+def test_units_need_no_alignments(tokenizer, tmp_path):
+    study = Study(tokenizer, copy_clips(tmp_path / "audio"), tmp_path / "report")
+    assert list(study.units().rows[0]) == ["row", "units_per_second", "bits_per_second"]
+    assert "No clip has phones or words" in study.units().notes[0]
 
 
 def test_long_recordings_have_the_tokens_of_encode(tokenizer, tmp_path):

@@ -42,6 +42,25 @@ def draw_codes(table: Table) -> str:
     return _svg(figure)
 
 
+def draw_units(table: Table) -> str:
+    """Units a second of each row, and how well they begin where phones and words do."""
+    names = [row["row"] for row in table.rows]
+    figure = _figure(2, width=max(4.0, 0.6 * len(names)))
+    rates, scores = figure.subplots(1, 2)
+    _bars(rates, names, {"units a second": [row["units_per_second"] for row in table.rows]})
+    rates.set(xlabel="row")
+    measures = {
+        f"{tier}, {title}": [row[f"{tier}_{score}"] for row in table.rows]
+        for tier in ("phones", "words")
+        for score, title in (("f1", "F1"), ("r_value", "R-value"))
+        if f"{tier}_{score}" in table.rows[0]
+    }
+    if measures:
+        _bars(scores, names, measures)
+    scores.set(xlabel="row")
+    return _svg(figure)
+
+
 def draw_stability(table: Table) -> str:
     """Unit edit distance, by row and condition."""
     figure = _figure(1, width=11, height=2 + 0.4 * len(table.rows))

@@ -212,6 +212,8 @@ class FrameStatistics:
         generator = np.random.default_rng(zlib.crc32(waveform.numpy().tobytes()))
         chosen = generator.random(encoder.frame_count(len(waveform))) < self.share
         parts: list[dict[str, Array]] = []
+        segmented = self.tokenizer.config.segmentation is not None
+        of_segments = self.tokenizer.encode(waveform).codes[0].T if segmented else None
         first = 0
         for _, features in windows:
             if isinstance(features, AudioError):
@@ -219,7 +221,7 @@ class FrameStatistics:
             last = first + features.shape[1]
             begin, end = encoder.framing.span(first, last)
             sampled = chosen[first:last]
-            codes, left = self._quantize(features)
+            codes, left = self._quantize(features, None if of_segments is None else of_segments[first:last])
             parts.append(
                 {
                     "codes": codes,
@@ -233,13 +235,16 @@ class FrameStatistics:
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return joined | {name: joined[name].sum(axis=0, keepdims=True) for name in ("left", "moments")}
 
-    def _quantize(self, features: Tensor) -> tuple[Array, Array]:
-        """Codes [frames, rows] of features [layers, frames, dim], and the squared distance that each row leaves."""
+    def _quantize(self, features: Tensor, of_segments: Tensor | None) -> tuple[Array, Array]:
+        """Codes [frames, rows] of features [layers, frames, dim], and the squared distance that each row leaves.
+
+        Codes of segments [frames, 1] are given, as they depend on more than these features.
+        """
         codes, errors = [], []
         with exact_float32(features.device):
             for layer, left in zip(self.tokenizer.layers, features, strict=True):
                 quantizer = self.tokenizer.network.quantizer(layer)
-                codes.append(quantizer(left))
+                codes.append(quantizer(left) if of_segments is None else of_segments)
                 left = left.float()
                 for stage, column in zip(quantizer.stages, codes[-1].unbind(1), strict=True):
                     left = left - stage.centroids[column]
@@ -280,6 +285,8 @@ def _join(tokenizer: Tokenizer, store: Store, left_out: tuple[str, ...]) -> Fram
     variances = np.repeat(squares - count * np.square(means).sum(axis=1), tokenizer.stages)
     left = np.sum([clip[0] for clip in arrays["left"]], axis=0)
     unexplained = left / np.maximum(variances, np.finfo(float).tiny)
+    if tokenizer.config.segmentation is not None and tokenizer.config.segmentation.spherical:
+        unexplained[:] = math.nan  # only the direction of these centroids means something
     return Frames(
         tokenizer.codebooks,
         tokenizer.frame_rate,

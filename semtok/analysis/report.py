@@ -66,6 +66,14 @@ SECTIONS = (
         figures.draw_codes,
     ),
     Section(
+        "units",
+        "Units",
+        "A unit is a run of equal codes. Left: units a second. Right: how well they begin where phones and words do, "
+        "within 20 ms: F1, and the R-value, which falls further where there are more units than phones. The table adds "
+        "bits a second, of codes and lengths of runs after ideal entropy coding.",
+        figures.draw_units,
+    ),
+    Section(
         "information",
         "What a row of codes tells",
         "Mutual information of code and label in a frame, as a share of the label's entropy; for phones this is "
@@ -190,6 +198,7 @@ def _tables(study: Study, purposes: Sequence[str] | None) -> dict[str, Table]:
     # codes first: whatever is wrong with the audio shows there
     return {
         "codes": study.codes(),
+        "units": study.units(),
         "stability": study.stability(),
         "selection": _selections(study, purposes),
         "information": study.information(),

@@ -18,6 +18,7 @@ from semtok.analysis.tables.codes import between_table, codes_table, similarity_
 from semtok.analysis.tables.labels import information_table, probe_layers, probe_table, share_table
 from semtok.analysis.tables.selection import resynthesis_table, selection_table
 from semtok.analysis.tables.table import Table, TableCache
+from semtok.analysis.tables.units import units_table
 from semtok.audio.disturbances import Waveform
 from semtok.codebooks.layers import Layer
 from semtok.errors import SemtokError
@@ -100,6 +101,10 @@ class Study:
     def codes(self) -> Table:
         """Statistics of each row: use, runs, bits a second, quantization error."""
         return self._table("codes", lambda: codes_table(self.frames))
+
+    def units(self) -> Table:
+        """Runs of each row: how many a second, and how well they begin where phones and words do."""
+        return self._table("units", lambda: units_table(self.frames, self.tiers))
 
     def stability(self) -> Table:
         """Unit edit distance of each row under each of `semtok.analysis.stability.CONDITIONS`."""
