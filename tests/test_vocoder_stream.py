@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from itertools import pairwise
 
 import pytest
@@ -14,8 +16,8 @@ from hypothesis import strategies as st
 
 from semtok import Tokenizer, Tokens, Vocoder, load_audio
 from semtok.cli import tokens as commands
-from semtok.errors import LayerError, TokensError
-from semtok.networks.generators import HiFiGANConfig, ISTFTConfig
+from semtok.errors import ConfigError, LayerError, TokensError
+from semtok.networks.generators import GeneratorConfig, HiFiGANConfig, ISTFTConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 
 WINDOW = 60
@@ -53,6 +55,8 @@ def push_all(stream, tokens, cuts):
         ISTFTConfig(hop_length=320, width=8, hidden=8, blocks=2, n_fft=640, stft_hop_length=160),
         ISTFTConfig(hop_length=320, width=8, hidden=8, blocks=1, n_fft=1280, stft_hop_length=320),
         ISTFTConfig(hop_length=80, width=8, hidden=8, blocks=1, n_fft=320, stft_hop_length=80),
+        ISTFTConfig(hop_length=320, width=8, hidden=8, blocks=2, n_fft=640, stft_hop_length=160, look_ahead=5),
+        ISTFTConfig(hop_length=320, width=8, hidden=8, blocks=2, n_fft=640, stft_hop_length=160, look_ahead=1),
         HiFiGANConfig(
             channels=32,
             upsample_factors=(5, 4, 4, 2, 2),
@@ -69,7 +73,15 @@ def push_all(stream, tokens, cuts):
             padding="zeros",
         ),
     ],
-    ids=["istft", "istft-wide-windows", "istft-short-frames", "hifigan", "hifigan-other-kernels"],
+    ids=[
+        "istft",
+        "istft-wide-windows",
+        "istft-short-frames",
+        "istft-5-ahead",
+        "istft-1-ahead",
+        "hifigan",
+        "hifigan-other-kernels",
+    ],
 )
 def test_receptive_frames_are_those_that_matter(config):
     """Gradients of the samples of a frame, as they reach its receptive field however faintly, and nothing else."""
@@ -80,6 +92,26 @@ def test_receptive_frames_are_those_that_matter(config):
     reached = features.grad[0].abs().sum(1).nonzero()[:, 0]
     before, after = generator.receptive_frames
     assert (int(reached.min()), int(reached.max())) == (40 - before, 40 + after)
+
+
+def test_a_look_ahead_is_that_of_streams_and_stands_in_the_config(istft_folder, tmp_path):
+    assert "look_ahead" not in (istft_folder / "config.json").read_text()
+    config = Vocoder.from_pretrained(istft_folder).config
+    generator = dataclasses.replace(config.generator.istft, look_ahead=3)
+    config = dataclasses.replace(config, generator=GeneratorConfig(istft=generator))
+    Vocoder(config, ScalableVocoder(config)).save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["vocoder"]["generator"]["istft"]["look_ahead"] == 3
+    live = Vocoder.from_pretrained(tmp_path)
+    tokens = draw_tokens(live, [70])
+    with live.stream() as stream:
+        assert stream.latency_seconds == pytest.approx(0.06)
+        torch.testing.assert_close(push_all(stream, tokens, [1, 9, 30]), live.decode(tokens)[0], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("look_ahead", [0, -1, 12])
+def test_a_look_ahead_that_cannot_be_is_refused(look_ahead):
+    with refuses(ConfigError, "look_ahead must be 1 frames", f"to 10, got {look_ahead}"):
+        ISTFTConfig(320, width=8, hidden=8, blocks=2, n_fft=640, stft_hop_length=160, look_ahead=look_ahead)
 
 
 # --- long tokens, in windows

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from semtok import Tokenizer, Vocoder
 from semtok.errors import CheckpointError, ConfigError
+from semtok.networks.generators import GeneratorConfig
 from semtok.training.run import Run
 from semtok.training.vocoder.adversary import Adversary, Shares, frozen_features
 from semtok.training.vocoder.config import SpeakerTrainingConfig, VocoderTrainingConfig
@@ -184,6 +185,31 @@ def test_a_vocoder_of_another_tokenizer_of_the_same_shape_is_trained_on_with_a_w
     assert trained.decode(tokens).shape == (1, tokens.codes.shape[2] * 320)
     with pytest.raises(CheckpointError, match=r"decodes codebooks .* train a new one"):
         train_vocoder(dataclasses.replace(tuned, folder=str(tmp_path / "no"), tokenizer="tiny"))
+
+
+def test_a_published_vocoder_goes_on_with_a_shorter_look_ahead(config, istft_folder, tmp_path):
+    published = Vocoder.from_pretrained(istft_folder)
+    sizes = published.config.generator.istft
+    assert published.network.generator.receptive_frames == (10, 10)
+
+    def tune(**changes):
+        generator = GeneratorConfig(istft=dataclasses.replace(sizes, **changes))
+        return dataclasses.replace(
+            config, folder=str(tmp_path / "tuned"), steps=1, learning_rate=0.0, generator=generator
+        )
+
+    train_vocoder(tune(look_ahead=5))
+    trained = Vocoder.from_pretrained(tmp_path / "tuned" / "checkpoint")
+    assert trained.network.generator.receptive_frames == (15, 5)
+    # Each weight still acts on the frame it did: with the weights of unseen frames 0, both are the same network.
+    generator, blind = trained.network.generator, published.network.generator
+    with torch.no_grad():
+        blind.blocks[0].depthwise.weight[:, :, 5:] = 0
+        blind.blocks[1].depthwise.weight[:, :, 4:] = 0
+        features = torch.randn(1, 60, 8, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(generator(features), blind(features), rtol=0, atol=2e-6)
+    with pytest.raises(ConfigError, match=r"generator of the vocoder .* leave it out"):
+        train_vocoder(tune(width=8))
 
 
 @pytest.mark.parametrize(

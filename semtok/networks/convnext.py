@@ -7,12 +7,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class ConvNeXtBlock(nn.Module):
-    """ConvNeXt block over frames (Liu et al., 2022): depthwise convolution, layer norm, two linear layers, scaled."""
+class FrameConv1d(nn.Conv1d):
+    """A convolution over 7 frames that sees `ahead` of them after a frame, 0 to 6, and gives as many as it gets."""
 
-    def __init__(self, width: int, hidden: int, scale: float) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, ahead: int = 3, groups: int = 1) -> None:
+        # Padded alike on both sides by torch, whose answers to the last bit published tokens and speech have.
+        super().__init__(in_channels, out_channels, 7, padding=3 if ahead == 3 else 0, groups=groups)
+        self.ahead = ahead
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, frames] -> the same frames."""
+        return super().forward(x if self.ahead == 3 else F.pad(x, (6 - self.ahead, self.ahead)))
+
+
+class ConvNeXtBlock(nn.Module):
+    """ConvNeXt block over frames (Liu et al., 2022): depthwise convolution, layer norm, two linear layers, scaled.
+
+    Its convolution sees `ahead` frames after a frame, of 7.
+    """
+
+    def __init__(self, width: int, hidden: int, scale: float, *, ahead: int = 3) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.depthwise = FrameConv1d(width, width, ahead=ahead, groups=width)
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, hidden)
         self.contract = nn.Linear(hidden, width)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semtok.errors import MOST_LAYERS, ConfigError, check_sizes
-from semtok.networks.convnext import ConvNeXtBlock
+from semtok.networks.convnext import ConvNeXtBlock, FrameConv1d
 from semtok.networks.generators.generator import Generator
 
 
@@ -26,6 +26,8 @@ class ISTFTConfig:
         blocks: number of blocks.
         n_fft: samples of a window.
         stft_hop_length: samples between windows, a divisor of `hop_length`.
+        look_ahead: frames after a frame that its samples depend on, for speech with little delay; by default as many
+            as before it.
     """
 
     title: ClassVar[str] = "inverse STFT"
@@ -36,6 +38,7 @@ class ISTFTConfig:
     blocks: int
     n_fft: int
     stft_hop_length: int
+    look_ahead: int | None = None
 
     def __post_init__(self) -> None:
         check_sizes(self, "hop_length", "width", "hidden", "n_fft", "stft_hop_length")
@@ -47,6 +50,16 @@ class ISTFTConfig:
                 f"n_fft {self.n_fft} must be even and at least twice the stft_hop_length {self.stft_hop_length}, "
                 "so that windows overlap everywhere"
             )
+        most = 3 * (1 + self.blocks) + self.overlap
+        if self.look_ahead is not None and not self.overlap <= self.look_ahead <= most:
+            raise ConfigError(
+                f"look_ahead must be {self.overlap} frames, by which windows overlap, to {most}, got {self.look_ahead}"
+            )
+
+    @property
+    def overlap(self) -> int:
+        """Frames by which, on either side, a window is longer than the hop that its spectrum stands for."""
+        return math.ceil((self.n_fft - self.stft_hop_length) // 2 / self.hop_length)
 
     def build(self, dim: int) -> ISTFTGenerator:
         """With random weights, for input vectors of `dim`."""
@@ -68,19 +81,21 @@ class ISTFTGenerator(Generator):
         super().__init__()
         self.hop_length, self.stft_hop_length, self.n_fft = config.hop_length, config.stft_hop_length, config.n_fft
         width, blocks = config.width, config.blocks
-        self.conv_pre = nn.Conv1d(dim, width, 7, padding=3)
+        first, *others = _share_look_ahead(config)
+        self.conv_pre = FrameConv1d(dim, width, ahead=first)
         self.norm_pre = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(ConvNeXtBlock(width, config.hidden, 1 / blocks) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ConvNeXtBlock(width, config.hidden, 1 / blocks, ahead=ahead) for ahead in others)
+        self._overlap = config.overlap
         self.norm_post = nn.LayerNorm(width)
         self.head = nn.Linear(width, self.hop_length // self.stft_hop_length * (self.n_fft + 2))
 
     @property
     def receptive_frames(self) -> tuple[int, int]:
         """How many frames before a frame, and how many after it, the samples of that frame depend on."""
-        convolutions = 3 * (1 + len(self.blocks))
-        # On either side a window is so much longer than the hop that its spectrum stands for.
-        overlap = math.ceil((self.n_fft - self.stft_hop_length) // 2 / self.hop_length)
-        return convolutions + overlap, convolutions + overlap
+        # The blocks' convolutions are of 7 frames each: what they do not see ahead they see before.
+        ahead = self.conv_pre.ahead + sum(cast(ConvNeXtBlock, block).depthwise.ahead for block in self.blocks)
+        before = 6 * (1 + len(self.blocks)) - ahead
+        return before + self._overlap, ahead + self._overlap
 
     def compile_parts(self) -> None:
         # torch.compile cannot compile the complex numbers of an inverse STFT, and warns.
@@ -115,3 +130,17 @@ class ISTFTGenerator(Generator):
             return folded[:, 0, 0, edge : edge + count * hop]
 
         return fold(windows * window) / fold(window.square().expand(1, count, -1))
+
+
+def _share_look_ahead(config: ISTFTConfig) -> list[int]:
+    """Frames after a frame that each convolution sees, the first one's first: the first ones see as far as they can.
+
+    What is far ahead then passes through all blocks, as it does without a limit.
+    """
+    convolutions = 1 + config.blocks
+    left = 3 * convolutions if config.look_ahead is None else config.look_ahead - config.overlap
+    shares = []
+    for _ in range(convolutions):
+        shares.append(min(3, left))
+        left -= shares[-1]
+    return shares

@@ -52,8 +52,10 @@ class VocoderTrainingConfig(GradientConfig):
 
     With `start_from`, a published vocoder, its network is trained on; otherwise `embedding_dim`, `attention_dim` and
     `generator` describe a new one, whose embeddings may start as the tokenizer's centroids
-    (`embeddings_from_centroids`). A vocoder of another tokenizer with codebooks of the same layers and sizes may be
-    started from as well, which the log says: its embeddings are taken over, code by code, as if codes meant the same.
+    (`embeddings_from_centroids`). A `generator` beside `start_from` may differ from the published one in how many
+    frames ahead it sees, `generator.istft.look_ahead`. A vocoder of another tokenizer with codebooks of the same layers
+    and sizes may be started from as well, which the log says: its embeddings are taken over, code by code, as if codes
+    meant the same.
     `speaker` conditions either on the voice.
 
     `sample_rate`, Hz, is that of the speech it makes, by default the tokenizer's: 24000, for instance, with as many

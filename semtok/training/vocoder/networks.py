@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from typing import cast
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from semtok.codebooks.codebooks import Codebooks
 from semtok.errors import CheckpointError, ConfigError
 from semtok.networks.config import SpeakerConfig, VocoderConfig
+from semtok.networks.convnext import FrameConv1d
+from semtok.networks.generators import Generator, GeneratorConfig
 from semtok.networks.scalable_vocoder import ScalableVocoder
 from semtok.tokenizer import Tokenizer
 from semtok.training.vocoder.config import VocoderTrainingConfig
@@ -93,8 +98,12 @@ def _published_network(
             "says about the same; otherwise train a new one",
             name, published.fingerprint, config.tokenizer, tokenizer.fingerprint,
         )  # fmt: skip
-    for field in ("embedding_dim", "attention_dim", "generator"):
-        wanted, is_ = getattr(config, field), getattr(published.config, field)
+    generator = config.generator or published.config.generator
+    for field, wanted, is_ in (
+        ("embedding_dim", config.embedding_dim, published.config.embedding_dim),
+        ("attention_dim", config.attention_dim, published.config.attention_dim),
+        ("generator", _without_look_ahead(generator), _without_look_ahead(published.config.generator)),
+    ):
         if wanted not in (None, is_):
             raise ConfigError(f"{field} of the vocoder {name} is {is_}, the config asks for {wanted}: leave it out")
     speaker = _speaker(config)
@@ -102,12 +111,34 @@ def _published_network(
         raise ConfigError(
             f"speaker of the vocoder {name} is {published.config.speaker}, the config asks for {speaker}: give the same"
         )
-    description = dataclasses.replace(published.config, speaker=speaker, fingerprint=tokenizer.fingerprint)
+    description = dataclasses.replace(
+        published.config, speaker=speaker, fingerprint=tokenizer.fingerprint, generator=generator
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = ScalableVocoder(description)
-    network.load_state_dict(network.state_dict() | published.network.state_dict())
+    weights = network.state_dict() | published.network.state_dict()
+    _align_kernels(weights, published.network.generator, network.generator)
+    network.load_state_dict(weights)
     return network.train(), description
+
+
+def _without_look_ahead(generator: GeneratorConfig) -> GeneratorConfig:
+    if generator.istft is None:
+        return generator
+    return GeneratorConfig(istft=dataclasses.replace(generator.istft, look_ahead=None))
+
+
+def _align_kernels(weights: dict[str, Tensor], before: Generator, after: Generator) -> None:
+    """Moves kernels of generators so that each weight still acts on its frame where `after` sees fewer frames ahead.
+
+    Weights of frames that are not seen any more are dropped, and those of frames further back start at 0.
+    """
+    for name, convolution in after.named_modules():
+        if isinstance(convolution, FrameConv1d):
+            fewer = cast(FrameConv1d, before.get_submodule(name)).ahead - convolution.ahead
+            kernel = f"generator.{name}.weight"
+            weights[kernel] = F.pad(weights[kernel], (fewer, -fewer))
 
 
 def _shown(codebooks: Codebooks, sample_rate: int, hop_length: int) -> str:
