@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from semtok.encoder.model import SpeechModel
 
+Stages: TypeAlias = Tensor | Sequence[Tensor]
+"""Centroids [codebook_size, dim] of a layer, or of each of its residual stages."""
 Codes: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 
@@ -178,7 +180,7 @@ class Tokenizer(Pretrained):
     def from_centroids(
         cls,
         model: SpeechModel | PreTrainedModel,
-        centroids: Mapping[int, Tensor | Sequence[Tensor]] | Mapping[Layer, Tensor | Sequence[Tensor]],
+        centroids: Mapping[int, Stages] | Mapping[str, Stages] | Mapping[Layer, Stages],
         *,
         normalize: bool,
         encoder: str = ENCODER,

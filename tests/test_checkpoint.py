@@ -341,7 +341,11 @@ HIFIGAN = {
         (["tokenizer", "layers"], ..., ["tokenizer: missing keys ['layers']"]),
         (["tokenizer", "dim"], "32", ["tokenizer: dim: expected int, got '32'"]),
         (["tokenizer", "normalize"], 1, ["tokenizer: normalize: expected bool, got 1"]),
-        (["tokenizer", "layers"], [1, 3, "4"], ["tokenizer: layers[2]: expected int, got '4'"]),
+        (
+            ["tokenizer", "layers"],
+            [1, 3, "4"],
+            ["must be a list of integers of at least 0, got (1, 3, '4')"],
+        ),
         (["tokenizer"], [], ["tokenizer: expected keys and values, got []"]),
         (["tokenizer", "layers"], [1, 4, 3], ["tokenizer: layers must be ascending", "got [1, 4, 3]"]),
         (["tokenizer", "layers"], [1, 3, 3], ["tokenizer: each layer can have its codebooks once"]),

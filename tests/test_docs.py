@@ -30,7 +30,7 @@ EXAMPLES = [
 ]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
-RUN = {"README.md", "getting-started.md", "own-encoder.md"}
+RUN = {"README.md", "getting-started.md", "learnt-rows.md", "own-encoder.md"}
 """Pages whose commands run here. Those of corpora, language models, studies and training run in the tests of these."""
 
 

@@ -60,7 +60,9 @@ class Codebooks(Mapping[Layer, tuple[int, ...]]):
             ConfigError: anything but lists of integers and names, or lists that do not fit each other.
         """
         if not isinstance(layers, (list, tuple)) or not all(map(is_layer, layers)):
-            raise ConfigError(f"layers must be a list of integers of at least 0, or of names as 'mix', got {layers!r}")
+            raise ConfigError(
+                f"layers must be a list of integers of at least 0, got {layers!r}; mixtures have names such as 'mix'"
+            )
         for name, values in (("codebook_sizes", codebook_sizes), ("stages", stages)):
             if not isinstance(values, (list, tuple)) or not all(type(value) is int and value >= 1 for value in values):
                 raise ConfigError(f"{name} must be a list of integers of at least 1, got {values!r}")

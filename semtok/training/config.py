@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,12 @@ class GradientConfig(StepConfig, Schedule):
         super().__post_init__()
         if self.validation_clips < 1:
             raise ConfigError(f"validation_clips must be at least 1, got {self.validation_clips}")
+
+
+def warm_cosine(config: Schedule, step: int) -> float:
+    """The learning rate of a step: linear warm-up, then a cosine to a tenth."""
+    warm = min(1.0, step / max(1, config.warmup_steps))
+    return config.learning_rate * warm * (0.1 + 0.9 * (1 + math.cos(math.pi * step / config.steps)) / 2)
 
 
 def load_config(path: str | Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:

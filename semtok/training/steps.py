@@ -67,6 +67,16 @@ def _kmeans(config: str, changes: Sequence[str]) -> str:
     return settings.folder
 
 
+def _tokens(config: str, changes: Sequence[str]) -> str:
+    from semtok.training.config import load_config
+    from semtok.training.tokens.config import TokensConfig
+    from semtok.training.tokens.trainer import train_tokens
+
+    settings = load_config(config, TokensConfig, changes)
+    train_tokens(settings)
+    return settings.folder
+
+
 def _vocoder(config: str, changes: Sequence[str]) -> str:
     from semtok.training.config import load_config
     from semtok.training.vocoder.config import VocoderTrainingConfig
@@ -129,6 +139,13 @@ STEPS = {
     "kmeans": Step(
         "A codebook for each chosen layer of an encoder, which makes a tokenizer.",
         _kmeans,
+        "tokenizer",
+        "semtok encode FILE -o tokens.safetensors -c {}",
+    ),
+    "tokens": Step(
+        "Rows of codes of learnt mixtures of layers, by what they are for: texts, labels, sound.\n\n"
+        "A run that was stopped goes on from its last saved state.",
+        _tokens,
         "tokenizer",
         "semtok encode FILE -o tokens.safetensors -c {}",
     ),

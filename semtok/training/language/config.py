@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from semtok.codebooks.layers import Layer
 from semtok.errors import ConfigError, check_positive
-from semtok.training.config import GradientConfig
+from semtok.training.config import GradientConfig, warm_cosine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,5 +54,4 @@ class LanguageConfig(GradientConfig):
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then a cosine to a tenth."""
-        warm = min(1.0, step / max(1, self.warmup_steps))
-        return self.learning_rate * warm * (0.1 + 0.9 * (1 + math.cos(math.pi * step / self.steps)) / 2)
+        return warm_cosine(self, step)
