@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import make_tokenizer, make_vocoder
-from helpers import CLIPS, DATA
+from helpers import CLIPS, DATA, ROOT
 
 from semtok import Tokenizer, Tokens, Vocoder, corpus, load_audio
 from semtok.codebooks.segmentation import Segmentation, norm_peaks, penalized_codes
@@ -16,6 +16,7 @@ from semtok.errors import CheckpointError, ConfigError, LayerError, SemtokError,
 from semtok.export.onnx import export_onnx
 from semtok.language import UnitVocabulary, deduplicate, repeat, spans
 from semtok.segments import vocoder_of_segments
+from semtok.training.config import load_config
 from semtok.training.kmeans.config import KMeansConfig
 from semtok.training.kmeans.trainer import train_kmeans
 
@@ -262,3 +263,8 @@ def test_codebooks_that_segments_cannot_have_are_refused(layers, sizes, segmenta
             normalize=True,
             segmentation=segmentation,
         )
+
+
+def test_the_published_units_have_their_config():
+    config = load_config(ROOT / "configs/libritts-wavlm-large/kmeans_segments.yaml", KMeansConfig)
+    assert config.segmentation == Segmentation(boundary_layer=13, spherical=True)
