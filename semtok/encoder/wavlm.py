@@ -31,9 +31,10 @@ class GatedAttention(Attention):
     def position_bias(self, frames: int) -> Tensor:
         """The biases of all pairs of frames, [heads, frames, frames], in memory as attention reads them."""
         table = self.rel_attn_embed.weight
-        places = torch.arange(frames, device=table.device)
-        bias: Tensor = table.T[:, self._buckets(places - places[:, None])]
-        return bias.contiguous()
+        # Of each distance once, and not of each pair: the bias of a query is a window of this row, one earlier for
+        # each query.
+        biases = table.T[:, self._buckets(torch.arange(1 - frames, frames, device=table.device))]
+        return biases.unfold(1, frames, 1).flip(1)
 
     def _buckets(self, distances: Tensor) -> Tensor:
         """Distances int64 in frames -> buckets: exact ones for near keys, ever wider ones for far keys."""
