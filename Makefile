@@ -27,7 +27,7 @@ docs-demo: demo
 	for voice in ls27 ls26; do $(BIN)/semtok speak "The children are playing in the garden. \
 	    We will meet again next week on Monday." --speaker $$voice -o docs/sounds/spoken_$$voice.ogg; done
 	$(BIN)/python -c "from PIL import Image; image = Image.open('demo/demo.png').convert('RGB'); \
-	    image.resize((1200, 600)).save('docs/demo/demo.jpg', quality=80)"
+	    image.save('docs/demo/demo.jpg', quality=85)"
 
 # two processes of one thread: on busy cores several threads wait on each other for longer than they save
 test: .venv/test.stamp

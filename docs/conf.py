@@ -12,7 +12,7 @@ from typing import Any
 
 import typer.main
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import index, pending_xref
 from sphinx.application import Sphinx
 from typer.cli import get_docs_for_click
 
@@ -34,6 +34,7 @@ include_patterns = [
     "experiments/RESULTS.md",
     "examples/data/README.md",
     "semtok/checkpoints/*/README.md",
+    "semtok/downstream/bundled/*/README.md",
     "tests/data/LICENSES.md",
 ]
 source_suffix = {".md": "markdown"}
@@ -49,6 +50,15 @@ autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+SEARCHES = {
+    "docs/study": ["which layer", "which layers to take"],
+    "docs/train-vocoder": ["train vocoder", "train a vocoder"],
+    "docs/training": ["train k-means", "train a k-means"],
+    "docs/language-models": ["language model"],
+    "docs/glossary": ["fingerprint", "PNMI", "STOI", "PESQ", "DNSMOS", "dWER", "PWCCA", "knee"],
+}
+"""What people search for that the title of the right page does not say: entries of the index, which come first."""
 
 html_theme = "furo"
 html_title = f"semtok {release}"
@@ -66,6 +76,14 @@ def unlink_folders(app: Sphinx, page: nodes.document) -> None:
     for link in list(page.findall(pending_xref)):
         if link["reftype"] == "myst" and (folder / link["reftarget"]).is_dir():
             link.replace_self(link.children)
+
+
+def index_searches(app: Sphinx, page: nodes.document) -> None:
+    section = next(iter(page.findall(nodes.section)), None)
+    if section is not None:
+        words = SEARCHES.get(app.env.current_document.docname, [])
+        entries = [("single", entry, section["ids"][0], "main", None) for entry in words]
+        page.insert(0, index(entries=entries))
 
 
 def write_commands(app: Sphinx) -> None:
@@ -92,5 +110,6 @@ def add_front_door(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_commands)
     app.connect("doctree-read", unlink_folders)
+    app.connect("doctree-read", index_searches)
     app.connect("build-finished", add_front_door)
     return {"parallel_read_safe": True}

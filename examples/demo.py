@@ -2,7 +2,7 @@
 
     python examples/demo.py [AUDIO] [--output demo]
 
-Writes the wavs and demo.png, the spectrograms side by side over the tokens of every layer. Needs matplotlib.
+Writes the wavs and demo.png, their spectrograms side by side at one loudness. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from torch import Tensor
 
-from semtok import Tokenizer, Tokens, Vocoder, load_audio, save_audio
+from semtok import Tokenizer, Vocoder, load_audio, save_audio
 
 RECORDING = Path(__file__).parent / "data" / "speech.flac"
 
@@ -30,59 +29,40 @@ def main() -> None:
     tokens = Tokenizer.from_pretrained("tiny").encode(options.audio)
     vocoder = Vocoder.from_pretrained("tiny")
     lowest, highest = min(tokens.layers), max(tokens.layers)
-    waveforms = {
-        "original": load_audio(options.audio, sample_rate=vocoder.sample_rate),
-        "all layers": vocoder.decode(tokens)[0],
-        f"layer {lowest}": vocoder.decode(tokens, layers=[lowest])[0],
-        f"layer {highest}": vocoder.decode(tokens, layers=[highest])[0],
-        "layers 1, 3, 7": vocoder.decode(tokens, layers=[1, 3, 7])[0],
-    }
+    kept = {"all layers": tokens.layers, f"layer {lowest}": [lowest], f"layer {highest}": [highest]}
+    bitrates = {name: tokens.select(layers).bitrate for name, layers in kept.items()}
+    waveforms = {"original": load_audio(options.audio, sample_rate=vocoder.sample_rate)}
+    waveforms |= {name: vocoder.decode(tokens, layers=layers)[0] for name, layers in kept.items()}
 
     options.output.mkdir(parents=True, exist_ok=True)
     for name, waveform in waveforms.items():
-        path = options.output / f"{name.replace(', ', '-').replace(' ', '_')}.wav"
+        path = options.output / f"{name.replace(' ', '_')}.wav"
         save_audio(path, waveform, sample_rate=vocoder.sample_rate)
         print(path)
     path = options.output / "demo.png"
-    draw(waveforms, tokens, vocoder.sample_rate).savefig(path)
+    draw(waveforms, bitrates, vocoder.sample_rate).savefig(path)
     print(path)
 
 
-def draw(waveforms: dict[str, Tensor], tokens: Tokens, sample_rate: int) -> Figure:
-    figure = Figure(figsize=(15, 7.5), dpi=120, layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
-    above.suptitle("Spectrograms: the original, and decoded from the tokens of some layers", fontsize=13)
-    for axes, (name, waveform) in zip(above.subplots(1, len(waveforms), sharey=True), waveforms.items(), strict=True):
-        image = draw_spectrogram(axes, waveform, sample_rate)
-        axes.set_title(name, fontsize=11)
-        axes.set_xlabel("time (s)")
-    above.axes[0].set_ylabel("frequency (kHz)")
-    above.colorbar(image, ax=above.axes, label="level (dB)", pad=0.01)
-
-    below.suptitle(f"Tokens: {tokens.frame_rate:g} frames a second, {tokens.bitrate:.0f} bit/s in all", fontsize=13)
-    axes = below.subplots()
-    image = axes.imshow(
-        tokens.codes[0].cpu().numpy(),
-        aspect="auto",
-        origin="lower",
-        interpolation="nearest",
-        cmap="turbo",
-        vmin=0,
-        extent=(0, float(tokens.durations[0]), -0.5, len(tokens.names) - 0.5),
-    )
-    axes.set_yticks(range(len(tokens.names)), tokens.names)
-    axes.set_xlabel("time (s)")
-    axes.set_ylabel("encoder layer . stage")
-    below.colorbar(image, ax=axes, label="code (an arbitrary number)", pad=0.01)
+def draw(waveforms: dict[str, Tensor], bitrates: dict[str, float], sample_rate: int) -> Figure:
+    figure = Figure(figsize=(12, 3.6), dpi=100, layout="constrained")
+    loudness = waveforms["original"].square().mean().sqrt()
+    for axes, (name, waveform) in zip(figure.subplots(1, len(waveforms), sharey=True), waveforms.items(), strict=True):
+        draw_spectrogram(axes, waveform * loudness / waveform.square().mean().sqrt(), sample_rate)
+        bits = f"{bitrates[name] / 1000:.1f} kbit/s" if name in bitrates else "as it was recorded"
+        axes.set_title(f"{name}\n{bits}", fontsize=14)
+        axes.tick_params(labelsize=12)
+    figure.supxlabel("time (s)", fontsize=13)
+    figure.axes[0].set_ylabel("frequency (kHz)", fontsize=13)
     return figure
 
 
-def draw_spectrogram(axes: Axes, waveform: Tensor, sample_rate: int) -> AxesImage:
+def draw_spectrogram(axes: Axes, waveform: Tensor, sample_rate: int) -> None:
     window = torch.hann_window(512)
     spectrogram = torch.stft(waveform.cpu(), 512, 128, window=window, return_complex=True).abs()
     level = 20 * (spectrogram / window.sum() * 2).clamp(min=1e-5).log10()
     extent = (0, len(waveform) / sample_rate, 0, sample_rate / 2000)
-    return axes.imshow(level.numpy(), aspect="auto", origin="lower", cmap="magma", extent=extent, vmin=-90, vmax=-20)
+    axes.imshow(level.numpy(), aspect="auto", origin="lower", cmap="magma", extent=extent, vmin=-90, vmax=-20)
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def test_the_command_names_the_extra(run, monkeypatch):
     for module in [name for name in sys.modules if name.startswith("semtok.demo")]:
         monkeypatch.delitem(sys.modules, module)
     code, _, error = run("demo")
-    assert code == 1 and "semtok[demo]" in error
+    assert code == 1 and "'.[demo]'" in error
 
 
 def test_a_deleted_recording_is_told(tmp_path):

@@ -250,4 +250,4 @@ def test_without_the_library_of_devices(live, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     code, _, err = live(b"")
     assert code == 1
-    assert "semtok[live]" in err
+    assert "'.[live]'" in err
