@@ -14,6 +14,8 @@ docs: .venv/docs.stamp
 	rm -rf build/docs build/docs-cache
 	$(BIN)/python -m sphinx -c docs -d build/docs-cache -W --keep-going -q . build/docs
 	$(BIN)/python docs/check_links.py build/docs
+	if command -v npm > /dev/null; then $(BIN)/semtok export web tiny -o build/docs/listen; \
+	    else echo "without npm the site has no page to listen, build/docs/listen"; fi
 
 # the web page at http://127.0.0.1:7860, until Ctrl-C
 demo-page: .venv/demo-page.stamp
@@ -76,7 +78,7 @@ clean:
 	@touch $@
 
 .venv/docs.stamp: .venv/torch.stamp pyproject.toml
-	$(INSTALL) -e '.[train,eval,corpus,docs]'
+	$(INSTALL) -e '.[train,eval,corpus,onnx,docs]'
 	@touch $@
 
 .venv/wheel.stamp: .venv/torch.stamp constraints.txt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,11 +13,6 @@ from semtok.cli.options import Layers, LocalFilesOnly, Revision, load_tokenizer,
 from semtok.errors import CheckpointError, SemtokError
 
 export_app = typer.Typer(cls=Commands, no_args_is_help=True, help="Write a checkpoint in the formats of other engines.")
-
-
-@export_app.callback()
-def _group() -> None:
-    """Keeps `onnx` a command of its own while it is the only one."""
 
 
 @export_app.command(epilog=example("export onnx"))
@@ -64,3 +59,37 @@ def onnx(
         )
         if comparison.equal + comparison.ties < comparison.codes or comparison.waveform_difference > 1e-4:
             raise SemtokError(f"{output} disagrees with torch")
+
+
+@export_app.command(epilog=example("export web"))
+def web(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Bundled name, folder, or hub id owner/name.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new folder.")],
+    layers: Layers = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            exists=True,
+            help="onnxruntime-web, as `npm pack` writes it, or a folder of it; by default npm fetches it.",
+            show_default=False,
+        ),
+    ] = None,
+    revision: Revision = None,
+    local_files_only: LocalFilesOnly = False,
+) -> None:
+    """A page whose models run in the browser: static files for any web server. Needs the extra semtok[onnx].
+
+    Listen to it with: python -m http.server -d DIR
+    """
+    chosen = parse_layers(layers)
+    options: dict[str, Any] = {"device": "cpu", "revision": revision, "local_files_only": local_files_only}
+    tokenizer = load_tokenizer(checkpoint, layers=None, **options)
+    vocoder = load_vocoder(checkpoint, **options)
+    from semtok.export import export_web
+
+    written = export_web(output, tokenizer, vocoder, layers=chosen, runtime=runtime)
+    size = sum(path.stat().st_size for path in written) / 1e6
+    typer.echo(f"written: {output}, {len(written)} files, {size:.1f} MB; listen: python -m http.server -d {output}")

@@ -48,6 +48,7 @@ EXAMPLES = {
     "import kmeans": "semtok import kmeans km6.bin --layer 6 --encoder hubert/ -o mine",
     "import unit-vocoder": "semtok import unit-vocoder g_00500000 --tokenizer mine -o mine",
     "export onnx": "semtok export onnx tiny -o onnx",
+    "export web": "semtok export web tiny -o page",
 }
 """One of each command, by its name."""
 

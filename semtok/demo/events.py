@@ -14,12 +14,13 @@ from gradio.utils import get_upload_folder
 
 from semtok.audio.io import read_blocks
 from semtok.errors import AudioError, SemtokError, TextError
+from semtok.web import EXAMPLES
 
 Answer = TypeVar("Answer")
 
 MOST_CHARACTERS = 1000
 _MOST_SECONDS, _COUNTED_RATE = 3600, 16000
-_EXAMPLES = Path(__file__).with_name("examples")
+_EXAMPLES = EXAMPLES[0].path.parent
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # At most two run at a time, whatever they are: more would only wait for each other.
 HEAVY: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 2, "api_visibility": "private"}

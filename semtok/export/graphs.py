@@ -8,6 +8,8 @@ the rounding of float32.
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -107,13 +109,38 @@ class VocoderGraph(nn.Module):
         self.generator = _RealISTFT(generator) if isinstance(generator, ISTFTGenerator) else generator
 
     def forward(self, codes: Tensor, speaker: Tensor | None = None) -> Tensor:
+        embedded = self.network.selector.embed(codes[:, self.rows], self.positions)
+        return self._generate(embedded, None, speaker)
+
+    def _generate(self, embedded: Tensor, present: Tensor | None, speaker: Tensor | None) -> Tensor:
         selector = self.network.selector
-        embedded = selector.embed(codes[:, self.rows], self.positions)
-        fused, _ = selector.fuse(embedded, selector.score(embedded).squeeze(-1))
+        fused, _ = selector.fuse(embedded, selector.score(embedded).squeeze(-1), present)
         if self.network.speaker is not None:
             fused = self.network.speaker(fused, speaker)
         waveform: Tensor = self.generator(fused).clamp(-1, 1)
         return waveform
+
+
+class ChoosingVocoderGraph(VocoderGraph):
+    """A `VocoderGraph` that takes `keep` float32 [rows] too: 1 for rows to decode, 0 for the others.
+
+    A layer whose first stage is not kept is absent; of the stages that are not kept the embeddings count as zero.
+    """
+
+    def __init__(self, vocoder: Vocoder, layers: Sequence[Layer]) -> None:
+        super().__init__(vocoder, layers)
+        stages = (len(vocoder.codebooks[self.network.codebooks.layers[position]]) for position in self.positions)
+        self.starts = [0, *itertools.accumulate(stages)]
+
+    def forward(self, codes: Tensor, keep: Tensor, speaker: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        selector, codes, keep = self.network.selector, codes[:, self.rows], keep[self.rows]
+        embedded = []
+        for position, (start, stop) in zip(self.positions, itertools.pairwise(self.starts), strict=True):
+            tables = selector.embeddings[selector.rows[position]]
+            stages = (tables[row - start](codes[:, row]) * keep[row] for row in range(start, stop))
+            embedded.append(functools.reduce(torch.add, stages))
+        present = keep[self.starts[:-1]] > 0
+        return self._generate(torch.stack(embedded, dim=1), present[None], speaker)
 
 
 class _Quantizer(nn.Module):
@@ -124,19 +151,19 @@ class _Quantizer(nn.Module):
         self.count = len(quantizer.stages)
         for number, stage in enumerate(quantizer.stages):
             centroids = stage.centroids.cpu()
-            centred = centroids - centroids.mean(dim=0)
+            centre = centroids.mean(dim=0)
             self.register_buffer(f"centroids_{number}", centroids)
-            self.register_buffer(f"centre_{number}", centroids.mean(dim=0))
-            self.register_buffer(f"centred_{number}", centred.T.contiguous())
-            self.register_buffer(f"half_norms_{number}", centred.square().sum(dim=1) / 2)
+            self.register_buffer(f"centre_{number}", centre)
+            self.register_buffer(f"half_norms_{number}", (centroids - centre).square().sum(dim=1) / 2)
 
     def forward(self, features: Tensor) -> Tensor:
         left, codes = features, []
         for number in range(self.count):
-            centred = left - self.get_buffer(f"centre_{number}")
-            scores = self.get_buffer(f"half_norms_{number}") - centred @ self.get_buffer(f"centred_{number}")
+            centroids, centre = self.get_buffer(f"centroids_{number}"), self.get_buffer(f"centre_{number}")
+            # engines compute the centred centroids once, as they load; the file holds them once
+            scores = self.get_buffer(f"half_norms_{number}") - (left - centre) @ (centroids - centre).T
             codes.append(scores.argmin(dim=2))
-            left = left - self.get_buffer(f"centroids_{number}")[codes[-1]]
+            left = left - centroids[codes[-1]]
         return torch.stack(codes, dim=1)
 
 

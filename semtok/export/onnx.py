@@ -20,7 +20,7 @@ from semtok.audio.io import load_audio
 from semtok.checkpoints.hub import public_name
 from semtok.codebooks.layers import Layer, check_layers
 from semtok.errors import SemtokError, needs_extra
-from semtok.export.graphs import TokenizerGraph, VocoderGraph
+from semtok.export.graphs import ChoosingVocoderGraph, TokenizerGraph, VocoderGraph
 from semtok.networks.generators.hifigan import HiFiGAN
 from semtok.support.atomic import atomic_folder
 from semtok.support.json import read_json
@@ -42,6 +42,7 @@ def export_onnx(
     vocoder: Vocoder | None = None,
     *,
     layers: Sequence[Layer] | None = None,
+    choose_rows: bool = False,
 ) -> list[Path]:
     """Writes `tokenizer.onnx`, `vocoder.onnx` if there is a vocoder, and `semtok.json`, which describes them.
 
@@ -53,6 +54,7 @@ def export_onnx(
         folder: new, or empty.
         tokenizer, vocoder: of one checkpoint, in float32.
         layers: to encode and decode, in this order; by default all that both have.
+        choose_rows: the vocoder takes `keep` float32 [rows] after the codes: 1 for rows that it decodes, 0 for others.
 
     Returns:
         The paths of the files.
@@ -87,10 +89,14 @@ def export_onnx(
         if vocoder is not None:
             inputs = {"codes": torch.zeros(1, len(description["rows"]), _EXAMPLE_FRAMES, dtype=torch.int64)}
             shapes: list[dict[int, Any]] = [{2: torch.export.Dim("frames", min=description["minimum_frames"])}]
+            if choose_rows:
+                inputs["keep"] = torch.ones(len(description["rows"]))
+                shapes.append({})
             if vocoder.config.speaker is not None:
                 inputs["speaker"] = torch.zeros(1, vocoder.config.speaker.dim)
                 shapes.append({})
-            _export(VocoderGraph(vocoder, chosen), aside / VOCODER, inputs, shapes, "waveform")
+            graph = ChoosingVocoderGraph if choose_rows else VocoderGraph
+            _export(graph(vocoder, chosen), aside / VOCODER, inputs, shapes, "waveform")
         (aside / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return sorted(folder.iterdir())
 
@@ -143,6 +149,8 @@ def compare_onnx(
         difference = 0.0
         if vocoder is not None and decoder is not None:
             inputs = {"codes": tokens.codes.cpu().numpy()}
+            if any(node.name == "keep" for node in decoder.get_inputs()):
+                inputs["keep"] = np.ones(len(description["rows"]), np.float32)
             if description["speaker_dim"]:
                 inputs["speaker"] = np.zeros((1, description["speaker_dim"]), np.float32)
             (decoded,) = decoder.run(None, inputs)
