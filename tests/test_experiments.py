@@ -10,9 +10,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers import CLIPS, ROOT
+from checkpoints import make_tokenizer
+from helpers import CLIPS, ROOT, write_csv
 
-from semtok import Tokenizer
+from semtok import Tokenizer, load_audio, save_audio
 from semtok.evaluation import metrics
 
 EXPERIMENTS = ROOT / "experiments"
@@ -158,3 +159,29 @@ def test_voice_conversion_is_compared_with_the_target_and_the_source(tmp_path, r
     assert {f"layers {layers}, the target's voice", "layer 7, no voice", "layer 7, the target's voice"} < set(found)
     assert "4 recordings" in printed and "0 left out" in printed and "2 targets" in printed
     assert len(list((tmp_path / "converted").iterdir())) == 4
+
+
+def test_learnt_rows_stand_beside_a_layer(tmp_path, run_script):
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "beside")
+    weights = {"mix": {1: 0.5, 3: 0.5}}
+    frames = {"mix": tokenizer.features(CLIPS[0])[0, 1, :20]}
+    learnt = Tokenizer.from_centroids(tokenizer.encoder.model, frames, normalize=True, mixtures=weights)
+    learnt.save_pretrained(tmp_path / "learnt")
+    waveform, rows, lines = load_audio(CLIPS[0]), [], []
+    for number in range(12):
+        name, split = f"{number}.wav", ("train", "valid", "test")[number % 3]
+        save_audio(tmp_path / name, waveform[number * 1000 :][:24000], sample_rate=16000)
+        labels = {"speaker": "ab"[number % 2], "emotion": "cd"[number % 2]}
+        rows.append({"path": name, "text": f"A {'BCDEFGHIJKLM'[number]}", "split": split, **labels})
+        phones = [[phone, 0.2 * place, 0.2] for place, phone in enumerate("ABCABC")]
+        lines.append(json.dumps({"path": name, "phones": phones}))
+    (tmp_path / "phones.jsonl").write_text("\n".join(lines))
+    manifest = write_csv(tmp_path / "manifest.csv", rows)
+    arguments = ["--learnt", tmp_path / "learnt", "--beside", tmp_path / "beside", "--layer", 3, "--speech", manifest]
+    arguments += ["--alignments", tmp_path / "phones.jsonl", "--emotions", manifest, "--output", tmp_path / "output"]
+    steps = ["--recognizers", "--vocoders", "--seeds", 0, "--steps", 1]
+    printed = run_script("experiments/learnt_rows.py", *arguments, *steps)
+    assert "| row | PNMI | speaker, % | emotion, % | UED, % | CER, % | STOI | log-mel distance |" in printed
+    assert re.search(r"^\| 3 \| [\d.]+ \|", printed, re.M) and re.search(r"^\| mix \| [\d.]+ \|", printed, re.M)
+    assert "mix: layer 1 0.50, layer 3 0.50" in printed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -198,7 +199,10 @@ class TokensTrainer:
         """The rows as k-means on some of the data has them, computed once."""
         config = self.config
         weights = [start_weights(config.layers, row.start_layer) for row in config.rows]
-        starts = self.run.stored(f"start-{self.corpus.digest}", lambda: self._fit(weights))
+        about = [(row.name, row.codebook_size, row.start_layer) for row in config.rows]
+        settings = repr([about, config.layers, config.start_hours, config.seed])
+        name = hashlib.sha256(f"{settings} {self.corpus.digest}".encode()).hexdigest()[:16]
+        starts = self.run.stored(f"start-{name}", lambda: self._fit(weights))
         gumbel = config.assignment == "gumbel"
         return {
             row.name: LearntRow(of_row, centroids.clone(), spread.clone(), gumbel=gumbel)
