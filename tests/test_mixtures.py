@@ -137,6 +137,15 @@ def test_info_and_card_tell_the_weights(tokenizer, run, tmp_path):
     assert Tokens.load(tmp_path / "t.safetensors").layers == ("mix", 1)
 
 
+def test_a_study_measures_them(tokenizer, run, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    code, _, err = run("study", tmp_path / "tokenizer", "--audio", CLIPS[0].parent, "-o", tmp_path / "study")
+    assert code == 0, err
+    study = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert any("mix = 0.250 x 1 + 0.250 x 2 + 0.500 x 4" in line for line in study["summary"])
+    assert {row["row"] for row in study["tables"]["codes"]["rows"]} >= {"1", "mix.1", "mix.2", "values"}
+
+
 @pytest.mark.parametrize(
     ("weights", "kind", "words"),
     [

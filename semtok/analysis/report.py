@@ -15,6 +15,7 @@ from semtok.analysis.study import Study
 from semtok.analysis.tables.importance import importance
 from semtok.analysis.tables.selection import recommend
 from semtok.analysis.tables.table import Table, compare
+from semtok.codebooks.layers import describe
 from semtok.downstream import DownstreamModel
 from semtok.errors import SemtokError, missing_extra
 from semtok.evaluation.report import provenance
@@ -265,6 +266,8 @@ def _summary(study: Study, tables: dict[str, Table]) -> list[str]:
             f"Most stable: row {stable}, where {changes[stable]:.0%} of the units change on the average of the "
             f"conditions; least: row {unstable}, {changes[unstable]:.0%}."
         )
+    if study.tokenizer.layer_weights:
+        lines.append(f"Layers that are mixtures of others: {describe(study.tokenizer.layer_weights)}.")
     return lines
 
 
