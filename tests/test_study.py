@@ -114,6 +114,19 @@ def test_gain_changes_no_token_of_an_encoder_that_normalises_its_input(study):
         assert row["gain"] < 0.05 < row["white 20 dB"] < row["white 5 dB"]
 
 
+def test_what_is_recommended_says_how_sure_it_is(study):
+    table = study.selection("content")
+    assert all(row["low"] <= row["quality"] <= row["high"] for row in table.rows)
+    row = table.rows[0]
+    assert f"bits of phones a frame ({row['low']:.3g} to {row['high']:.3g}) at" in recommend(table, "content")
+
+
+def test_nothing_is_recommended_on_nothing():
+    row = {"count": 1, "layers": [3], "bitrate": 500.0, "unit": "bits of speaker a frame", "knee": True}
+    for measured in ({"quality": 0.005, "low": 0.003, "high": 0.007}, {"quality": 0.4, "low": -0.1, "high": 0.9}):
+        assert recommend(Table([row | measured]), "speaker") == "For speaker: no layer tells anything of it here."
+
+
 def test_the_report_is_one_page_with_all_numbers_beside_it(study, paths):
     page, data, *tables = paths
     text = page.read_text(encoding="utf-8")
@@ -122,6 +135,8 @@ def test_the_report_is_one_page_with_all_numbers_beside_it(study, paths):
     ).replace("http://creativecommons.org", "")
     facts = json.loads(data.read_text(encoding="utf-8"))
     assert (facts["fingerprint"], facts["clips"]) == (study.tokenizer.fingerprint, 12)
+    if study.vocoder is not None:
+        assert text.count("data:audio/ogg;base64,") >= 6
     assert len(facts["summary"]) > 4 and all(line.split(":")[0] in text for line in facts["summary"])
     names = {path.stem for path in tables}
     assert names >= {
@@ -169,7 +184,8 @@ def test_a_second_study_reuses_the_first(study, paths, audio, tokenizer, monkeyp
 
 def test_another_vocoder_of_the_tokenizer_is_judged_anew(tokenizer, tmp_path):
     (tmp_path / "audio").mkdir()
-    save_audio(tmp_path / "audio" / "a.wav", load_audio(CLIPS[0])[:16000])
+    for number in range(2):  # of one alone there is no interval, and NaN equals nothing
+        save_audio(tmp_path / "audio" / f"{number}.wav", load_audio(CLIPS[number])[:16000])
     tables = [
         Study(
             tokenizer, tmp_path / "audio", tmp_path / "report", vocoder=make_vocoder(tokenizer, "istft", seed=seed)

@@ -23,6 +23,11 @@ _BITRATES = {
     "run_entropy_bitrate": "runs, entropy coded",
 }
 _LIGHT_ABOVE = 0.6  # of the range of a heat map: where text has to be dark
+# Okabe and Ito's, which the colour-blind tell apart
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
+# The least range of the axis of a quality: less would draw differences that nobody hears as steep climbs.
+_LEAST_RANGE = {"STOI": 0.02}
+_LEAST_BITS = 0.1
 
 
 def draw_codes(table: Table) -> str:
@@ -43,21 +48,22 @@ def draw_codes(table: Table) -> str:
 
 
 def draw_units(table: Table) -> str:
-    """Units a second of each row, and how well they begin where phones and words do."""
+    """Units a second of each row, and how well they begin where phones and words do, if that is known."""
     names = [row["row"] for row in table.rows]
-    figure = _figure(2, width=max(4.0, 0.6 * len(names)))
-    rates, scores = figure.subplots(1, 2)
-    _bars(rates, names, {"units a second": [row["units_per_second"] for row in table.rows]})
-    rates.set(xlabel="row")
     measures = {
         f"{tier}, {title}": [row[f"{tier}_{score}"] for row in table.rows]
         for tier in ("phones", "words")
         for score, title in (("f1", "F1"), ("r_value", "R-value"))
         if f"{tier}_{score}" in table.rows[0]
     }
-    if measures:
-        _bars(scores, names, measures)
-    scores.set(xlabel="row")
+    panels = 2 if measures else 1
+    figure = _figure(panels, width=max(4.0, 0.6 * len(names)))
+    rates, *scores = np.ravel(figure.subplots(1, panels))
+    _bars(rates, names, {"units a second": [row["units_per_second"] for row in table.rows]})
+    rates.set(xlabel="row")
+    for axes in scores:
+        _bars(axes, names, measures)
+        axes.set(xlabel="row")
     return _svg(figure)
 
 
@@ -67,7 +73,9 @@ def draw_stability(table: Table) -> str:
     names = [name for name in table.rows[0] if name != "row"]
     axes = figure.subplots()
     values = [[row[name] for name in names] for row in table.rows]
-    _heat_map(axes, values, [row["row"] for row in table.rows], names, top=1.0)
+    rows = [row["row"] for row in table.rows]
+    _heat_map(axes, values, rows, names, top=1.0, measure="share of the units that change", bad=True)
+    axes.set(xlabel="what happens to the speech", ylabel="row")
     axes.tick_params(axis="x", labelrotation=45)
     return _svg(figure)
 
@@ -152,13 +160,23 @@ def draw_selection(table: Table) -> str:
         if len(sizes) > 1:
             axes.legend(fontsize=7)
         axes.margins(0.15, 0.2)
+        _widen(axes, _LEAST_RANGE.get(rows[0]["unit"], _LEAST_BITS))
         axes.set(title=purpose, xlabel="kbit/s", ylabel=rows[0]["unit"])
     return _svg(figure)
 
 
+def _widen(axes: Axes, least: float) -> None:
+    """Has the axis of y span so much at least, around what it shows."""
+    low, high = axes.get_ylim()
+    if high - low < least:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - least / 2, middle + least / 2)
+
+
 def _curve(axes: Axes, rows: Sequence[dict[str, Any]], label: str) -> None:
     rates, qualities = [row["bitrate"] / 1000 for row in rows], [row["quality"] for row in rows]
-    axes.plot(rates, qualities, "o-", label=label)
+    ends = [[quality - row["low"], row["high"] - quality] for quality, row in zip(qualities, rows, strict=True)]
+    axes.errorbar(rates, qualities, yerr=np.maximum(np.transpose(ends), 0), fmt="o-", capsize=3, label=label)
     for rate, quality, row in zip(rates, qualities, rows, strict=True):
         text = ", ".join(map(str, row["layers"]))
         axes.annotate(text, (rate, quality), xytext=(0, -12), textcoords="offset points", ha="center", fontsize=7)
@@ -197,20 +215,32 @@ def _square(table: Table, key: str, value: str) -> str:
     known = {(row[key], row["other"]): row[value] for row in table.rows}
     figure = _figure(1, width=2 + 0.5 * len(names), height=1.2 + 0.5 * len(names))
     values = [[known[one, other] for other in names] for one in names]
-    _heat_map(figure.subplots(), values, names, names, top=1.0)
+    axes = figure.subplots()
+    _heat_map(axes, values, names, names, top=1.0, measure=value)
+    axes.set(xlabel=key, ylabel=key)
     return _svg(figure)
 
 
 def _heat_map(
-    axes: Axes, values: Sequence[Sequence[float]], rows: Sequence[Any], columns: Sequence[Any], *, top: float
+    axes: Axes,
+    values: Sequence[Sequence[float]],
+    rows: Sequence[Any],
+    columns: Sequence[Any],
+    *,
+    top: float,
+    measure: str,
+    bad: bool = False,
 ) -> None:
-    axes.imshow(values, vmin=0, vmax=top, cmap="viridis", aspect="auto")
+    """Bright is high, or with `bad` low."""
+    image = axes.imshow(values, vmin=0, vmax=top, cmap="viridis_r" if bad else "viridis", aspect="auto")
+    axes.figure.colorbar(image, ax=axes, label=measure)
     axes.set_xticks(range(len(columns)), list(map(str, columns)))
     axes.set_yticks(range(len(rows)), list(map(str, rows)))
     if len(rows) <= 16:
         for i, line in enumerate(values):
             for j, number in enumerate(line):
-                color = "black" if number > _LIGHT_ABOVE * top else "white"
+                bright = number < (1 - _LIGHT_ABOVE) * top if bad else number > _LIGHT_ABOVE * top
+                color = "black" if bright else "white"
                 axes.text(j, i, f"{number:.2f}", ha="center", va="center", color=color, fontsize=8)
 
 
@@ -219,7 +249,7 @@ def _bars(axes: Axes, names: Sequence[Any], series: dict[str, list[float]]) -> N
     width = 0.8 / max(1, len(series))
     for number, (title, values) in enumerate(series.items()):
         places = np.arange(len(names)) + (number - (len(series) - 1) / 2) * width
-        axes.bar(places, values, width, label=title)
+        axes.bar(places, values, width, label=title, color=_COLOURS[number % len(_COLOURS)])
     axes.set_xticks(range(len(names)), list(map(str, names)))
     axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semtok.support.arrays import Integers
+from semtok.support.intervals import bootstrap_interval
 
 _WIDTH = 64
+_DRAWS = 500
 _BATCH = 1024
 _EPOCHS = 30
 # Epochs without a better validation loss after which a probe stops.
@@ -35,11 +37,14 @@ class Probe:
         accuracy: share of the frames whose label it names.
         group_accuracy: share of the groups, such as clips, whose main label has the highest sum of log-probabilities
             over their frames.
+        low, high: interval of the bits, by bootstrap over the groups; NaN of fewer than two.
     """
 
     bits: float
     accuracy: float
     group_accuracy: float
+    low: float
+    high: float
 
 
 def probe(
@@ -87,9 +92,14 @@ def probe(
     with torch.inference_mode():
         scores = network.log_probabilities(inputs[test])
     expected = targets[test]
-    gain = (F.nll_loss(prior.expand(len(test), -1), expected) - F.nll_loss(scores, expected)) / math.log(2)
+    places = torch.arange(len(test))
+    gains = (scores[places, expected] - prior[expected]).double() / math.log(2)
     accuracy = (scores.argmax(1) == expected).float().mean()
-    return Probe(float(gain), float(accuracy), _group_accuracy(scores, expected, torch.from_numpy(numbers)[test]))
+    of_groups = torch.from_numpy(numbers)[test]
+    counts = np.bincount(of_groups.numpy()).astype(np.float64)
+    sums = np.bincount(of_groups.numpy(), gains.numpy()).astype(np.float64)
+    interval = bootstrap_interval(sums[counts > 0], counts[counts > 0], draws=_DRAWS)
+    return Probe(float(gains.mean()), float(accuracy), _group_accuracy(scores, expected, of_groups), *interval)
 
 
 class _Network:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from semtok.analysis import figures
 from semtok.analysis.clips import PHONES
+from semtok.analysis.sounds import sounds_of
 from semtok.analysis.study import Study
 from semtok.analysis.tables.importance import importance
 from semtok.analysis.tables.selection import recommend
@@ -53,7 +54,8 @@ SECTIONS = (
         "The best 1, 2, 3 ... layers by greedy search: each set adds the layer that helps most. Bitrate is that of "
         "plain codes, all stages of a layer together. The knee of each codebook size, ringed, is the set farthest "
         "above the line from nothing to the best. Resynthesis is judged by STOI on excerpts; content and labels by "
-        "the bits a frame that a small network reads from the codes of held-out clips.",
+        "the bits a frame that a small network reads from the codes of held-out clips. Bars and brackets are intervals "
+        "of 95 %, by bootstrap over clips: sets whose intervals overlap widely may well be equal.",
         figures.draw_selection,
         sizes="together",
     ),
@@ -127,8 +129,10 @@ SECTIONS = (
     Section(
         "abx",
         "ABX of phones",
-        "How often an example of a phone is nearer to another phone than to its own kind, in the same context; 50 % "
-        "is chance. Distances are angles along the best warping in time, of the features or of the centroids.",
+        "How often an example of a phone is nearer to another phone than to its own kind; 50 % is chance. Where the "
+        "column context says same, both have the same neighbours, and where it says any they may have others: figures "
+        "of the two do not compare. Distances are angles along the best warping in time, of the features or of the "
+        "centroids.",
         figures.draw_abx,
     ),
     Section(
@@ -185,7 +189,8 @@ def write_report(
     for size, studied in zip(sizes, studies, strict=True):
         prefix = f"K = {size}: " if len(sizes) > 1 else ""
         summary += [prefix + line for line in _summary(studied, each[size])]
-    return _write(first.folder, facts, summary, tables, sizes if len(sizes) > 1 else [])
+    sounds = _sounds(first, tables["selection"]) if len(studies) == 1 else []
+    return _write(first.folder, facts, summary, tables, sizes if len(sizes) > 1 else [], sounds)
 
 
 def check_extra() -> None:
@@ -283,8 +288,22 @@ def _best_row(label: str, rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _sounds(study: Study, selection: Table) -> list[tuple[str, list[str]]]:
+    """Of the recommended sets of layers, if there is a vocoder that decodes them."""
+    if study.vocoder is None:
+        return []
+    subsets = dict.fromkeys(tuple(row["layers"]) for row in selection.rows if row["knee"])
+    decoded = [subset for subset in subsets if set(subset) <= set(study.vocoder.layers)]
+    return sounds_of(study.tokenizer, study.vocoder, study.excerpts(), decoded)
+
+
 def _write(
-    folder: Path, facts: dict[str, Any], summary: list[str], tables: dict[str, Table], sizes: Sequence[int]
+    folder: Path,
+    facts: dict[str, Any],
+    summary: list[str],
+    tables: dict[str, Table],
+    sizes: Sequence[int],
+    sounds: list[tuple[str, list[str]]],
 ) -> list[Path]:
     """`sizes` are the codebook sizes to tell apart in the tables, if there are several."""
     import jinja2
@@ -307,7 +326,7 @@ def _write(
     page, data = folder / "study.html", folder / "study.json"
     numbers = facts | {"summary": summary, "tables": {name: vars(table) for name, table in tables.items()}}
     with atomic_write(page) as html, atomic_write(data) as out:
-        html.write_text(template.render(facts=facts, summary=summary, sections=parts), encoding="utf-8")
+        html.write_text(template.render(facts=facts, summary=summary, sections=parts, sounds=sounds), encoding="utf-8")
         out.write_text(json.dumps(finite(numbers), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     written = [page, data]
     for name, table in tables.items():

@@ -11,6 +11,7 @@ import torch
 from semtok.codebooks.layers import Layer
 from semtok.errors import needs_extra
 from semtok.evaluation.metrics import SAMPLE_RATE, log_mel_distance, stoi
+from semtok.support.intervals import Interval, bootstrap_interval
 from semtok.tokenizer import Tokenizer
 from semtok.tokens import Tokens
 from semtok.vocoder import Vocoder
@@ -33,7 +34,7 @@ class ResynthesisQuality:
         self._speakers: list[torch.Tensor | None] = [None] * len(waveforms)
         if vocoder.network.speaker_encoder is not None:
             self._speakers = [vocoder.speaker(waveform, sample_rate=tokenizer.sample_rate) for waveform in waveforms]
-        self._known: dict[tuple[Layer, ...], tuple[float, float]] = {}
+        self._known: dict[tuple[Layer, ...], npt.NDArray[np.float64]] = {}
 
     def __call__(self, layers: tuple[Layer, ...]) -> tuple[float, float]:
         """STOI and log-mel distance, the means over clips; see `semtok.evaluation.metrics`.
@@ -41,14 +42,20 @@ class ResynthesisQuality:
         Raises:
             SemtokError: the extra `study` is not installed.
         """
+        means = np.nanmean(self._scores(layers), axis=0)
+        return float(means[0]), float(means[1])
+
+    def interval(self, layers: tuple[Layer, ...]) -> Interval:
+        """Of the mean STOI, by bootstrap over the clips."""
+        scores = self._scores(layers)[:, 0]
+        return bootstrap_interval(scores[np.isfinite(scores)])
+
+    def _scores(self, layers: tuple[Layer, ...]) -> npt.NDArray[np.float64]:
+        """STOI and log-mel distance of each clip, [clips, 2]."""
         if layers not in self._known:
             with needs_extra("study"):
-                scores = [
-                    self._measure(layers, *clip)
-                    for clip in zip(self._tokens, self._references, self._speakers, strict=True)
-                ]
-            means = np.nanmean(scores, axis=0)
-            self._known[layers] = float(means[0]), float(means[1])
+                clips = zip(self._tokens, self._references, self._speakers, strict=True)
+                self._known[layers] = np.array([self._measure(layers, *clip) for clip in clips])
         return self._known[layers]
 
     def _measure(

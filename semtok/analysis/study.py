@@ -13,6 +13,7 @@ from semtok.analysis.clips import PHONES, SPEAKER, WORDS, check_columns, read_ex
 from semtok.analysis.frames import Frames, encode_frames
 from semtok.analysis.labels import Labels, aligned_labels, column_labels
 from semtok.analysis.layers import Remembered, Subset
+from semtok.analysis.probes import Probe
 from semtok.analysis.tables.abx import abx_table
 from semtok.analysis.tables.codes import between_table, codes_table, similarity_table, stability_table
 from semtok.analysis.tables.labels import information_table, probe_layers, probe_table, share_table
@@ -68,6 +69,7 @@ class Study:
         self.columns = tuple(dict.fromkeys([*([SPEAKER] if has_speakers else []), *columns]))
         self.folder = Path(folder)
         self._cache = TableCache(self.folder)
+        self._probes: dict[tuple[str, Subset], Probe] = {}
 
     @cached_property
     def frames(self) -> Frames:
@@ -108,7 +110,7 @@ class Study:
 
     def stability(self) -> Table:
         """Unit edit distance of each row under each of `semtok.analysis.stability.CONDITIONS`."""
-        return self._table("stability", lambda: stability_table(self.tokenizer, self._excerpts()))
+        return self._table("stability", lambda: stability_table(self.tokenizer, self.excerpts()))
 
     def information(self) -> Table:
         """What each row tells of each label, counted over frames."""
@@ -148,7 +150,7 @@ class Study:
                 raise SemtokError("no vocoder belongs to this tokenizer, so that nothing can be decoded")
             return self._table(
                 f"selection-{purpose}",
-                lambda: resynthesis_table(self.tokenizer, vocoder, self._excerpts()),
+                lambda: resynthesis_table(self.tokenizer, vocoder, self.excerpts()),
                 _hash_weights(vocoder),
             )
         labels = self._label_of(purpose)
@@ -174,17 +176,26 @@ class Study:
             "seed": self.seed,
         }
 
-    def _excerpts(self) -> list[Waveform]:
+    def excerpts(self) -> list[Waveform]:
+        """The beginnings of some clips, float32 [samples] each, by which resynthesis and stability are judged."""
         return read_excerpts(self.speech, self.frames.clips, self.tokenizer.sample_rate)
 
     @cached_property
     def _bits(self) -> Mapping[str, Remembered]:
         """By label, the bits that a set of layers tells of it, all stages together."""
+        return {
+            name: Remembered(partial(self._bits_of, of)) for name, of in self.labels.items() if isinstance(of, Labels)
+        }
 
-        def bits(labels: Labels, layers: Subset) -> float:
-            return probe_layers(self.frames, labels, layers, self.seed).bits
+    def _bits_of(self, labels: Labels, layers: Subset) -> float:
+        return self._probe(labels, layers).bits
 
-        return {name: Remembered(partial(bits, of)) for name, of in self.labels.items() if isinstance(of, Labels)}
+    def _probe(self, labels: Labels, layers: Subset) -> Probe:
+        """Of all stages of a set of layers; each is trained once."""
+        key = labels.name, layers
+        if key not in self._probes:
+            self._probes[key] = probe_layers(self.frames, labels, layers, self.seed)
+        return self._probes[key]
 
     def _label_of(self, purpose: str) -> Labels:
         """The label that stands for a purpose: for content phones, or words where there are no phones."""
@@ -196,7 +207,12 @@ class Study:
         raise next(error for error in known if isinstance(error, SemtokError))
 
     def _select_for(self, labels: Labels) -> Table:
-        table = selection_table(self.tokenizer, self._bits[labels.name], f"bits of {labels.name} a frame")
+        def interval(layers: Subset) -> tuple[float, float]:
+            probe = self._probe(labels, layers)
+            return probe.low, probe.high
+
+        unit = f"bits of {labels.name} a frame"
+        table = selection_table(self.tokenizer, self._bits[labels.name], unit, interval)
         return Table(table.rows, list(labels.notes))
 
 

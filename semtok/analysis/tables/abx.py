@@ -40,9 +40,9 @@ def abx_table(tokenizer: Tokenizer, speech: Speech, tiers: Tiers, frames: Frames
     features = _features_of(tokenizer, speech, frames, chosen, examples)
     rows, notes = [], []
     for across, where in ((False, "within"), (True, "across")):
-        triplets = draw_triplets(examples, across=across, seed=seed)
+        triplets, context = draw_triplets(examples, across=across, seed=seed), "same"
         if len(triplets.examples) < _FEW_TRIPLETS:
-            triplets = draw_triplets(examples, across=across, context=False, seed=seed)
+            triplets, context = draw_triplets(examples, across=across, context=False, seed=seed), "any"
             if len(triplets.examples) == 0:
                 notes.append(f"Too few examples of phones {where} speakers.")
                 continue
@@ -50,7 +50,7 @@ def abx_table(tokenizer: Tokenizer, speech: Speech, tiers: Tiers, frames: Frames
         for place, layer in enumerate(tokenizer.layers):
             of_layer = [features[example.start][place].astype(np.float32) for example in examples]
             rows.append(
-                {"layer": layer, "speakers": where, "triplets": len(triplets.examples)}
+                {"layer": layer, "speakers": where, "context": context, "triplets": len(triplets.examples)}
                 | {"tokens": _error(triplets, _centroids_of(tokenizer, frames, layer, examples))}
                 | {"features": _error(triplets, of_layer)}
             )
