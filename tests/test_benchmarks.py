@@ -134,3 +134,9 @@ def test_the_delay_of_live_speech_is_measured(run_script):
     assert len(delays) == 3
     waited = float(re.search(r"([\d.]+) to wait for speech", printed)[1])
     assert delays[0] == pytest.approx(waited, abs=0.05)
+
+
+def test_memory_is_measured_over_pushes_and_lengths(run_script):
+    printed = run_script("benchmarks/memory.py", "--quick")
+    rows = re.findall(r"^\| (\d+) \| [\d.]+ \| [\d.]+ \| \d+ \|$", printed, re.M)
+    assert rows == 2 * ["2", "4", "6", "8", "10"]

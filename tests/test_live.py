@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 import threading
@@ -68,6 +69,25 @@ def test_a_line_that_hears_nothing_gives_its_silence_alone(tokenizer, vocoder):
     line = open_line(tokenizer, vocoder)
     assert len(line.push(torch.zeros(0))) == 0
     assert not line.flush().any()
+
+
+def live_bytes():
+    """Of all tensors that are alive."""
+    gc.collect()
+    storages = [thing.untyped_storage() for thing in gc.get_objects() if type(thing) is torch.Tensor]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def test_a_line_holds_no_more_after_many_pushes(tokenizer, vocoder, speech):
+    tokens = tokenizer.stream(block_seconds=0.16, look_ahead_seconds=0.08, context_seconds=0.4)
+    held = []
+    with LiveSpeech(tokens, vocoder.stream(), rate_in=RATE, rate_out=RATE) as line:
+        for number in range(1, 1201):
+            line.push(speech[(number % 80) * 320 :][:320])
+            if number % 400 == 0:
+                held.append(live_bytes())
+    assert held[1:] == [held[0]] * 2
+    assert live_bytes() < held[0]
 
 
 # --- the command, by pipes
