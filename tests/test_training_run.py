@@ -62,6 +62,13 @@ def test_a_trained_vocoder_goes_on_against_discriminators_from_its_smoke_config(
     assert {"apart_window_512", "apart_layer_1"} <= {name for line in lines for name in line}
 
 
+def test_learnt_rows_run_from_their_smoke_config(steps, smoke, monkeypatch, run):
+    monkeypatch.chdir(smoke)
+    assert run("train", "tokens", "configs/smoke/tokens.yaml")[0] == 0
+    tokenizer = Tokenizer.from_pretrained(steps / "tokens" / "best")
+    assert tokenizer.layers == ("content", "sound") and set(tokenizer.layer_weights["sound"]) == {1, 2}
+
+
 def test_a_language_model_runs_from_its_smoke_config(steps, smoke, monkeypatch, run):
     """As the head of the config says, then a continuation."""
     monkeypatch.chdir(smoke)

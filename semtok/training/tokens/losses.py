@@ -44,6 +44,10 @@ class Batch(NamedTuple):
 class RowLoss(nn.Module):
     """Vectors [batch, frames, dim] of a row, 0 past each clip's frames, and their batch -> a loss, a number."""
 
+    def nothing(self, vectors: Tensor) -> Tensor:
+        """The loss of a batch that has nothing to learn from: 0, of all parameters, as several processes need it."""
+        return torch.stack([vectors.sum(), *(each.sum() for each in self.parameters())]).sum() * 0
+
 
 class Texts(RowLoss):
     """CTC on texts, by a bidirectional LSTM; clips without a text count for nothing."""
@@ -66,7 +70,7 @@ class Texts(RowLoss):
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         rows = [row for row, clip in enumerate(batch.clips) if clip in self.labels]
         if not rows:
-            return vectors.sum() * 0
+            return self.nothing(vectors)
         lengths = batch.lengths[rows]
         output = self.head(vectors[rows], lengths)
         labels = [self.labels[batch.clips[row]] for row in rows]
@@ -101,7 +105,7 @@ class Labels(RowLoss):
         labels = torch.tensor([self.labels[clip] for clip in batch.clips], device=vectors.device)
         labelled = labels >= 0
         if not bool(labelled.any()):
-            return vectors.sum() * 0
+            return self.nothing(vectors)
         if self.hide:
             vectors = _Reversed.apply(vectors)  # type: ignore[no-untyped-call]
         pooled = self.pooling(self.input(vectors).relu(), batch.lengths)

@@ -77,9 +77,11 @@ class TokensNetwork(nn.Module):
         frames = features[:, valid]
         numbers: dict[str, Tensor] = {}
         for name, row, losses in zip(self.names, cast("list[LearntRow]", self.rows), self.losses, strict=True):
-            quantized = row(row.mix(frames), temperature)
+            # Distances of less precision would be of other codes than those of the tokenizer.
+            with torch.autocast(frames.device.type, enabled=False):
+                quantized = row(row.mix(frames.float()), temperature)
             vectors = torch.zeros(*valid.shape, frames.shape[2], device=frames.device)
-            vectors[valid] = quantized.vectors.float()
+            vectors[valid] = quantized.vectors
             for loss, module in cast("nn.ModuleDict", losses).items():
                 numbers[f"{name}_{loss}"] = module(vectors, batch)
             entropy = torch.special.entr(quantized.use.float()).sum()
