@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,10 @@ import numpy as np
 _LEAST_VALUES = 256
 
 
-def halve_weights(path: Path, *, rounded: Sequence[str] = ()) -> None:
+def halve_weights(path: Path) -> None:
     """Keeps those weights as float16 that float16 holds exactly; engines make them float32 again as they load.
 
-    Checkpoints that were saved in half precision are so in whole, and no result changes. Tensors named in `rounded` are
-    rounded: by 2^-11 of their values, 66 dB below them.
+    Checkpoints that were saved in half precision are so in whole, and no result changes.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -28,8 +26,7 @@ def halve_weights(path: Path, *, rounded: Sequence[str] = ()) -> None:
         values = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):
             halves = values.astype(np.float16)
-        exact = tensor.name in rounded or np.array_equal(halves.astype(np.float32), values)
-        if values.size < _LEAST_VALUES or not exact:
+        if values.size < _LEAST_VALUES or not np.array_equal(halves.astype(np.float32), values):
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
