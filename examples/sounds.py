@@ -12,9 +12,12 @@ import argparse
 import os
 from pathlib import Path
 
+from torch import Tensor
+
 from semtok import Tokenizer, Vocoder, load_audio, save_audio
 
 RECORDING = Path(__file__).parent / "data" / "speech.flac"
+RMS = 0.06
 BEGIN, END = "<!-- begin: examples/sounds.py -->", "<!-- end: examples/sounds.py -->"
 
 
@@ -31,9 +34,11 @@ def main() -> None:
     subsets = list(dict.fromkeys([layers, (min(layers), max(layers)), *((layer,) for layer in layers)]))
     tokens = tokenizer.encode(options.audio)
 
-    def save(name: str, waveform: object) -> Path:
+    def save(name: str, waveform: Tensor) -> Path:
+        """At one loudness, as louder is heard as better; less where a peak would be cut."""
         path = options.output / f"{name}.ogg"
-        save_audio(path, waveform, sample_rate=vocoder.sample_rate)
+        gain = min(RMS / float(waveform.square().mean().sqrt()), 0.95 / float(waveform.abs().max()))
+        save_audio(path, gain * waveform, sample_rate=vocoder.sample_rate)
         return path
 
     names = [path.stem for path in options.audio]
