@@ -15,16 +15,14 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from semtok import __version__
 from semtok.demo.guard import Guard
 from semtok.demo.listening_tab import listening_tab
 from semtok.demo.models import Shelf
 from semtok.demo.task_tabs import task_tabs
 from semtok.errors import SemtokError
-from semtok.web import EXAMPLES, PAPER
 
-# Files that were uploaded or made are deleted once they are so old, looked for so often; all of them at the end.
-_KEEP_SECONDS, _LOOK_SECONDS = 1800, 60
+# Files that were uploaded or made are deleted once they are so old, looked for every minute; all of them at the end.
+_KEEP_SECONDS = 1800
 _WAITING = 32
 _CSS, _SCRIPT = Path(__file__).with_name("page.css"), Path(__file__).with_name("page.js")
 # So many uploads of the largest size may be stored at a time.
@@ -47,21 +45,13 @@ def build_page(
     """
     shelf = Shelf(device)
     shelf.checkpoint(checkpoints[0])
-    # served from where they are: gradio's copies would be deleted with what visitors upload
-    gr.set_static_paths([example.path for example in EXAMPLES])
-    with gr.Blocks(title="semtok", analytics_enabled=False, delete_cache=(_LOOK_SECONDS, _KEEP_SECONDS)) as page:
+    with gr.Blocks(title="semtok", analytics_enabled=False, delete_cache=(60, _KEEP_SECONDS)) as page:
         gr.Markdown(
             "# semtok\nSpeech as discrete tokens of several layers of an encoder, and speech again from any of them."
         )
         with gr.Tab("Listen"):
             listening_tab(shelf, checkpoints, any_name=any_name)
         task_tabs(shelf, models, any_name=any_name)
-        deleted = f"the server of this page, which deletes what it is sent after {_KEEP_SECONDS // 60} minutes"
-        where = "this machine" if any_name else deleted
-        gr.Markdown(
-            f"Nothing leaves {where}. semtok {__version__}, [licence](https://www.apache.org/licenses/LICENSE-2.0), "
-            f"[paper]({PAPER})"
-        )
     page.queue(max_size=_WAITING)
     return page
 

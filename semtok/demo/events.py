@@ -6,7 +6,6 @@ import functools
 import html
 import tempfile
 from collections.abc import Callable
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ Answer = TypeVar("Answer")
 
 MOST_CHARACTERS = 1000
 _MOST_SECONDS, _COUNTED_RATE = 3600, 16000
+_EXAMPLES = EXAMPLES[0].path.parent
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # At most two run at a time, whatever they are: more would only wait for each other.
 HEAVY: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 2, "api_visibility": "private"}
@@ -54,9 +54,8 @@ def recording(label: str, examples: str) -> gr.Audio:
     audio = gr.Audio(
         label=label, sources=["upload", "microphone"], type="filepath", editable=False, buttons=["download"]
     )
-    chosen = [example for example in EXAMPLES if fnmatch(example.file, examples)]
-    labels = [example.label for example in chosen]
-    gr.Examples([[str(one.path)] for one in chosen], audio, example_labels=labels, api_visibility="private")
+    paths = sorted(_EXAMPLES.glob(examples))
+    gr.Examples([[str(path)] for path in paths], audio, api_visibility="private")
     return audio
 
 

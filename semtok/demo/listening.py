@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 
 from semtok.analysis.codes import code_statistics
-from semtok.audio.io import read_blocks
 from semtok.audio.recordings import FileRecording
 from semtok.codebooks.layers import Layer
 from semtok.tokenizer import Tokenizer
@@ -22,7 +20,6 @@ from semtok.vocoder import Vocoder
 
 _CONTEXT_SECONDS = 5
 _WEIGHTS_AT_A_TIME = 3000
-_LOUDNESS_RATE, _FULL_SCALE = 16000, 0.99
 
 
 @dataclass(frozen=True)
@@ -71,23 +68,6 @@ def layer_weights(vocoder: Vocoder, tokens: Tokens, layers: Sequence[Layer]) -> 
     # the weights of a frame depend on that frame alone
     pieces = [vocoder.network.selector(piece, positions)[1][0] for piece in codes.split(_WEIGHTS_AT_A_TIME, dim=2)]
     return torch.cat(pieces, dim=1).float().cpu()
-
-
-def equally_loud(waveform: Tensor, path: Path) -> Tensor:
-    """Speech [samples] at the root mean square of a recording, as what is louder is taken for better.
-
-    Raises:
-        AudioError: the recording cannot be read.
-    """
-    power, samples = 0.0, 0
-    for block in read_blocks(path, str(path), sample_rate=_LOUDNESS_RATE, seconds=60):
-        power, samples = power + float(np.square(block, dtype=np.float64).sum()), samples + len(block)
-    level = float(waveform.square().mean().sqrt())
-    if not power or not level:
-        return waveform
-    # speech that would be clipped stays as it is at its highest
-    gain = min(math.sqrt(power / samples) / level, _FULL_SCALE / float(waveform.abs().max()))
-    return gain * waveform
 
 
 def read_part(path: Path, sample_rate: int, start: float, stop: float | None) -> Tensor:

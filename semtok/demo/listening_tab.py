@@ -13,16 +13,7 @@ import gradio as gr
 from semtok.audio.io import save_audio
 from semtok.codebooks.layers import Layer, in_order
 from semtok.demo.events import HEAVY, QUIET, check_recording, new_folder, recording, report_errors
-from semtok.demo.listening import (
-    decoded_rows,
-    equally_loud,
-    excerpt,
-    keep_stages,
-    layer_weights,
-    margins,
-    read_part,
-    row_bits,
-)
+from semtok.demo.listening import decoded_rows, excerpt, keep_stages, layer_weights, margins, read_part, row_bits
 from semtok.demo.models import Checkpoint, Shelf
 from semtok.demo.pictures import (
     draw_codes,
@@ -36,7 +27,6 @@ from semtok.errors import SemtokError
 from semtok.tokens import Tokens
 
 _NOTHING = '<p role="status">Nothing is decoded yet.</p>'
-_LOUD = "As loud as the original."
 _SHOWN_SECONDS = 10
 # Browsers load a whole WAV before they play it.
 _LONG_SECONDS = 300
@@ -111,7 +101,7 @@ def listening_tab(shelf: Shelf, checkpoints: Sequence[str], *, any_name: bool) -
     name.change(report_errors(choose), name, [layers, stages, other], **HEAVY)
     asked = button.click(report_errors(hear), inputs, results, **HEAVY)
     ticked = gr.on(
-        [layers.input, stages.input], report_errors(hear_again), inputs, results, trigger_mode="always_last", **HEAVY
+        [layers.input, stages.release], report_errors(hear_again), inputs, results, trigger_mode="always_last", **HEAVY
     )
     for event in (asked.success, ticked.success, start.release):
         event(report_errors(show), [latest, start], pictures, **HEAVY)
@@ -154,14 +144,14 @@ def _hear(
     checkpoint, chosen = shelf.checkpoint(name), in_order(layers)
     known = before is not None and (before.checkpoint, before.audio) == (name, path)
     tokens = before.tokens if before is not None and known else checkpoint.tokenizer.encode(path).to("cpu")
-    decoded = _decode(checkpoint, path, tokens, chosen, stages, voice)
+    decoded = _decode(checkpoint, tokens, chosen, stages, voice)
     latest = Decoding(name, path, tokens, chosen, stages, decoded)
     seconds = float(tokens.durations)
     bits = row_bits(tokens, chosen, stages)
     rates = [(row.plain, row.coded) for row in bits if row.is_decoded]
     plain, coded = (sum(values) for values in zip(*rates, strict=True))
     which = f"layer{'s' * (len(chosen) > 1)} {', '.join(map(str, chosen))}"
-    summary = f"{seconds:.1f} s, {which}: {plain:.0f} bit/s, {coded:.0f} entropy coded. {checkpoint.silent or _LOUD}"
+    summary = f"{seconds:.1f} s, {which}: {plain:.0f} bit/s, {coded:.0f} entropy coded. {checkpoint.silent}"
     return (
         latest,
         gr.Audio(None if decoded is None else str(decoded), label=f"Decoded from {which}"),
@@ -171,16 +161,16 @@ def _hear(
 
 
 def _decode(
-    checkpoint: Checkpoint, audio: Path, tokens: Tokens, layers: Sequence[Layer], stages: int, voice: str | None
+    checkpoint: Checkpoint, tokens: Tokens, layers: Sequence[Layer], stages: int, voice: str | None
 ) -> Path | None:
-    """A file of speech, as loud as the recording, among those that gradio serves and deletes."""
+    """A file of speech among those that gradio serves and deletes."""
     if checkpoint.vocoder is None:
         return None
     speaker = (
         checkpoint.vocoder.speaker(check_recording(voice))[0] if voice is not None and checkpoint.takes_voice else None
     )
     vocoder = keep_stages(checkpoint.vocoder, stages)
-    waveform = equally_loud(vocoder.decode(tokens, layers=layers, speaker=speaker)[0].cpu(), audio)
+    waveform = vocoder.decode(tokens, layers=layers, speaker=speaker)[0]
     suffix = ".wav" if len(waveform) < _LONG_SECONDS * vocoder.sample_rate else ".mp3"
     path = new_folder() / f"decoded{suffix}"
     save_audio(path, waveform, sample_rate=vocoder.sample_rate)
@@ -202,6 +192,6 @@ def _show(checkpoint: Checkpoint, latest: Decoding, second: float) -> str:
     if vocoder is not None:
         shown = tokens.cut(part.start, part.stop)
         weights = layer_weights(keep_stages(vocoder, latest.stages), shown, layers)
-        parts.append(draw_weights(weights, layers, tokens.layers, part, "the vocoder"))
+        parts.append(draw_weights(weights, layers, part, "the vocoder"))
     parts.append(draw_margins(margins(checkpoint.tokenizer, latest.audio, part, frames), tokens.names, part, rows))
     return side_by_side(*parts)

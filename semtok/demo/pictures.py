@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semtok.codebooks.layers import Layer, in_order
+from semtok.codebooks.layers import Layer
 from semtok.demo.listening import Excerpt, RowBits
-from semtok.support.colours import layer_colours
 from semtok.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -73,15 +72,14 @@ def draw_margins(margins: Tensor, names: Sequence[str], part: Excerpt, decoded: 
     return _picture(figure, f"Margins of the codes over time. Means by row: {means}", caption, part)
 
 
-def draw_weights(weights: Tensor, layers: Sequence[Layer], every: Sequence[Layer], part: Excerpt, owner: str) -> str:
-    """How much `owner` takes from which layer over time: [layers, frames] of the excerpt, and `every` there is."""
+def draw_weights(weights: Tensor, layers: Sequence[Layer], part: Excerpt, owner: str) -> str:
+    """How much `owner` takes from which layer over time: [layers, frames] of the excerpt."""
     figure = _figure(2.2)
     axes = figure.subplots()
     times = np.linspace(*part.seconds, weights.shape[1])
     means = [float(row.mean()) for row in weights]
     labels = [f"layer {layer}: {mean:.2f}" for layer, mean in zip(layers, means, strict=True)]
-    colours = layer_colours(in_order(every))
-    axes.stackplot(times, weights.numpy(), labels=labels, colors=[colours[layer] for layer in layers])
+    axes.stackplot(times, weights.numpy(), labels=labels)
     axes.set(xlim=part.seconds, ylim=(0, 1), xlabel="time (s)", ylabel="weight")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9, frameon=False)
     return _picture(figure, f"Weights of the layers in {owner} over time. Means: {', '.join(labels)}",

@@ -27,7 +27,7 @@ _SENTENCE = "Low layers keep how it sounds, high layers what is said."
 
 
 def task_tabs(shelf: Shelf, models: Sequence[str], *, any_name: bool) -> None:
-    """Adds a tab a task to the page that is being built, if a model of it is there.
+    """Adds a tab a task to the page that is being built, for the models that are there and those that may be named.
 
     Args:
         shelf: where models come from.
@@ -35,18 +35,25 @@ def task_tabs(shelf: Shelf, models: Sequence[str], *, any_name: bool) -> None:
         any_name: whether visitors may name others.
     """
     tasks = {name: shelf.model(DownstreamModel, name).task for name in models}  # type: ignore[type-abstract]
-    for kind, build in ((TextToSpeech, _speak), (SpeechRecognizer, _transcribe), (SpeechEnhancer, _enhance)):
-        names = [name for name in models if tasks[name] == kind.task]
-        names += [model.name for model in bundled_of(kind.task) if model.is_there]
-        if names:
-            with gr.Tab(TASKS[kind.task].method.capitalize()):
-                build(shelf, _choose_model(names, any_name))
+    for kind, build in ((SpeechRecognizer, _transcribe), (SpeechEnhancer, _enhance), (TextToSpeech, _speak)):
+        with gr.Tab(TASKS[kind.task].method.capitalize()):
+            names = [name for name in models if tasks[name] == kind.task]
+            build(shelf, _choose_model(kind, names, any_name))
 
 
-def _choose_model(names: list[str], any_name: bool) -> gr.Dropdown:
+def _choose_model(kind: type[DownstreamModel], names: list[str], any_name: bool) -> gr.Dropdown:
+    """The choice of a model, under a note if the one that should come with semtok is not there."""
+    bundled = bundled_of(kind.task)
+    names = names + [model.name for model in bundled if model.is_there]
+    if not names:
+        where = "below" if any_name else "as the page starts, `--model NAME`"
+        gr.Markdown(
+            f"**No model for this is here:** `{bundled[0].name}` does not come with this version of semtok. "
+            f"{bundled[0].instead.capitalize()}, {where}."
+        )
     return gr.Dropdown(
         names,
-        value=names[0],
+        value=names[0] if names else None,
         allow_custom_value=any_name,
         label="Model",
         info="A bundled name, a folder, or a hub id owner/name" if any_name else None,
@@ -130,11 +137,11 @@ def _input(model: DownstreamModel, path: Path) -> tuple[Speech, list[str]]:
     tokens = model.tokenizer.encode(path)
     part = excerpt(tokens, 0, _SHOWN_SECONDS)
     weights = model.layer_weights(tokens.cut(part.start, part.stop))[0].cpu()
-    return tokens, [draw_weights(weights, model.layers, model.tokenizer.layers, part, "the model")]
+    return tokens, [draw_weights(weights, model.layers, part, "the model")]
 
 
 def _output_picture(model: TokenGenerator, tokens: Tokens) -> str:
     """What the vocoder takes from which layer of the tokens that a model made."""
     part = excerpt(tokens, 0, _SHOWN_SECONDS)
     weights = layer_weights(model.vocoder, tokens.cut(part.start, part.stop), tokens.layers)
-    return draw_weights(weights, tokens.layers, model.vocoder.layers, part, "the vocoder")
+    return draw_weights(weights, tokens.layers, part, "the vocoder")

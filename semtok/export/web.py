@@ -19,10 +19,10 @@ from semtok.support.atomic import atomic_folder
 from semtok.support.json import read_json
 from semtok.tokenizer import Tokenizer
 from semtok.vocoder import Vocoder
-from semtok.web import EXAMPLES, PAPER, script, style, versions_of
+from semtok.web import EXAMPLES, script, style, versions_of
 
 _PAGE = Path(__file__).with_name("page")
-_DOCS = "../"
+_DOCS, _PAPER = "../", "https://arxiv.org/abs/2406.10735"
 _MIT = """\
 Copyright (c) Microsoft Corporation
 
@@ -97,7 +97,7 @@ def _write_page(folder: Path, description: Mapping[str, Any]) -> None:
         "version": semtok.__version__,
         "checkpoint": f"{Path(str(description['checkpoint'])).name} ({description['fingerprint']})",
         "docs": _DOCS,
-        "paper": PAPER,
+        "paper": _PAPER,
     }
     page = (_PAGE / "index.html").read_text(encoding="utf-8")
     for name, value in values.items():

@@ -11,9 +11,8 @@ from pathlib import Path
 from semtok.web.examples import EXAMPLES, Example
 from semtok.web.versions import versions_of
 
-__all__ = ["EXAMPLES", "PAPER", "Example", "script", "style", "versions_of"]
+__all__ = ["EXAMPLES", "Example", "script", "style", "versions_of"]
 
-PAPER = "https://arxiv.org/abs/2406.10735"
 _SCRIPTS = ("audio.js", "transport.js", "codes.js", "versions.js", "page.js")
 
 
