@@ -174,24 +174,14 @@ class _RealISTFT(nn.Module):
         super().__init__()
         self.generator = generator
         size = generator.n_fft
-        angles = 2 * math.pi / size * torch.arange(size, dtype=torch.float64)
-        window = torch.hann_window(size, dtype=torch.float64)
+        bins = torch.arange(size // 2 + 1, dtype=torch.float64)
+        angles = 2 * math.pi / size * bins[:, None] * torch.arange(size)
         # of a real signal all bins but the first and the last stand for two
-        weights = torch.full((size // 2 + 1, 1), 2 / size)
-        weights[0] = weights[-1] = 1 / size
-        self.register_buffer("period", torch.cat([angles.cos(), angles.sin()]).float())
-        self.register_buffer("weights", torch.cat([weights, -weights]))
-        self.register_buffer("window", window.float())
+        weights = torch.where((bins == 0) | (bins == size // 2), 1.0, 2.0)[:, None] / size
+        window = torch.hann_window(size, dtype=torch.float64)
+        waves = torch.cat([weights * angles.cos(), -weights * angles.sin()]) * window
+        self.register_buffer("waves", waves[:, None].float())
         self.register_buffer("square", window.square()[None, None].float())
-
-    def _waves(self, device: torch.device) -> Tensor:
-        """[2 x bins, 1, n_fft]. Engines compute them once, as they load; the file holds one period."""
-        size = self.generator.n_fft
-        bins = torch.arange(size // 2 + 1, device=device).repeat(2)[:, None]
-        sines = torch.arange(len(bins), device=device)[:, None] >= size // 2 + 1
-        places = bins * torch.arange(size, device=device) % size + size * sines
-        waves = self.get_buffer("period")[places] * self.get_buffer("weights") * self.get_buffer("window")
-        return waves[:, None]
 
     def forward(self, features: Tensor) -> Tensor:
         magnitude, phase = self.generator.spectra(features)
@@ -199,7 +189,7 @@ class _RealISTFT(nn.Module):
         hop, count = self.generator.stft_hop_length, parts.shape[2]
         edge = (self.generator.n_fft - hop) // 2
         whole = slice(edge, edge + count * hop)
-        summed = F.conv_transpose1d(parts, self._waves(parts.device), stride=hop)
+        summed = F.conv_transpose1d(parts, self.get_buffer("waves"), stride=hop)
         squares = F.conv_transpose1d(torch.ones_like(parts[:, :1]), self.get_buffer("square"), stride=hop)
         return summed[:, 0, whole] / squares[:, 0, whole]
 

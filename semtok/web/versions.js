@@ -271,7 +271,7 @@
 
     #move() {
       const { position, seconds } = this.transport;
-      this.time.textContent = `${clock(position)} / ${clock(Math.round(seconds))}`;
+      this.time.textContent = `${clock(position)} / ${clock(seconds)}`;
       this.slider.value = seconds ? (1000 * position) / seconds : 0;
       this.moved?.(position);
     }
