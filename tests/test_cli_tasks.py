@@ -114,7 +114,7 @@ def test_what_is_not_there_is_told(run, models, tmp_path):
 
 def test_an_unknown_step_of_training_is_told_which_there_are(run, tmp_path):
     code, _, err = run("train", "everything", tmp_path / "config.yaml")
-    known = "known are encoder, kmeans, vocoder, language, asr, classifier"
+    known = "known are encoder, kmeans, tokens, vocoder, language, asr, classifier"
     assert code == 2 and f"no step 'everything', {known}" in " ".join(err.split())
     with pytest.raises(ConfigError, match="no step 'everything' of training, known are encoder, kmeans"):
         train("everything", "config.yaml")

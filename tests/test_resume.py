@@ -43,6 +43,7 @@ def run_step(room: Path, step: str, name: str | None = None) -> Path:
         changes = {
             "encoder": ["save_every=2"],
             "kmeans": [f"encoder={runs}/encoder/encoder"],
+            "tokens": [f"encoder={runs}/encoder/encoder", "save_every=2"],
             "vocoder": [f"tokenizer={runs}/kmeans/tokenizer"],
             "language": [f"checkpoint={runs}/vocoder/checkpoint"],
         }[step]

@@ -75,7 +75,7 @@ def test_a_config_runs(room, task, config, request):
 
 def test_no_task_and_no_config_of_one_is_left_out():
     assert CONFIGS_OF.keys() == TASKS.keys()
-    steps = ("encoder", "kmeans", "vocoder", "language")
+    steps = ("encoder", "kmeans", "tokens", "vocoder", "language")
     found = {
         path.relative_to(CONFIGS).as_posix()
         for name in ("tiny", "published-tasks")
