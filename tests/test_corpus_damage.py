@@ -124,7 +124,7 @@ CHANGES = [
     ("codebook_sizes", [40, 30, 13], "part-00000.parquet is of another run: its codebook_sizes"),
     ("plan", "../../elsewhere", "plan must be a digest"),
     ("columns", {"l1": "int64"}, "columns must be others than those of tokens"),
-    ("columns", {"text": ["string"]}, "columns must be others than those of tokens"),
+    ("columns", {"text": ["string"]}, "expected str, got"),
     ("columns", [], "columns: expected dict"),
     ("fingerprint", [1], "fingerprint: expected str, got [1]"),
     ("colour", "red", "unknown keys ['colour']"),

@@ -65,7 +65,7 @@ def test_a_trained_vocoder_goes_on_against_discriminators_from_its_smoke_config(
 def test_learnt_rows_run_from_their_smoke_config(steps, smoke, monkeypatch, run):
     monkeypatch.chdir(smoke)
     assert run("train", "tokens", "configs/smoke/tokens.yaml")[0] == 0
-    tokenizer = Tokenizer.from_pretrained(steps / "tokens" / "best")
+    tokenizer = Tokenizer.from_pretrained(steps / "rows" / "best")
     assert tokenizer.layers == ("content", "sound") and set(tokenizer.layer_weights["sound"]) == {1, 2}
 
 
