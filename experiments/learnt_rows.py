@@ -5,11 +5,11 @@
         --speech data/core/so762_adult/manifest.csv --alignments data/phones.jsonl \
         --emotions data/core/emodb/manifest.csv
 
-For each row: how much its codes tell of phones (PNMI); how many clips a linear probe on the codes names the speaker or
-the emotion of; unit edit distance under noise and other changes, the mean of all; with `--recognizers`, the character
-error rate on the `test` split of a recogniser trained on the row alone; with `--vocoders`, STOI and log-mel distance of
-what a small vocoder trained on the row alone makes of clips of the `test` split. `--seeds` are those of probes,
-recognisers and vocoders, all trained alike; deviations are over them. The row is trained once.
+For each row: how much its codes tell of phones (PNMI); of how many frames a linear probe on the code names the
+speaker or the emotion; unit edit distance under noise and other changes, the mean of all; with `--recognizers`, the
+character error rate on the `test` split of a recogniser trained on the row alone; with `--vocoders`, STOI and log-mel
+distance of what a small vocoder trained on the row alone makes of clips of the `test` split. `--seeds` are those of
+probes, recognisers and vocoders, all trained alike; deviations are over them. The row is trained once.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from semtok.training.vocoder.trainer import train_vocoder
 SETTING = Path(__file__).with_suffix(".yaml")
 COLUMNS = {
     "pnmi": "PNMI",
-    "speaker": "speaker, %",
-    "emotion": "emotion, %",
+    "speaker": "speaker, % of frames",
+    "emotion": "emotion, % of frames",
     "ued": "UED, %",
     "cer": "CER, %",
     "stoi": "STOI",
@@ -115,8 +115,11 @@ def measure(tokenizer: Tokenizer, options: argparse.Namespace) -> Iterator[tuple
 
 
 def named(frames: Frames, speech: Speech, column: str, layer: Layer, seed: int) -> float:
-    """The share of unseen clips whose label a linear probe on the codes of a layer names."""
-    return probe_layers(frames, column_labels(frames, speech.clips, column), [layer], seed, linear=True).group_accuracy
+    """The share of unseen frames whose label a linear probe on the codes of a layer names.
+
+    Of frames, as emotions are held out by speakers, of whom there are too few to count.
+    """
+    return probe_layers(frames, column_labels(frames, speech.clips, column), [layer], seed, linear=True).accuracy
 
 
 def recognise(tokenizer: Tokenizer, layer: Layer, seed: int, options: argparse.Namespace) -> float:

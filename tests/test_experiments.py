@@ -182,6 +182,6 @@ def test_learnt_rows_stand_beside_a_layer(tmp_path, run_script):
     arguments += ["--alignments", tmp_path / "phones.jsonl", "--emotions", manifest, "--output", tmp_path / "output"]
     steps = ["--recognizers", "--vocoders", "--seeds", 0, "--steps", 1]
     printed = run_script("experiments/learnt_rows.py", *arguments, *steps)
-    assert "| row | PNMI | speaker, % | emotion, % | UED, % | CER, % | STOI | log-mel distance |" in printed
+    assert "| row | PNMI | speaker, % of frames | emotion, % of frames | UED, % | CER, % | STOI | log-mel" in printed
     assert re.search(r"^\| 3 \| [\d.]+ \|", printed, re.M) and re.search(r"^\| mix \| [\d.]+ \|", printed, re.M)
     assert "mix: layer 1 0.50, layer 3 0.50" in printed
