@@ -34,6 +34,10 @@ class GatedAttention(Attention):
         # Of each distance once, and not of each pair: the bias of a query is a window of this row, one earlier for
         # each query.
         biases = table.T[:, self._buckets(torch.arange(1 - frames, frames, device=table.device))]
+        if torch.compiler.is_compiling():
+            # windows of a size that is a symbol would fix the length of an exported graph
+            places = torch.arange(frames, device=table.device)
+            return biases[:, frames - 1 + places - places[:, None]]
         return biases.unfold(1, frames, 1).flip(1)
 
     def _buckets(self, distances: Tensor) -> Tensor:
